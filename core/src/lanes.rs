@@ -1,0 +1,443 @@
+//! Formulas per element: what a formula may do with a number, or with a vector of numbers.
+//!
+//! [`Lanes`] is the arithmetic, [`Isa`] the token that makes lane values, [`Real`] one `f32` or `f64`.
+//! A value can only be made from a token, and a token for an instruction set that the CPU may lack is
+//! only handed out after the CPU was asked. So safe code cannot hold, say, an AVX2 value on a CPU
+//! without AVX2.
+//!
+//! Every method is `#[inline(always)]`, and so is everything generic over [`Isa`]: inside a
+//! `#[target_feature]` entry a call that is not inlined would lose the features.
+
+use core::fmt::{Debug, Display};
+use core::marker::PhantomData;
+use core::ops::{Add, AddAssign, Div, Mul, Neg, Sub, SubAssign};
+
+use crate::math;
+
+/// An instruction set, as a zero-sized token that makes [`Lanes`] values.
+pub trait Isa: Copy + 'static {
+    /// The number type of one lane.
+    type Scalar: Real;
+    /// The vector type.
+    type Lanes: Lanes<Isa = Self, Scalar = Self::Scalar>;
+    /// Lanes per vector.
+    const WIDTH: usize;
+
+    /// `x` in every lane.
+    fn splat(self, x: Self::Scalar) -> Self::Lanes;
+    /// The first `WIDTH` numbers of `from`; where it is shorter, the other lanes are 0.
+    fn load(self, from: &[Self::Scalar]) -> Self::Lanes;
+    /// Writes the lanes to the first `WIDTH` places of `to`, or to as many as there are.
+    fn store(self, value: Self::Lanes, to: &mut [Self::Scalar]);
+}
+
+/// A vector of numbers, or one number, with the arithmetic that the formulas need.
+pub trait Lanes:
+    Copy
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+{
+    /// The number type of one lane.
+    type Scalar: Real;
+    /// The instruction set that made this value.
+    type Isa: Isa<Lanes = Self, Scalar = Self::Scalar>;
+    /// One truth value per lane.
+    type Mask: Copy;
+
+    /// The token of this value: where one value is, others can be made.
+    fn isa(self) -> Self::Isa;
+    /// `self · b + c`; one rounding where the hardware fuses, two elsewhere.
+    fn mul_add(self, b: Self, c: Self) -> Self;
+    /// The square root of each lane.
+    fn sqrt(self) -> Self;
+    /// The absolute value of each lane.
+    fn abs(self) -> Self;
+    /// The smaller of two lanes; unspecified where one is NaN.
+    fn min(self, other: Self) -> Self;
+    /// The larger of two lanes; unspecified where one is NaN.
+    fn max(self, other: Self) -> Self;
+    /// Where `self < other`; false where one is NaN.
+    fn less(self, other: Self) -> Self::Mask;
+    /// `a` where the mask is true, else `b`.
+    fn select(mask: Self::Mask, a: Self, b: Self) -> Self;
+    /// Whether any lane of the mask is true.
+    fn any(mask: Self::Mask) -> bool;
+    /// The sum of all lanes.
+    fn sum(self) -> Self::Scalar;
+    /// The largest lane; unspecified where one is NaN.
+    fn maximum(self) -> Self::Scalar;
+    /// The nearest integer, for |x| < 2²².
+    fn round(self) -> Self;
+    /// 2ˣ for an integer x within the exponents of normal numbers.
+    fn pow2(self) -> Self;
+    /// (e, m) with x = m · 2ᵉ and m in [√½, √2), for a positive normal x.
+    fn split(self) -> (Self, Self);
+    /// The upper half of the significand's bits, rounded to nearest: the product of two halves is exact.
+    fn high_half(self) -> Self;
+    /// eˣ.
+    fn exp(self) -> Self;
+    /// ln x; −∞ at 0.
+    fn ln(self) -> Self;
+
+    /// `self − s · b` as if the product were exact (as a fused multiply-add gives it): one rounding
+    /// when `self` and `s · b` are within a factor of two of each other, which is when it matters.
+    ///
+    /// Without a fused instruction: Dekker's product (T. J. Dekker, Numer. Math. 18, 1971).
+    #[inline(always)]
+    fn sub_product(self, s: Self, b: Self) -> Self {
+        let product = s * b;
+        let (s_high, b_high) = (s.high_half(), b.high_half());
+        let (s_low, b_low) = (s - s_high, b - b_high);
+        let error = ((s_high * b_high - product) + s_high * b_low + s_low * b_high) + s_low * b_low;
+        (self - product) - error
+    }
+}
+
+/// One floating-point number: `f32`, or `f64` for oracles and hosts that want it.
+pub trait Real:
+    Lanes<Scalar = Self, Isa = One<Self>>
+    + PartialEq
+    + PartialOrd
+    + Default
+    + AddAssign
+    + SubAssign
+    + Debug
+    + Display
+    + Send
+    + Sync
+    + 'static
+{
+    /// 0.
+    const ZERO: Self;
+    /// 1.
+    const ONE: Self;
+    /// The distance from 1 to the next larger number.
+    const EPSILON: Self;
+    /// +∞.
+    const INFINITY: Self;
+    /// The largest finite number.
+    const MAX: Self;
+    /// The smallest positive normal number.
+    const MIN_POSITIVE: Self;
+
+    /// The token for one number at a time.
+    #[inline(always)]
+    fn one_lane() -> One<Self> {
+        One(PhantomData)
+    }
+    /// The nearest number to a constant of the source text.
+    fn constant(x: f64) -> Self;
+    /// The nearest number.
+    fn from_u32(x: u32) -> Self;
+    /// The nearest number to a count.
+    #[inline(always)]
+    fn from_usize(x: usize) -> Self {
+        // Counts of rows and columns fit: a buffer of 2³² rows does not.
+        Self::from_u32(x as u32)
+    }
+    /// As an `f64`, exactly.
+    fn to_f64(self) -> f64;
+    /// Neither infinite nor NaN.
+    fn is_finite(self) -> bool;
+    /// eˣ − 1, accurate near 0.
+    fn exp_m1(self) -> Self;
+    /// sin(π/2 · x) for x in \[0, 1\].
+    fn sin_half_pi(self) -> Self;
+    /// xʸ for x ≥ 0.
+    fn powf(self, y: Self) -> Self;
+    /// The bits, for encoding; an `f32` uses the lower half.
+    fn to_bits(self) -> u64;
+    /// The inverse of [`Real::to_bits`].
+    fn from_bits(bits: u64) -> Self;
+}
+
+/// The instruction set of one number at a time; every machine has it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct One<T>(PhantomData<T>);
+
+impl<T: Real> One<T> {
+    /// The token.
+    #[inline(always)]
+    pub fn new() -> Self {
+        One(PhantomData)
+    }
+}
+
+/// The parts that `f32` and `f64` share letter for letter; the rest differs and is written out below.
+macro_rules! one_lane {
+    ($t:ty) => {
+        impl Isa for One<$t> {
+            type Scalar = $t;
+            type Lanes = $t;
+            const WIDTH: usize = 1;
+            #[inline(always)]
+            fn splat(self, x: $t) -> $t {
+                x
+            }
+            #[inline(always)]
+            fn load(self, from: &[$t]) -> $t {
+                match from.first() {
+                    Some(x) => *x,
+                    None => 0.0,
+                }
+            }
+            #[inline(always)]
+            fn store(self, value: $t, to: &mut [$t]) {
+                if let Some(x) = to.first_mut() {
+                    *x = value;
+                }
+            }
+        }
+    };
+}
+one_lane!(f32);
+one_lane!(f64);
+
+impl Lanes for f32 {
+    type Scalar = f32;
+    type Isa = One<f32>;
+    type Mask = bool;
+    #[inline(always)]
+    fn isa(self) -> One<f32> {
+        One(PhantomData)
+    }
+    #[inline(always)]
+    fn mul_add(self, b: f32, c: f32) -> f32 {
+        self * b + c
+    }
+    #[inline(always)]
+    fn sqrt(self) -> f32 {
+        math::sqrt_f32(self)
+    }
+    #[inline(always)]
+    fn abs(self) -> f32 {
+        f32::abs(self)
+    }
+    #[inline(always)]
+    fn min(self, other: f32) -> f32 {
+        if other < self { other } else { self }
+    }
+    #[inline(always)]
+    fn max(self, other: f32) -> f32 {
+        if self < other { other } else { self }
+    }
+    #[inline(always)]
+    fn less(self, other: f32) -> bool {
+        self < other
+    }
+    #[inline(always)]
+    fn select(mask: bool, a: f32, b: f32) -> f32 {
+        if mask { a } else { b }
+    }
+    #[inline(always)]
+    fn any(mask: bool) -> bool {
+        mask
+    }
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        self
+    }
+    #[inline(always)]
+    fn maximum(self) -> f32 {
+        self
+    }
+    #[inline(always)]
+    fn round(self) -> f32 {
+        // Adding 1.5·2²³ leaves no bit for the fraction.
+        const SHIFT: f32 = 12_582_912.0;
+        (self + SHIFT) - SHIFT
+    }
+    #[inline(always)]
+    fn pow2(self) -> f32 {
+        f32::from_bits(((self as i32).wrapping_add(127) as u32) << 23)
+    }
+    #[inline(always)]
+    fn split(self) -> (f32, f32) {
+        let bits = f32::to_bits(self).wrapping_sub(math::SQRT_HALF_BITS);
+        let exponent = (bits as i32) >> 23;
+        let mantissa = (bits & 0x007f_ffff).wrapping_add(math::SQRT_HALF_BITS);
+        (exponent as f32, f32::from_bits(mantissa))
+    }
+    #[inline(always)]
+    fn high_half(self) -> f32 {
+        f32::from_bits(f32::to_bits(self).wrapping_add(1 << 11) & !((1 << 12) - 1))
+    }
+    #[inline(always)]
+    fn exp(self) -> f32 {
+        math::exp(self)
+    }
+    #[inline(always)]
+    fn ln(self) -> f32 {
+        math::ln(self)
+    }
+}
+
+impl Real for f32 {
+    const ZERO: f32 = 0.0;
+    const ONE: f32 = 1.0;
+    const EPSILON: f32 = f32::EPSILON;
+    const INFINITY: f32 = f32::INFINITY;
+    const MAX: f32 = f32::MAX;
+    const MIN_POSITIVE: f32 = f32::MIN_POSITIVE;
+    #[inline(always)]
+    fn constant(x: f64) -> f32 {
+        x as f32
+    }
+    #[inline(always)]
+    fn from_u32(x: u32) -> f32 {
+        x as f32
+    }
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        f64::from(self)
+    }
+    #[inline(always)]
+    fn is_finite(self) -> bool {
+        f32::is_finite(self)
+    }
+    #[inline(always)]
+    fn exp_m1(self) -> f32 {
+        math::exp_m1(self)
+    }
+    #[inline(always)]
+    fn sin_half_pi(self) -> f32 {
+        math::sin_half_pi(self)
+    }
+    #[inline(always)]
+    fn powf(self, y: f32) -> f32 {
+        math::powf(self, y)
+    }
+    #[inline(always)]
+    fn to_bits(self) -> u64 {
+        u64::from(f32::to_bits(self))
+    }
+    #[inline(always)]
+    fn from_bits(bits: u64) -> f32 {
+        f32::from_bits(bits as u32)
+    }
+}
+
+impl Lanes for f64 {
+    type Scalar = f64;
+    type Isa = One<f64>;
+    type Mask = bool;
+    #[inline(always)]
+    fn isa(self) -> One<f64> {
+        One(PhantomData)
+    }
+    #[inline(always)]
+    fn mul_add(self, b: f64, c: f64) -> f64 {
+        self * b + c
+    }
+    #[inline(always)]
+    fn sqrt(self) -> f64 {
+        libm::sqrt(self)
+    }
+    #[inline(always)]
+    fn abs(self) -> f64 {
+        f64::abs(self)
+    }
+    #[inline(always)]
+    fn min(self, other: f64) -> f64 {
+        if other < self { other } else { self }
+    }
+    #[inline(always)]
+    fn max(self, other: f64) -> f64 {
+        if self < other { other } else { self }
+    }
+    #[inline(always)]
+    fn less(self, other: f64) -> bool {
+        self < other
+    }
+    #[inline(always)]
+    fn select(mask: bool, a: f64, b: f64) -> f64 {
+        if mask { a } else { b }
+    }
+    #[inline(always)]
+    fn any(mask: bool) -> bool {
+        mask
+    }
+    #[inline(always)]
+    fn sum(self) -> f64 {
+        self
+    }
+    #[inline(always)]
+    fn maximum(self) -> f64 {
+        self
+    }
+    #[inline(always)]
+    fn round(self) -> f64 {
+        libm::rint(self)
+    }
+    #[inline(always)]
+    fn pow2(self) -> f64 {
+        f64::from_bits(((self as i64).wrapping_add(1023) as u64) << 52)
+    }
+    #[inline(always)]
+    fn split(self) -> (f64, f64) {
+        let bits = f64::to_bits(self).wrapping_sub(math::SQRT_HALF_BITS_F64);
+        let exponent = (bits as i64) >> 52;
+        let mantissa = (bits & ((1 << 52) - 1)).wrapping_add(math::SQRT_HALF_BITS_F64);
+        (exponent as f64, f64::from_bits(mantissa))
+    }
+    #[inline(always)]
+    fn high_half(self) -> f64 {
+        f64::from_bits(f64::to_bits(self).wrapping_add(1 << 26) & !((1 << 27) - 1))
+    }
+    #[inline(always)]
+    fn exp(self) -> f64 {
+        libm::exp(self)
+    }
+    #[inline(always)]
+    fn ln(self) -> f64 {
+        libm::log(self)
+    }
+}
+
+impl Real for f64 {
+    const ZERO: f64 = 0.0;
+    const ONE: f64 = 1.0;
+    const EPSILON: f64 = f64::EPSILON;
+    const INFINITY: f64 = f64::INFINITY;
+    const MAX: f64 = f64::MAX;
+    const MIN_POSITIVE: f64 = f64::MIN_POSITIVE;
+    #[inline(always)]
+    fn constant(x: f64) -> f64 {
+        x
+    }
+    #[inline(always)]
+    fn from_u32(x: u32) -> f64 {
+        f64::from(x)
+    }
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        self
+    }
+    #[inline(always)]
+    fn is_finite(self) -> bool {
+        f64::is_finite(self)
+    }
+    #[inline(always)]
+    fn exp_m1(self) -> f64 {
+        libm::expm1(self)
+    }
+    #[inline(always)]
+    fn sin_half_pi(self) -> f64 {
+        libm::sin(core::f64::consts::FRAC_PI_2 * self)
+    }
+    #[inline(always)]
+    fn powf(self, y: f64) -> f64 {
+        libm::pow(self, y)
+    }
+    #[inline(always)]
+    fn to_bits(self) -> u64 {
+        f64::to_bits(self)
+    }
+    #[inline(always)]
+    fn from_bits(bits: u64) -> f64 {
+        f64::from_bits(bits)
+    }
+}

@@ -1,0 +1,12 @@
+//! The mathematics of rivergram, written once.
+//!
+//! `no_std`, no allocation, no panic, no `unsafe`. Every algorithm is generic over an instruction set
+//! ([`lanes::Isa`]): the same code runs on one `f32`, on one `f64`, on SIMD vectors and in a GPU thread.
+#![no_std]
+#![deny(unsafe_code)]
+
+pub mod error;
+pub mod lanes;
+pub mod lse;
+pub mod math;
+pub mod ops;

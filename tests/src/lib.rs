@@ -1,0 +1,4 @@
+//! What the tests share: the golden files, the naive oracle and the precision table.
+
+pub mod golden;
+pub mod precision;
