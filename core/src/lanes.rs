@@ -98,7 +98,7 @@ pub trait Lanes:
 
 /// One floating-point number: `f32`, or `f64` for oracles and hosts that want it.
 pub trait Real:
-    Lanes<Scalar = Self, Isa = One<Self>>
+    Lanes<Scalar = Self, Isa = One<Self>, Mask = bool>
     + PartialEq
     + PartialOrd
     + Default
@@ -166,35 +166,25 @@ impl<T: Real> One<T> {
     }
 }
 
-/// The parts that `f32` and `f64` share letter for letter; the rest differs and is written out below.
-macro_rules! one_lane {
-    ($t:ty) => {
-        impl Isa for One<$t> {
-            type Scalar = $t;
-            type Lanes = $t;
-            const WIDTH: usize = 1;
-            #[inline(always)]
-            fn splat(self, x: $t) -> $t {
-                x
-            }
-            #[inline(always)]
-            fn load(self, from: &[$t]) -> $t {
-                match from.first() {
-                    Some(x) => *x,
-                    None => 0.0,
-                }
-            }
-            #[inline(always)]
-            fn store(self, value: $t, to: &mut [$t]) {
-                if let Some(x) = to.first_mut() {
-                    *x = value;
-                }
-            }
+impl<T: Real> Isa for One<T> {
+    type Scalar = T;
+    type Lanes = T;
+    const WIDTH: usize = 1;
+    #[inline(always)]
+    fn splat(self, x: T) -> T {
+        x
+    }
+    #[inline(always)]
+    fn load(self, from: &[T]) -> T {
+        from.first().copied().unwrap_or_default()
+    }
+    #[inline(always)]
+    fn store(self, value: T, to: &mut [T]) {
+        if let Some(x) = to.first_mut() {
+            *x = value;
         }
-    };
+    }
 }
-one_lane!(f32);
-one_lane!(f64);
 
 impl Lanes for f32 {
     type Scalar = f32;

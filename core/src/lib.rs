@@ -6,6 +6,7 @@
 #![deny(unsafe_code)]
 
 pub mod error;
+pub mod gram;
 pub mod lanes;
 pub mod lse;
 pub mod math;

@@ -1,7 +1,9 @@
 //! What the tests share: the golden files, the naive oracle, the precision table and the source files.
 
 pub mod golden;
+pub mod oracle;
 pub mod precision;
+pub mod random;
 pub mod source;
 
 /// The README's examples, run as documentation tests.

@@ -1,0 +1,3 @@
+//! Naive double-precision oracles, written as plainly as the definitions.
+
+pub mod gram;
