@@ -1,8 +1,11 @@
 //! The lanes: one body per operation, run at every level of this CPU and compared with `f64`.
 
+use std::path::Path;
+
 use rivergram_core::lanes::{Isa, Lanes};
 use rivergram_core::ops::{self, RowOps};
 use rivergram_simd::{Kernel, Level, LevelError};
+use rivergram_tests::disassembly::only_function;
 
 /// Half the distance from 1 to the next larger `f32`: the largest error of one rounding.
 const ROUNDING: f64 = f32::EPSILON as f64 / 2.0;
@@ -282,8 +285,7 @@ fn assert_ulps(op: Op, x: &[f32], formula: fn(f64) -> f64, cap: f64) {
         let (mut worst, mut at) = (0.0, 0.0);
         for (got, &x) in apply_one(level, op, x).iter().zip(x) {
             let error = ulps(*got, formula(x.into()));
-            // Also takes a NaN.
-            if !(error <= worst) {
+            if error.is_nan() || error > worst {
                 (worst, at) = (error, x);
             }
         }
@@ -597,4 +599,22 @@ fn a_level_that_is_not_there_says_why() {
     let needs = "AVX2 and FMA";
     let error = LevelError::NotOnCpu { needs };
     assert_eq!(error.to_string(), "this CPU does not have AVX2 and FMA");
+}
+
+/// Below a `#[target_feature]` entry everything must be inlined: a function that is not would be
+/// compiled without the features, and each of its intrinsics would be a call.
+#[test]
+fn an_avx2_kernel_is_one_function_of_fused_instructions() {
+    if !cfg!(target_arch = "x86_64") {
+        println!("skipped: this target has no AVX2");
+        return;
+    }
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("examples");
+    let body = only_function(&folder, "similarity", "run_avx2");
+    assert!(body.contains("vfmadd"), "no fused multiply-add in\n{body}");
+    for line in body.lines() {
+        let leaves = line.contains('<') && !line.contains("run_avx2");
+        let jump = line.contains("\tcall") || line.contains("\tj") && leaves;
+        assert!(!jump, "{line} in\n{body}");
+    }
 }
