@@ -85,7 +85,9 @@ fn has_reason(source: &Source, line: usize) -> bool {
         if is_comment && text.starts_with("// SAFETY:") {
             return true;
         }
-        let ends_statement = code.is_empty() || code.ends_with([';', '{', '}', ',']);
+        // The arm of a match may have been given braces only because it is long.
+        let opens = code.ends_with('{') && !code.ends_with("=> {");
+        let ends_statement = code.is_empty() || opens || code.ends_with([';', '}', ',']);
         if !is_comment && ends_statement {
             return false;
         }
@@ -132,6 +134,8 @@ fn a_reason_belongs_to_the_statement_after_it() {
     };
     let given = "f();\n// SAFETY: because,\n// as said.\nlet x =\n    unsafe { g() };\n";
     assert_eq!(verdicts(given), [(true, true)]);
+    let of_arm = "// SAFETY: because.\nNone => {\n    unsafe { g() }\n}\n";
+    assert_eq!(verdicts(of_arm), [(true, true)]);
     let of_another = "// SAFETY: because.\nf();\nunsafe { g() }\n";
     assert_eq!(verdicts(of_another), [(true, false)]);
     let items = "unsafe fn f() {}\n\nunsafe impl Send for X {}\n";

@@ -14,8 +14,10 @@ pub(crate) struct Workspace {
 }
 
 /// One member of the workspace.
+#[derive(Clone)]
 pub(crate) struct Package {
     pub(crate) name: String,
+    pub(crate) version: String,
     pub(crate) publishable: bool,
     /// Without `default`.
     pub(crate) features: Vec<String>,
@@ -75,6 +77,7 @@ impl Package {
     fn read(package: &Value) -> Option<Self> {
         Some(Self {
             name: package["name"].as_str()?.to_string(),
+            version: package["version"].as_str()?.to_string(),
             // `publish = false` arrives as an empty list of registries, no word on it as null.
             publishable: package["publish"]
                 .as_array()

@@ -49,6 +49,7 @@ mod tests {
     fn count(features: &[&str]) -> usize {
         combinations(&Package {
             name: "crate".to_string(),
+            version: "1.0.0".to_string(),
             publishable: true,
             features: features.iter().map(|name| name.to_string()).collect(),
             rust_version: None,
