@@ -265,8 +265,10 @@ impl Lanes for F32x8 {
         math::ln(self)
     }
     #[inline(always)]
-    fn sub_product(self, s: Self, b: Self) -> Self {
+    fn two_product(self, b: Self) -> (Self, Self) {
+        let product = self * b;
         // SAFETY: a value proves a token.
-        F32x8(unsafe { _mm256_fnmadd_ps(s.0, b.0, self.0) })
+        let error = F32x8(unsafe { _mm256_fmsub_ps(self.0, b.0, product.0) });
+        (product, error)
     }
 }

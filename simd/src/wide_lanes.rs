@@ -187,7 +187,8 @@ impl Lanes for F32x4 {
     }
     #[cfg(any(target_feature = "fma", target_arch = "aarch64"))]
     #[inline(always)]
-    fn sub_product(self, s: Self, b: Self) -> Self {
-        F32x4(s.0.mul_neg_add(b.0, self.0))
+    fn two_product(self, b: Self) -> (Self, Self) {
+        let product = self * b;
+        (product, F32x4(self.0.mul_sub(b.0, product.0)))
     }
 }
