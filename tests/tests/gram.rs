@@ -1,9 +1,7 @@
 //! GRAM against its golden files and the naive oracle, in single and in double precision.
 
 use rivergram_core::error::GramError;
-use rivergram_core::gram::contrastive::{
-    self, Anchor, Batch, GramLoss, GramReport, Term, ZeroRows, gram_loss,
-};
+use rivergram_core::gram::contrastive::{self, Batch, GramLoss, GramReport, gram_loss};
 use rivergram_core::gram::pair::{self, Measure, volume_matrix};
 use rivergram_core::gram::retrieval::{Order, rank, recall_at};
 use rivergram_core::gram::tuple;
@@ -11,7 +9,6 @@ use rivergram_core::lanes::{One, Real};
 use rivergram_tests::golden;
 use rivergram_tests::oracle::gram as oracle;
 use rivergram_tests::precision::{DOUBLE, Precision, SINGLE, assert_close};
-use rivergram_tests::random::Random;
 use serde::{Deserialize, Deserializer};
 
 type Rows = Vec<Vec<f64>>;

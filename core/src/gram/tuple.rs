@@ -10,14 +10,14 @@
 //! Z = (b, x_1 − b, x_2 − b, …)          Z·Zᵀ = L·diag(π)·Lᵀ          V = Π sqrt(π_p)
 //! ```
 //!
-//! takes one pass over the vectors, and no copy of them. Where a pivot π loses more than three quarters of
-//! its diagonal, the rows are not orthogonal enough for its digits. Then L⁻¹ is folded into the rows:
+//! takes one pass over the vectors, and no copy of them. Where a pivot π keeps too little of its
+//! diagonal, the rows are not orthogonal enough for its digits. Then L⁻¹ is folded into the rows:
 //!
 //! ```text
 //! Z = T·X, T unit lower triangular
 //! ```
 //!
-//! and the pass is repeated, at most [`SWEEPS`] times, with T in two words and every sum of T·X compensated:
+//! and the pass is repeated, at most [`sweeps`] times, with T in two words and every sum of T·X compensated:
 //! T need not be exact, since any unit triangular T spans the same volume, but Z must be exactly T times X.
 //! A pivot that still collapses belongs to a dependent vector: the volume is 0. Relative error in `f32`:
 //! below 1e-6 however the vectors lie, to a volume of about 1e-7 of the product of norms.
@@ -29,11 +29,16 @@ use crate::gram::basis::{self, Item, Rows};
 use crate::lanes::{Isa, Lanes, One, Real};
 use crate::ops;
 
-/// Passes over the vectors before a pivot that keeps collapsing counts as 0.
-pub const SWEEPS: usize = 4;
+/// Passes over k vectors before a pivot that keeps collapsing counts as 0.
+pub const fn sweeps(k: usize) -> usize {
+    if k <= 3 { 4 } else { k + 1 }
+}
 
-/// A pivot below this part of its diagonal is computed again from better rows.
-const KEEP: f64 = 0.25;
+/// A pivot of k vectors below this part of its diagonal is computed again from better rows. With more
+/// vectors, more pivots take their share of the rounding.
+const fn keep(k: usize) -> f64 {
+    if k <= 3 { 0.4 } else { 0.6 }
+}
 
 /// The largest k of the slice functions that needs no workspace.
 pub const K_WITHOUT_WORKSPACE: usize = 8;
@@ -379,6 +384,9 @@ impl<T: Real, const K: usize> Frame<T, K> {
         z
     }
 
+    /// Indices whose products are summed before they join the compensated total.
+    const BLOCK: usize = if K <= 3 { 32 } else { 16 };
+
     /// Z·Zᵀ, lower triangle. Long sums go in blocks, so that their rounding does not grow with D.
     #[inline(always)]
     fn gram<I: Isa<Scalar = T>>(&self, isa: I, x: &[&[T]; K], d: usize) -> [[T; K]; K] {
@@ -387,7 +395,7 @@ impl<T: Real, const K: usize> Frame<T, K> {
         let mut at = 0;
         while at < d {
             let end = at
-                .saturating_add(ops::BLOCK.saturating_mul(I::WIDTH))
+                .saturating_add(Self::BLOCK.saturating_mul(I::WIDTH))
                 .min(d);
             let mut sums = [[isa.splat(T::ZERO); K]; K];
             while at < end {
@@ -438,7 +446,7 @@ impl<T: Real, const K: usize> Frame<T, K> {
 /// The column of a pivot that did not is left out of L. `None` where a diagonal is 0.
 #[inline(always)]
 fn pivots<T: Real, const K: usize>(gram: &[[T; K]; K]) -> Option<(Factors<T, K>, bool)> {
-    let keep = T::constant(KEEP);
+    let keep = T::constant(keep(K));
     let mut work = *gram;
     let mut lower = [[T::ZERO; K]; K];
     let mut pivot = [T::ZERO; K];
@@ -478,7 +486,7 @@ fn factor<I: Isa, const K: usize>(
         return None;
     }
     let mut frame = Frame::differences();
-    for _ in 0..SWEEPS {
+    for _ in 0..sweeps(K) {
         let (factors, kept) = pivots(&frame.gram(isa, &rows, d))?;
         if kept {
             return Some((frame, factors));

@@ -77,7 +77,7 @@ impl<I: Isa> RowOps for I {
 
 /// Terms that one lane adds up before the sum goes to a total: with D = 512 on one lane, a single sum
 /// would round about eight times as much.
-pub const BLOCK: usize = 64;
+const BLOCK: usize = 64;
 
 /// Σ a·b.
 #[inline(always)]
