@@ -166,6 +166,8 @@ pub fn powf(x: f32, y: f32) -> f32 {
     if x < f32::MIN_POSITIVE {
         return if y > 0.0 { 0.0 } else { f32::INFINITY };
     }
+    // A larger exponent gives 0, 1 or +∞ as well, and its halves overflow.
+    let y = y.clamp(-1e30, 1e30);
     let (high, low) = ln_split(x);
     let product = y * high;
     if product > 89.0 {

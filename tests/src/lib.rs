@@ -1,4 +1,6 @@
 //! What the tests share: the golden files, the naive oracle and the precision table.
 
 pub mod golden;
+pub mod oracle;
 pub mod precision;
+pub mod random;

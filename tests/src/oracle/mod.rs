@@ -1,0 +1,3 @@
+//! Every quantity as plainly as its definition, in `f64`, to compare with.
+
+pub mod schedule;
