@@ -148,6 +148,13 @@ pub enum PlanError {
         /// The budget.
         budget: u64,
     },
+    /// Budget `index` is larger than 2⁶³.
+    BudgetTooLarge {
+        /// The place in the list of budgets.
+        index: usize,
+        /// The budget.
+        budget: u64,
+    },
     /// The warmup, or the re-warmup after an earlier budget, does not end before the decay of budget
     /// `index` begins.
     WarmupMeetsDecay {
@@ -192,6 +199,9 @@ impl Display for PlanError {
                 budget,
             } => {
                 write!(f, "budget {index} ({budget}) does not lie above {previous}")
+            }
+            PlanError::BudgetTooLarge { index, budget } => {
+                write!(f, "budget {index} ({budget}) is larger than 2^63")
             }
             PlanError::WarmupMeetsDecay {
                 index,
@@ -245,7 +255,7 @@ pub enum StateError {
         /// The given plan's.
         given: u32,
     },
-    /// The saved phase is not one that the plan has at the saved step.
+    /// The saved phase is not one that the plan can have at the saved step.
     Phase {
         /// The saved step.
         step: u64,

@@ -3,7 +3,8 @@
 //! `libm` computes `sinf`, `cosf` and `exp2f` in double precision, which a microcontroller emulates in
 //! software; these stay in `f32` throughout. In double precision `libm` is used as it is.
 //!
-//! Largest errors seen against `f64` over the stated ranges: see `tests/tests/math.rs`.
+//! Largest errors seen against `f64` over the stated ranges: see `tests/tests/math.rs`
+//! and `tests/tests/schedule_math.rs`.
 
 use crate::lanes::{Lanes, Real};
 

@@ -378,3 +378,65 @@ fn golden_tokens_f64() {
 fn golden_tokens_f32() {
     tokens::<f32>();
 }
+
+/// One thing that happens: a decay of a length, or of a share of what was seen, or its end.
+#[derive(Deserialize)]
+struct Event {
+    at: Option<u64>,
+    decay: Option<u64>,
+    decay_fraction_of_seen: Option<f64>,
+    cancel_at: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct OnDemandCase {
+    #[serde(flatten)]
+    name: ShapeName,
+    events: Vec<Event>,
+    warmup: u64,
+    peak: f64,
+    floor: f64,
+    lr: Vec<f64>,
+}
+
+fn on_demand<T: Real>() {
+    let mut worst: f64 = 0.0;
+    for case in cases::<OnDemandCase>("on_demand") {
+        let settings = Settings {
+            warmup: case.warmup,
+            shape: case.name.shape(),
+            ..Settings::wsd_s(T::constant(case.peak), T::constant(case.floor))
+        };
+        let plan = Plan::new(settings, &[]).expect("a plan");
+        let mut state = State::new(&plan);
+        for (t, want) in case.lr.iter().enumerate() {
+            let now = Some(t as u64);
+            for event in &case.events {
+                if event.cancel_at == now {
+                    assert!(state.cancel_decay());
+                }
+                if event.at == now {
+                    if let Some(length) = event.decay {
+                        assert!(state.request_decay(length));
+                    }
+                    if let Some(fraction) = event.decay_fraction_of_seen {
+                        assert!(state.request_decay_of_seen((fraction * 1e6).round() as u32));
+                    }
+                }
+            }
+            let what = format!("{}, step {t}", case.name.kind);
+            worst = worst.max(check(&what, state.advance(), *want, case.peak));
+        }
+    }
+    report::<T>("on_demand", worst);
+}
+
+#[test]
+fn golden_on_demand_f64() {
+    on_demand::<f64>();
+}
+
+#[test]
+fn golden_on_demand_f32() {
+    on_demand::<f32>();
+}

@@ -11,6 +11,7 @@
 //! | WSD: each decay is a branch that is thrown away | [`Branches`] |
 //! | cosine, linear; cyclic with several budgets | [`Settings::cosine`], [`Settings::linear`] |
 //! | constant, inverse square root | [`Settings::constant`], [`Settings::inverse_sqrt`] |
+//! | no known budget: decays on demand | no budgets, [`State::request_decay`] |
 //!
 //! [`Plan::lr_at`]`(t)` is the rate of the (t+1)-th update, a pure function; [`State`] gives the same
 //! numbers one update at a time, bit for bit, and can be saved and loaded at every step. Steps are

@@ -8,6 +8,9 @@ use crate::lanes::Real;
 /// One millionth is the unit of a decay's share.
 const MILLION: u64 = 1_000_000;
 
+/// Leaves room above it for steps that do not end.
+const LARGEST_BUDGET: u64 = 1 << 63;
+
 /// What decides the rates, but for the budgets. Start from a constructor and change what differs:
 ///
 /// ```
@@ -193,7 +196,8 @@ pub struct DecaySpan {
 }
 
 /// A checked schedule. Budgets are total steps, strictly increasing, and stay with the caller. None at
-/// all is a run whose end is not known.
+/// all is a run whose end is not known: it stays at the peak, but for decays that are asked for at run
+/// time ([`State::request_decay`](super::State::request_decay)).
 ///
 /// ```
 /// use rivergram_core::schedule::{Phase, Plan, Settings};
@@ -226,8 +230,10 @@ pub(super) struct Segment<T> {
     pub(super) decay_start: u64,
     /// The first step after it; `u64::MAX` where it does not end.
     pub(super) end: u64,
+    /// The rate that the ramp starts from.
+    pub(super) ramp_from: T,
     /// The rate that the decay starts from.
-    pub(super) from: T,
+    pub(super) decay_from: T,
 }
 
 /// Where a step lies within its segment.
@@ -245,7 +251,7 @@ impl<'a, T: Real> Plan<'a, T> {
     /// # Errors
     /// [`PlanError`]: a rate that is negative or not finite, floor or init above the peak, a floor of 0
     /// with a shape that divides by it, a shape's parameter or a share out of range, budgets that do
-    /// not increase, a warmup that meets the decay.
+    /// not increase or exceed 2⁶³, a warmup that meets the decay.
     pub fn new(settings: Settings<T>, budgets: &'a [u64]) -> Result<Self, PlanError> {
         check_rates(&settings)?;
         settings.shape.check(settings.floor)?;
@@ -263,6 +269,9 @@ impl<'a, T: Real> Plan<'a, T> {
                     previous,
                     budget,
                 });
+            }
+            if budget > LARGEST_BUDGET {
+                return Err(PlanError::BudgetTooLarge { index, budget });
             }
             let room = plan.segment(index).decay_start.saturating_sub(previous);
             let warmup = plan.ramp(previous);
@@ -346,13 +355,44 @@ impl<'a, T: Real> Plan<'a, T> {
             Some(&end) => (end.saturating_sub(self.decay_length(start, end)), end),
             None => (u64::MAX, u64::MAX),
         };
-        Segment {
+        let s = &self.settings;
+        let mut segment = Segment {
             index,
             start,
             decay_start,
             end,
-            from: self.level(decay_start),
+            ramp_from: if start == 0 { s.init } else { s.floor },
+            decay_from: s.peak,
+        };
+        segment.decay_from = self.risen(&segment, decay_start);
+        segment
+    }
+
+    /// The segment of step t when something ended at step `ended` that the plan does not know of: a
+    /// rise from `ramp_from` begins there, and what the plan has from there on is left as it is.
+    pub(super) fn resumed(&self, t: u64, ended: u64, ramp_from: T) -> Segment<T> {
+        let mut segment = self.segment_at(t);
+        if segment.start < ended {
+            segment.start = ended;
+            segment.ramp_from = ramp_from;
+            segment.decay_start = segment.decay_start.max(ended);
+            segment.decay_from = self.risen(&segment, segment.decay_start);
         }
+        segment
+    }
+
+    /// Whether step t can lie in a segment, with any decays asked for or called off.
+    pub(super) fn may_have(&self, segment: &Segment<T>, t: u64) -> bool {
+        let s = &self.settings;
+        let low = if s.init < s.floor { s.init } else { s.floor };
+        let in_range = |rate: T| low <= rate && rate <= s.peak;
+        let on_time = segment.start <= t && (t < segment.end || segment.end == u64::MAX);
+        on_time
+            && segment.index <= self.budgets.len()
+            && segment.start <= segment.decay_start
+            && segment.decay_start <= segment.end
+            && in_range(segment.ramp_from)
+            && in_range(segment.decay_from)
     }
 
     /// The length of the decay before `end`.
@@ -376,10 +416,16 @@ impl<'a, T: Real> Plan<'a, T> {
         }
     }
 
+    /// Whether a segment is the floor after the last budget.
+    #[inline(always)]
+    pub(super) fn done(&self, segment: &Segment<T>) -> bool {
+        let over = segment.index > 0 && segment.index >= self.budgets.len();
+        over && self.settings.after == After::Floor
+    }
+
     #[inline(always)]
     fn place(&self, segment: &Segment<T>, t: u64) -> Place {
-        let s = &self.settings;
-        if segment.index > 0 && segment.index >= self.budgets.len() && s.after == After::Floor {
+        if self.done(segment) {
             return Place::Done;
         }
         let length = segment.end.saturating_sub(segment.decay_start);
@@ -399,24 +445,31 @@ impl<'a, T: Real> Plan<'a, T> {
     pub(super) fn rate(&self, segment: &Segment<T>, t: u64) -> T {
         let s = &self.settings;
         match self.place(segment, t) {
-            Place::Ramp { done, length } => {
-                let base = if segment.start == 0 { s.init } else { s.floor };
-                let target = self.level(segment.start.saturating_add(length));
-                let rate = ramp_rate(s.warmup_edge, done, length, base, target);
-                match s.stable {
-                    Stable::Constant => rate,
-                    Stable::InverseSqrt => rate.max(s.floor),
-                }
-            }
-            Place::Stable => self.level(t),
+            Place::Ramp { .. } | Place::Stable => self.risen(segment, t),
             Place::Decay { done, length } => {
                 let done = match s.decay_edge {
                     DecayEdge::ReachAfter => done,
                     DecayEdge::ReachLast => done.saturating_add(1),
                 };
-                s.shape.rate(done, length, segment.from, s.floor)
+                s.shape.rate(done, length, segment.decay_from, s.floor)
             }
             Place::Done => s.floor,
+        }
+    }
+
+    /// The rate of the ramp and the stable phase at step t of a segment.
+    #[inline(always)]
+    fn risen(&self, segment: &Segment<T>, t: u64) -> T {
+        let s = &self.settings;
+        let (done, length) = (t.saturating_sub(segment.start), self.ramp(segment.start));
+        if done >= length {
+            return self.level(t);
+        }
+        let target = self.level(segment.start.saturating_add(length));
+        let rate = ramp_rate(s.warmup_edge, done, length, segment.ramp_from, target);
+        match s.stable {
+            Stable::Constant => rate,
+            Stable::InverseSqrt => rate.max(s.floor),
         }
     }
 
@@ -518,7 +571,7 @@ fn check_rates<T: Real>(s: &Settings<T>) -> Result<(), PlanError> {
 }
 
 /// ⌊whole · millionths / 10⁶⌋ for millionths ≤ 10⁶, in parts that do not overflow.
-fn share(whole: u64, millionths: u32) -> u64 {
+pub(super) fn share(whole: u64, millionths: u32) -> u64 {
     let millionths = u64::from(millionths);
     let (high, low) = (whole / MILLION, whole % MILLION);
     let low = low.wrapping_mul(millionths) / MILLION;

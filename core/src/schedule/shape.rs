@@ -53,10 +53,10 @@ pub enum Shape<T> {
 impl<T: Real> Shape<T> {
     /// The rate after `done` of `length` steps of a decay from `from` down to `floor`: `from` at 0, and
     /// from `length` on the floor (for `HalfLife` the rate after all halvings). Never outside
-    /// \[floor, from\], for floor ≤ from.
+    /// \[floor, from\]; `from` throughout where it lies below the floor.
     #[inline(always)]
     pub fn rate(self, done: u64, length: u64, from: T, floor: T) -> T {
-        if done == 0 {
+        if done == 0 || from <= floor {
             return from;
         }
         let left = length.saturating_sub(done);

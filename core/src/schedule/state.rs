@@ -1,7 +1,7 @@
 //! The schedule one update at a time, and across power cycles.
 
-use super::plan::{PLAN_PARTS, Segment};
-use super::{Plan, Position};
+use super::plan::{PLAN_PARTS, Segment, share};
+use super::{Phase, Plan, Position};
 use crate::encode::{OVERHEAD, Reader, Writer};
 use crate::error::{EncodeError, StateError};
 use crate::lanes::Real;
@@ -10,6 +10,9 @@ const MAGIC: [u8; 4] = *b"RGLR";
 const VERSION: u32 = 1;
 
 /// Where a run stands in its [`Plan`]. At most 64 bytes; the plan and its budgets lie with the caller.
+///
+/// A decay can also be asked for while the run goes on, when the budget was not known before, and can
+/// be called off. Until that happens the rates are the plan's.
 ///
 /// ```
 /// use rivergram_core::schedule::{Plan, Settings, State};
@@ -34,8 +37,9 @@ pub struct State<'a, T> {
 }
 
 impl<'a, T: Real> State<'a, T> {
-    /// Bytes of a saved state: four hashes, step, anchor (place, start, decay start, end, rate).
-    pub const SAVED_LEN: usize = OVERHEAD + 4 * 4 + 8 + 4 * 8 + size_of::<T>();
+    /// Bytes of a saved state: four hashes, step, anchor (place, start, decay start, end, and
+    /// the rates that ramp and decay start from).
+    pub const SAVED_LEN: usize = OVERHEAD + 4 * 4 + 8 + 4 * 8 + 2 * size_of::<T>();
 
     /// Before the first update.
     pub fn new(plan: &'a Plan<'a, T>) -> Self {
@@ -72,8 +76,14 @@ impl<'a, T: Real> State<'a, T> {
         self.plan.position_in(&self.segment, self.step)
     }
 
-    /// Returns the rate of the next update and moves on: the n-th call returns `plan.lr_at(n − 1)`, bit
-    /// for bit. Cost: no division in `u64` but where a budget ends.
+    /// The rate of the (t+1)-th update, if no decay is asked for or called off before: the plan's
+    /// [`lr_at`](Plan::lr_at) where none was, else for t from the present step on.
+    pub fn lr_at(&self, t: u64) -> T {
+        self.plan.rate(&self.segment_of(t), t)
+    }
+
+    /// Returns the rate of the next update and moves on: the n-th call returns `lr_at(n − 1)`, bit for
+    /// bit. Cost: no division in `u64` but where a budget ends.
     #[inline]
     pub fn advance(&mut self) -> T {
         self.advance_by(1)
@@ -86,9 +96,64 @@ impl<'a, T: Real> State<'a, T> {
         let rate = self.rate();
         self.step = self.step.saturating_add(units);
         if self.step >= self.segment.end {
-            self.segment = self.plan.segment_at(self.step);
+            self.segment = self.segment_of(self.step);
         }
         rate
+    }
+
+    /// The segment of step t, seen from the present one.
+    fn segment_of(&self, t: u64) -> Segment<T> {
+        // An end at the largest step is none.
+        if t < self.segment.end || self.segment.end == u64::MAX {
+            return self.segment;
+        }
+        let floor = self.plan.settings().floor;
+        self.plan.resumed(t, self.segment.end, floor)
+    }
+
+    /// Begins a decay of `length` steps with the next update, from the rate of the moment. After it the
+    /// run goes on as after a budget: back to the peak, and on to the decays of the plan that are still
+    /// to come. Whether anything changed: not for length 0, nor after the last budget at the floor.
+    ///
+    /// ```
+    /// use rivergram_core::schedule::{Plan, Settings, State};
+    ///
+    /// let plan = Plan::new(Settings::wsd_s(1.0_f32, 0.1), &[])?;
+    /// let mut state = State::at(&plan, 1000);
+    /// assert!(state.request_decay(100));
+    /// assert_eq!(state.position().remaining, Some(100));
+    /// assert!(state.lr_at(1099) < 0.11);
+    /// assert_eq!(state.lr_at(1100), 1.0);
+    /// # Ok::<(), rivergram_core::error::PlanError>(())
+    /// ```
+    pub fn request_decay(&mut self, length: u64) -> bool {
+        if length == 0 || self.plan.done(&self.segment) {
+            return false;
+        }
+        self.segment.decay_from = self.rate();
+        self.segment.decay_start = self.step;
+        self.segment.end = self.step.saturating_add(length);
+        true
+    }
+
+    /// The same with a length of so many millionths of the steps made so far, rounded down, at least 1.
+    /// More than a million count as a million.
+    pub fn request_decay_of_seen(&mut self, millionths: u32) -> bool {
+        self.request_decay(share(self.step, millionths.min(1_000_000)).max(1))
+    }
+
+    /// Ends a decay with the next update, and goes back to the peak: at once, or by a re-warmup from the
+    /// rate of the moment if the plan has one. Whether there was a decay to end.
+    pub fn cancel_decay(&mut self) -> bool {
+        if self.position().phase != Phase::Decay {
+            return false;
+        }
+        let mut segment = self.plan.resumed(self.step, self.step, self.rate());
+        if segment.decay_start <= self.step {
+            segment.decay_start = segment.end;
+        }
+        self.segment = segment;
+        true
     }
 
     /// Writes the state to the start of `to` and returns its length, [`State::SAVED_LEN`].
@@ -105,7 +170,8 @@ impl<'a, T: Real> State<'a, T> {
         writer.u64(self.segment.start);
         writer.u64(self.segment.decay_start);
         writer.u64(self.segment.end);
-        writer.real(self.segment.from);
+        writer.real(self.segment.ramp_from);
+        writer.real(self.segment.decay_from);
         writer.finish()
     }
 
@@ -113,7 +179,7 @@ impl<'a, T: Real> State<'a, T> {
     ///
     /// # Errors
     /// [`StateError`]: bytes that are cut, damaged or of another kind or version; another plan, with
-    /// the part that differs; a phase that the plan does not have at the saved step.
+    /// the part that differs; a phase that the plan cannot have at the saved step.
     pub fn load(plan: &'a Plan<'a, T>, bytes: &[u8]) -> Result<Self, StateError> {
         let mut reader = Reader::open(bytes, MAGIC, VERSION)?;
         for (part, given) in PLAN_PARTS.into_iter().zip(plan.hashes()) {
@@ -123,18 +189,22 @@ impl<'a, T: Real> State<'a, T> {
             }
         }
         let step = reader.u64()?;
-        let state = State::at(plan, step);
-        let index = reader.u64()?;
-        let anchor = Segment {
-            index: state.segment.index,
+        let phase = StateError::Phase { step };
+        let segment = Segment {
+            index: usize::try_from(reader.u64()?).map_err(|_| phase)?,
             start: reader.u64()?,
             decay_start: reader.u64()?,
             end: reader.u64()?,
-            from: reader.real()?,
+            ramp_from: reader.real()?,
+            decay_from: reader.real()?,
         };
-        if index != state.segment.index as u64 || anchor != state.segment {
-            return Err(StateError::Phase { step });
+        if !plan.may_have(&segment, step) {
+            return Err(phase);
         }
-        Ok(state)
+        Ok(State {
+            plan,
+            step,
+            segment,
+        })
     }
 }
