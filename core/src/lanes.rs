@@ -156,6 +156,8 @@ pub trait Real:
     }
     /// As an `f64`, exactly.
     fn to_f64(self) -> f64;
+    /// The nearest `f32`: what an error carries, so that no message needs double precision.
+    fn to_f32(self) -> f32;
     /// Neither infinite nor NaN.
     fn is_finite(self) -> bool;
     /// eˣ − 1, accurate near 0.
@@ -301,6 +303,10 @@ impl Real for f32 {
         f64::from(self)
     }
     #[inline(always)]
+    fn to_f32(self) -> f32 {
+        self
+    }
+    #[inline(always)]
     fn is_finite(self) -> bool {
         f32::is_finite(self)
     }
@@ -421,6 +427,10 @@ impl Real for f64 {
     #[inline(always)]
     fn to_f64(self) -> f64 {
         self
+    }
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        self as f32
     }
     #[inline(always)]
     fn is_finite(self) -> bool {

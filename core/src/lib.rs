@@ -5,9 +5,11 @@
 #![no_std]
 #![deny(unsafe_code)]
 
+pub mod encode;
 pub mod error;
 pub mod gram;
 pub mod lanes;
 pub mod lse;
 pub mod math;
 pub mod ops;
+pub mod schedule;

@@ -1,11 +1,11 @@
-//! A small seeded generator for random cases: SplitMix64 (G. L. Steele et al., OOPSLA 2014).
+//! Seeded random numbers for random cases.
 
-/// The state.
+/// SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// From a seed.
+    /// A stream of its own for each seed.
     pub fn new(seed: u64) -> Self {
         Random(seed)
     }
@@ -19,26 +19,26 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// Uniform in [0, 1).
-    pub fn uniform(&mut self) -> f64 {
-        (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
+    /// Uniform in \[0, 1).
+    pub fn unit(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// Uniform in 0..n.
-    pub fn below(&mut self, n: usize) -> usize {
-        (self.bits() % n as u64) as usize
+    /// Uniform in `low..=high`.
+    pub fn range(&mut self, low: usize, high: usize) -> usize {
+        low + (self.bits() % (high - low + 1) as u64) as usize
     }
 
-    /// A standard normal number (Box and Muller, 1958), rounded to `f32`.
+    /// Standard normal.
     pub fn normal(&mut self) -> f64 {
-        let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
-        f64::from((radius * (std::f64::consts::TAU * self.uniform()).cos()) as f32)
+        let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
+        radius * (std::f64::consts::TAU * self.unit()).cos()
     }
 
-    /// Rows of normal numbers.
+    /// Rows of standard normal numbers, each exact in `f32`.
     pub fn normals(&mut self, rows: usize, d: usize) -> Vec<Vec<f64>> {
         (0..rows)
-            .map(|_| (0..d).map(|_| self.normal()).collect())
+            .map(|_| (0..d).map(|_| f64::from(self.normal() as f32)).collect())
             .collect()
     }
 }

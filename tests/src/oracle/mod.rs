@@ -1,3 +1,4 @@
-//! Naive double-precision oracles, written as plainly as the definitions.
+//! Every quantity as plainly as its definition, in `f64`, to compare with.
 
 pub mod gram;
+pub mod schedule;

@@ -1,4 +1,4 @@
-//! What can be wrong with an input: small enums that name the index or the size that broke the rule.
+//! What can be wrong with an input of `gram`.
 
 use core::fmt;
 
