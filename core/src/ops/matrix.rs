@@ -8,9 +8,11 @@
 //! | [`matmul_nn`] | C\[n, k\] += A·B | gradient of the inputs: dX = dY·W |
 //! | [`matmul_tn`] | C\[m, k\] += Aᵀ·B | gradient of the weights: dW = dYᵀ·X |
 //!
-//! All take (m, k) and find n from the slices; any size may be 0. A slice that is too short or too long
-//! counts as fewer rows, a product of fewer rows. Cost: 2·n·m·k operations; four rows of B stay in
-//! registers' reach, so each number of C is loaded once per four products.
+//! All take (m, k) and find n from the slices; any size may be 0. Where a slice is too short or too
+//! long for whole rows, which numbers of C grow is unspecified.
+//!
+//! Cost: 2·n·m·k operations. The work is done in tiles of two rows by four, so that six loads serve
+//! eight products; single rows left over go through [`dot`] and [`axpy`].
 
 use super::{axpy, dot};
 use crate::lanes::{Isa, Lanes, Real};
@@ -131,15 +133,29 @@ pub fn matmul_nn<I: Isa>(
     if m == 0 || k == 0 {
         return;
     }
-    for (a, c) in a.chunks_exact(m).zip(c.chunks_exact_mut(k)) {
-        let (a, blocks) = (a.chunks_exact(4), b.chunks_exact(k.saturating_mul(4)));
-        let (a_rest, b_rest) = (a.remainder(), blocks.remainder());
-        for (a, b) in a.zip(blocks) {
-            axpy4(isa, [a[0], a[1], a[2], a[3]], rows(b, k), c);
+    let blocks = b.chunks_exact(k.saturating_mul(4));
+    let (a_pairs, mut c_pairs) = (
+        a.chunks_exact(m.saturating_mul(2)),
+        c.chunks_exact_mut(k.saturating_mul(2)),
+    );
+    let a_last = a_pairs.remainder();
+    for (a, c) in a_pairs.zip(c_pairs.by_ref()) {
+        let ([a0, a1], Some((c0, c1))) = (rows(a, m), c.split_at_mut_checked(k)) else {
+            return;
+        };
+        let ((a0, a0_rest), (a1, a1_rest)) = (a0.as_chunks(), a1.as_chunks());
+        for ((a0, a1), b) in a0.iter().zip(a1).zip(blocks.clone()) {
+            axpy_2x4(isa, [*a0, *a1], rows(b, k), [c0, c1]);
         }
-        for (a, b) in a_rest.iter().zip(b_rest.chunks_exact(k)) {
-            axpy(isa, *a, b, c);
+        let b_rest = blocks.remainder().chunks_exact(k);
+        for ((a0, a1), b) in a0_rest.iter().zip(a1_rest).zip(b_rest) {
+            axpy(isa, *a0, b, c0);
+            axpy(isa, *a1, b, c1);
         }
+    }
+    let c_last = c_pairs.into_remainder();
+    for (a, b) in a_last.iter().zip(b.chunks_exact(k)) {
+        axpy(isa, *a, b, c_last);
     }
 }
 
@@ -162,11 +178,7 @@ pub fn matmul_tn<I: Isa>(
     );
     let (a_rest, b_rest) = (a.remainder(), b.remainder());
     for (a, b) in a.zip(b) {
-        let [a0, a1, a2, a3] = rows(a, m);
-        let columns = a0.iter().zip(a1).zip(a2).zip(a3);
-        for ((((a0, a1), a2), a3), c) in columns.zip(c.chunks_exact_mut(k)) {
-            axpy4(isa, [*a0, *a1, *a2, *a3], rows(b, k), c);
-        }
+        rank_four(isa, k, rows(a, m), rows(b, k), c);
     }
     for (a, b) in a_rest.chunks_exact(m).zip(b_rest.chunks_exact(k)) {
         for (a, c) in a.iter().zip(c.chunks_exact_mut(k)) {
@@ -175,16 +187,42 @@ pub fn matmul_tn<I: Isa>(
     }
 }
 
-/// y += α₀·x₀ + α₁·x₁ + α₂·x₂ + α₃·x₃.
+/// C\[m, k\] += Aᵀ·B for four rows of A and of B.
 #[inline(always)]
-fn axpy4<I: Isa>(isa: I, alpha: [I::Scalar; 4], x: [&[I::Scalar]; 4], y: &mut [I::Scalar]) {
-    let [alpha0, alpha1, alpha2, alpha3] = alpha;
-    let alpha = [
-        isa.splat(alpha0),
-        isa.splat(alpha1),
-        isa.splat(alpha2),
-        isa.splat(alpha3),
-    ];
+fn rank_four<I: Isa>(
+    isa: I,
+    k: usize,
+    a: [&[I::Scalar]; 4],
+    b: [&[I::Scalar]; 4],
+    c: &mut [I::Scalar],
+) {
+    let [(a0, last0), (a1, last1), (a2, last2), (a3, last3)] = a.map(|row| row.as_chunks());
+    let mut c = c.chunks_exact_mut(k.saturating_mul(2));
+    for ((((a0, a1), a2), a3), c) in a0.iter().zip(a1).zip(a2).zip(a3).zip(c.by_ref()) {
+        let Some((c0, c1)) = c.split_at_mut_checked(k) else {
+            return;
+        };
+        let ([a00, a01], [a10, a11], [a20, a21], [a30, a31]) = (*a0, *a1, *a2, *a3);
+        let alpha = [[a00, a10, a20, a30], [a01, a11, a21, a31]];
+        axpy_2x4(isa, alpha, b, [c0, c1]);
+    }
+    let c_last = c.into_remainder();
+    for (a, b) in [last0, last1, last2, last3].into_iter().zip(b) {
+        for a in a {
+            axpy(isa, *a, b, c_last);
+        }
+    }
+}
+
+/// yᵣ += Σₜ αᵣₜ·xₜ for two rows y and four rows x: six loads and two stores serve eight products.
+#[inline(always)]
+fn axpy_2x4<I: Isa>(
+    isa: I,
+    alpha: [[I::Scalar; 4]; 2],
+    x: [&[I::Scalar]; 4],
+    [y0, y1]: [&mut [I::Scalar]; 2],
+) {
+    let alpha = [splat4(isa, alpha[0]), splat4(isa, alpha[1])];
     let [x0, x1, x2, x3] = x.map(|row| row.chunks_exact(I::WIDTH));
     let tails = [
         x0.remainder(),
@@ -192,20 +230,40 @@ fn axpy4<I: Isa>(isa: I, alpha: [I::Scalar; 4], x: [&[I::Scalar]; 4], y: &mut [I
         x2.remainder(),
         x3.remainder(),
     ];
-    let mut y = y.chunks_exact_mut(I::WIDTH);
-    for ((((x0, x1), x2), x3), y) in x0.zip(x1).zip(x2).zip(x3).zip(y.by_ref()) {
-        add_multiples(isa, alpha, [x0, x1, x2, x3], y);
+    let (mut y0, mut y1) = (y0.chunks_exact_mut(I::WIDTH), y1.chunks_exact_mut(I::WIDTH));
+    let x = x0.zip(x1).zip(x2).zip(x3);
+    for (((((x0, x1), x2), x3), y0), y1) in x.zip(y0.by_ref()).zip(y1.by_ref()) {
+        add_multiples(isa, &alpha, [x0, x1, x2, x3], [y0, y1]);
     }
-    add_multiples(isa, alpha, tails, y.into_remainder());
+    let y = [y0.into_remainder(), y1.into_remainder()];
+    add_multiples(isa, &alpha, tails, y);
 }
 
 #[inline(always)]
-fn add_multiples<I: Isa>(isa: I, alpha: [I::Lanes; 4], x: [&[I::Scalar]; 4], y: &mut [I::Scalar]) {
-    let mut sum = isa.load(y);
-    for (alpha, x) in alpha.into_iter().zip(x) {
-        sum = alpha.mul_add(isa.load(x), sum);
+fn splat4<I: Isa>(isa: I, [a, b, c, d]: [I::Scalar; 4]) -> [I::Lanes; 4] {
+    [isa.splat(a), isa.splat(b), isa.splat(c), isa.splat(d)]
+}
+
+#[inline(always)]
+fn add_multiples<I: Isa>(
+    isa: I,
+    alpha: &[[I::Lanes; 4]; 2],
+    x: [&[I::Scalar]; 4],
+    y: [&mut [I::Scalar]; 2],
+) {
+    let x = [
+        isa.load(x[0]),
+        isa.load(x[1]),
+        isa.load(x[2]),
+        isa.load(x[3]),
+    ];
+    for (alpha, y) in alpha.iter().zip(y) {
+        let mut sum = isa.load(y);
+        for (alpha, x) in alpha.iter().zip(x) {
+            sum = alpha.mul_add(x, sum);
+        }
+        isa.store(sum, y);
     }
-    isa.store(sum, y);
 }
 
 /// The first `R` rows of `length` numbers; those that are not there are empty.
