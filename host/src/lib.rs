@@ -6,5 +6,6 @@
 
 pub mod data;
 pub mod error;
+pub mod plot;
 pub mod random;
 pub mod store;
