@@ -1,0 +1,11 @@
+//! Data, checkpoints and pictures around the mathematics of [`rivergram_core`](https://docs.rs/rivergram-core).
+//!
+//! Nothing here panics on bad input: every reader and writer returns an [`error::Error`], whose message is one
+//! line that names the file, tensor, row or flag.
+#![deny(unsafe_code)]
+
+pub mod data;
+pub mod error;
+pub mod plot;
+pub mod random;
+pub mod store;

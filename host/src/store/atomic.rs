@@ -1,0 +1,54 @@
+//! Writing a file so that its name stands for the old content or the new, never for a part.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// What the names of unfinished files end in.
+pub(super) const UNFINISHED: &str = ".tmp";
+
+/// Replaces the content of a file: write beside it, sync, rename, sync the folder.
+///
+/// # Errors
+/// Whatever the system refuses; the unfinished file is removed and the old content stays.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let unfinished = unfinished(path);
+    let done = write_synced(&unfinished, bytes).and_then(|()| fs::rename(&unfinished, path));
+    if let Err(source) = done {
+        // Best effort: what could not be written can perhaps not be removed either, and a later run does it.
+        let _ = fs::remove_file(&unfinished);
+        return Err(Error::io(path, "write it", source));
+    }
+    let folder = path.parent().unwrap_or(Path::new("."));
+    sync_folder(folder).map_err(|e| Error::io(folder, "sync the folder", e))
+}
+
+fn unfinished(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(UNFINISHED);
+    name.into()
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Makes a rename last through a power cut; a folder that is "" is the current one.
+#[cfg(unix)]
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    let folder = match folder.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => folder,
+    };
+    File::open(folder)?.sync_all()
+}
+
+/// Elsewhere a folder cannot be opened as a file.
+#[cfg(not(unix))]
+fn sync_folder(_folder: &Path) -> std::io::Result<()> {
+    Ok(())
+}

@@ -1,0 +1,13 @@
+//! Run folders and checkpoints.
+//!
+//! Whatever happens, a file under its name is whole: it is written under another name, synced and renamed. A
+//! checkpoint's bytes depend on its content alone, so that two runs of the same steps write the same files.
+
+mod atomic;
+mod checkpoint;
+mod metrics;
+mod run;
+
+pub use checkpoint::{Checkpoint, Tensor};
+pub use metrics::{Metrics, up_to_step};
+pub use run::{CONFIG, LATEST, LOCK, METRICS, RunFolder, budget_name};
