@@ -457,3 +457,10 @@ impl Real for f64 {
         f64::from_bits(bits)
     }
 }
+
+/// The nearest number to a count of up to 64 bits: exact below 2²⁴ in single precision, 2⁵³ in double.
+#[inline(always)]
+pub(crate) fn count<T: Real>(x: u64) -> T {
+    let high = T::from_u32((x >> 32) as u32);
+    high * T::constant(4_294_967_296.0) + T::from_u32(x as u32)
+}

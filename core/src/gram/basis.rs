@@ -11,7 +11,7 @@
 //! dependent: R_pp = 0 and its basis row is zero.
 
 use crate::lanes::{Isa, Real};
-use crate::ops::{self, RowOps};
+use crate::ops::{self, RowOps, take};
 
 /// Passes over the basis before a vector that keeps shrinking counts as dependent.
 const PASSES: usize = 4;
@@ -163,12 +163,6 @@ impl<'a, T: Real> Item<'a, T> {
             d,
         }
     }
-}
-
-/// The first `n` numbers and the others; nothing where there are fewer.
-#[inline(always)]
-pub(crate) fn take<T>(storage: &mut [T], n: usize) -> (&mut [T], &mut [T]) {
-    storage.split_at_mut_checked(n).unwrap_or_default()
 }
 
 /// The vectors that are there; an empty row, which is like zero, for each that is not.

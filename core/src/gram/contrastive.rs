@@ -20,11 +20,11 @@
 //! modality in turn), and a small weight of the pairwise cosines (`pairs`).
 
 use crate::error::GramError;
-use crate::gram::basis::{self, Item, take};
+use crate::gram::basis::{self, Item};
 use crate::gram::info_nce::{self, InfoNce};
 use crate::gram::pair::{self, Bases, BasesMut};
 use crate::lanes::{Isa, Lanes, Real};
-use crate::ops;
+use crate::ops::{self, take};
 
 /// The most modalities of a batch.
 pub const K_MAX: usize = 8;

@@ -10,8 +10,8 @@
 //!
 //! Three passes over the square: the maxima, the sums of exponentials, the gradient in place.
 
-use crate::gram::basis::take;
 use crate::lanes::{Isa, Lanes, Real};
+use crate::ops::take;
 
 /// The constants of one square of scores.
 #[derive(Clone, Copy, Debug)]

@@ -12,9 +12,9 @@
 //! d itself ranks without the hubs that items of small volume are ("conditional ranking").
 
 use crate::error::GramError;
-use crate::gram::basis::{self, Item, Residual, Rows, take};
+use crate::gram::basis::{self, Item, Residual, Rows};
 use crate::lanes::{Isa, Lanes, Real};
-use crate::ops;
+use crate::ops::{self, take};
 
 /// Below this part of |a|², d² is computed from the residual itself.
 const NEAR: f64 = 0.25;

@@ -138,3 +138,9 @@ pub fn scale<I: Isa>(isa: I, alpha: I::Scalar, y: &mut [I::Scalar]) {
     let y_tail = y.into_remainder();
     isa.store(alpha * isa.load(y_tail), y_tail);
 }
+
+/// The first `n` numbers and the others; nothing where there are fewer.
+#[inline(always)]
+pub(crate) fn take<T>(storage: &mut [T], n: usize) -> (&mut [T], &mut [T]) {
+    storage.split_at_mut_checked(n).unwrap_or_default()
+}

@@ -3,7 +3,7 @@
 use super::{Shape, count};
 use crate::encode::Crc32;
 use crate::error::{PlanError, PlanPart, RateName};
-use crate::lanes::Real;
+use crate::lanes::{Real, count};
 
 /// One millionth is the unit of a decay's share.
 const MILLION: u64 = 1_000_000;

@@ -1,6 +1,6 @@
 //! How a rate falls from P to F: the shapes of a decay.
 
-use super::count;
+use crate::lanes::count;
 use crate::error::PlanError;
 use crate::lanes::Real;
 

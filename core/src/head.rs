@@ -1,0 +1,235 @@
+//! A head: what fine-tuning on a device trains. Linear, or with one hidden layer, then L2 normalisation.
+//!
+//! ```text
+//! z = W·x + b          or          z = W₂·relu(W₁·x + b₁) + b₂          y = z / |z| (if asked for)
+//! ```
+//!
+//! All parameters of a head lie in one slice, in the order W₁ \[hidden, input\], b₁, W₂ \[output, hidden\],
+//! b₂, row-major: PyTorch's layout of `nn.Linear`.
+
+use crate::error::TrainError;
+use crate::gram::contrastive::normalisation_gradient;
+use crate::lanes::{Isa, Lanes, Real};
+use crate::ops::{self, take};
+
+/// The sizes of a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Features that go in.
+    pub input: usize,
+    /// Hidden units; 0 for a linear head.
+    pub hidden: usize,
+    /// Numbers that come out.
+    pub output: usize,
+    /// L2-normalise the output. A zero output stays zero.
+    pub normalise: bool,
+}
+
+impl Head {
+    /// Floats of parameters.
+    pub const fn parameters_len(&self) -> usize {
+        if self.hidden == 0 {
+            layer_len(self.input, self.output)
+        } else {
+            layer_len(self.input, self.hidden).saturating_add(layer_len(self.hidden, self.output))
+        }
+    }
+
+    /// Floats that the backward pass needs from the forward pass of `rows` rows.
+    pub const fn cache_len(&self, rows: usize) -> usize {
+        rows.saturating_mul(self.hidden.saturating_add(1))
+    }
+
+    /// Floats of scratch for the backward pass of `rows` rows.
+    pub const fn scratch_len(&self, rows: usize) -> usize {
+        rows.saturating_mul(self.hidden)
+    }
+
+    /// PyTorch's initialisation of `nn.Linear`: every weight and bias uniform in ±1/√(inputs of its layer).
+    /// `uniform(bound)` gives the numbers, in the order of the parameters.
+    pub fn initialise<T: Real>(&self, parameters: &mut [T], mut uniform: impl FnMut(T) -> T) {
+        let (first, second) = self.split_mut(parameters);
+        for (layer, input) in [(first, self.input), (second, self.hidden)] {
+            let bound = T::ONE / T::from_usize(input.max(1)).sqrt();
+            for weight in layer {
+                *weight = uniform(bound);
+            }
+        }
+    }
+
+    /// The outputs `y` \[rows, output\] of the inputs `x` \[rows, input\]; `cache` is for [`Head::backward`].
+    /// Cost: 2·rows operations per parameter.
+    #[inline(always)]
+    pub fn forward<I: Isa>(
+        &self,
+        isa: I,
+        parameters: &[I::Scalar],
+        x: &[I::Scalar],
+        y: &mut [I::Scalar],
+        cache: &mut [I::Scalar],
+    ) {
+        let rows = self.rows(x);
+        let (inverse_norms, hidden) = take(cache, rows);
+        if self.hidden == 0 {
+            affine(isa, parameters, self.input, self.output, x, y);
+        } else {
+            let (hidden, _) = take(hidden, rows.saturating_mul(self.hidden));
+            let (first, second) = self.split(parameters);
+            affine(isa, first, self.input, self.hidden, x, hidden);
+            rectify(isa, hidden);
+            affine(isa, second, self.hidden, self.output, hidden, y);
+        }
+        if self.normalise {
+            for (y, inverse) in y
+                .chunks_exact_mut(self.output.max(1))
+                .zip(inverse_norms)
+            {
+                let norm = ops::dot(isa, y, y).sqrt();
+                *inverse = if norm > I::Scalar::ZERO {
+                    I::Scalar::ONE / norm
+                } else {
+                    I::Scalar::ZERO
+                };
+                ops::scale(isa, *inverse, y);
+            }
+        }
+    }
+
+    /// Adds to `gradient` the gradient of the parameters, given that of the outputs in `dy` \[rows, output\],
+    /// which is overwritten. `x`, `y` and `cache` are those of the forward pass.
+    /// Cost: 4·rows operations per parameter.
+    #[inline(always)]
+    pub fn backward<I: Isa>(
+        &self,
+        isa: I,
+        parameters: &[I::Scalar],
+        x: &[I::Scalar],
+        y: &[I::Scalar],
+        cache: &[I::Scalar],
+        dy: &mut [I::Scalar],
+        gradient: &mut [I::Scalar],
+        scratch: &mut [I::Scalar],
+    ) {
+        let rows = self.rows(x);
+        let (inverse_norms, hidden) = cache.split_at_checked(rows).unwrap_or_default();
+        if self.normalise {
+            let outputs = y
+                .chunks_exact(self.output.max(1))
+                .zip(dy.chunks_exact_mut(self.output.max(1)));
+            for ((y, dy), inverse) in outputs.zip(inverse_norms) {
+                normalisation_gradient(isa, y, *inverse, dy);
+            }
+        }
+        if self.hidden == 0 {
+            affine_gradient(isa, self.input, self.output, x, dy, gradient);
+            return;
+        }
+        let hidden = hidden
+            .get(..rows.saturating_mul(self.hidden))
+            .unwrap_or(&[]);
+        let (dh, _) = take(scratch, hidden.len());
+        let (_, second) = self.split(parameters);
+        let (d_first, d_second) = self.split_mut(gradient);
+        affine_gradient(isa, self.hidden, self.output, hidden, dy, d_second);
+        dh.fill(I::Scalar::ZERO);
+        let weights = second
+            .get(..self.hidden.saturating_mul(self.output))
+            .unwrap_or(&[]);
+        ops::matmul_nn(isa, self.output, self.hidden, dy, weights, dh);
+        rectify_gradient(isa, hidden, dh);
+        affine_gradient(isa, self.input, self.hidden, x, dh, d_first);
+    }
+
+    #[inline(always)]
+    fn rows<T>(&self, x: &[T]) -> usize {
+        x.len().checked_div(self.input).unwrap_or_default()
+    }
+
+    /// The first layer, which is all of a linear head, and the second.
+    #[inline(always)]
+    fn first_len(&self) -> usize {
+        let outputs = if self.hidden == 0 { self.output } else { self.hidden };
+        layer_len(self.input, outputs)
+    }
+
+    #[inline(always)]
+    fn split<'a, T>(&self, parameters: &'a [T]) -> (&'a [T], &'a [T]) {
+        parameters
+            .split_at_checked(self.first_len())
+            .unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn split_mut<'a, T>(&self, parameters: &'a mut [T]) -> (&'a mut [T], &'a mut [T]) {
+        take(parameters, self.first_len())
+    }
+
+    /// An error where a size is 0.
+    pub fn check(&self, head: usize) -> Result<(), TrainError> {
+        if self.input == 0 || self.output == 0 {
+            return Err(TrainError::EmptyHead { head });
+        }
+        Ok(())
+    }
+}
+
+const fn layer_len(input: usize, output: usize) -> usize {
+    output.saturating_mul(input.saturating_add(1))
+}
+
+/// y = W·x + b per row; the layer is W \[output, input\] followed by b.
+#[inline(always)]
+fn affine<I: Isa>(
+    isa: I,
+    layer: &[I::Scalar],
+    input: usize,
+    output: usize,
+    x: &[I::Scalar],
+    y: &mut [I::Scalar],
+) {
+    let (weights, bias) = layer
+        .split_at_checked(input.saturating_mul(output))
+        .unwrap_or_default();
+    for row in y.chunks_exact_mut(output.max(1)) {
+        for (y, b) in row.iter_mut().zip(bias) {
+            *y = *b;
+        }
+    }
+    ops::matmul_nt(isa, output, input, x, weights, y);
+}
+
+/// Adds dW = dYᵀ·X and db = Σ dY to the gradient of a layer.
+#[inline(always)]
+fn affine_gradient<I: Isa>(
+    isa: I,
+    input: usize,
+    output: usize,
+    x: &[I::Scalar],
+    dy: &[I::Scalar],
+    gradient: &mut [I::Scalar],
+) {
+    let (weights, bias) = take(gradient, input.saturating_mul(output));
+    ops::matmul_tn(isa, output, input, dy, x, weights);
+    for row in dy.chunks_exact(output.max(1)) {
+        ops::axpy(isa, I::Scalar::ONE, row, bias);
+    }
+}
+
+/// max(x, 0).
+#[inline(always)]
+fn rectify<I: Isa>(isa: I, x: &mut [I::Scalar]) {
+    let zero = isa.splat(I::Scalar::ZERO);
+    for x in x.chunks_mut(I::WIDTH) {
+        isa.store(isa.load(x).max(zero), x);
+    }
+}
+
+/// dx where the unit was active, else 0.
+#[inline(always)]
+fn rectify_gradient<I: Isa>(isa: I, activation: &[I::Scalar], dx: &mut [I::Scalar]) {
+    let zero = isa.splat(I::Scalar::ZERO);
+    for (a, dx) in activation.chunks(I::WIDTH).zip(dx.chunks_mut(I::WIDTH)) {
+        let active = zero.less(isa.load(a));
+        isa.store(I::Lanes::select(active, isa.load(dx), zero), dx);
+    }
+}
