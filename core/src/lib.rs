@@ -5,8 +5,10 @@
 #![no_std]
 #![deny(unsafe_code)]
 
+pub mod eisl;
 pub mod error;
 pub mod lanes;
 pub mod lse;
 pub mod math;
 pub mod ops;
+pub mod softmax;

@@ -1,0 +1,3 @@
+//! Naive oracles in double precision, written as plainly as the definitions.
+
+pub mod eisl;
