@@ -2,10 +2,15 @@
 
 use std::collections::HashMap;
 
-use rivergram_core::eisl::{self, Batch, Config, Input, Padding, Parts, Select, Shape};
+use rivergram_core::eisl::{
+    self, Batch, Config, IGNORE, Input, Padding, Parts, Select, Shape, noise_len,
+};
 use rivergram_core::error::EislError;
 use rivergram_core::lanes::{Isa, Real};
 use serde::Deserialize;
+
+use crate::oracle::eisl::log_softmax;
+use crate::random::Random;
 
 /// A batch with its configuration, in double precision.
 #[derive(Clone, Debug, Deserialize)]
@@ -122,6 +127,10 @@ enum SelectName {
     Max,
 }
 
+fn pick<T: Copy>(random: &mut Random, from: &[T]) -> T {
+    from[random.range(0, from.len() - 1)]
+}
+
 /// Numbers of another precision.
 pub fn cast<T: Real>(from: &[f64]) -> Vec<T> {
     from.iter().map(|&x| T::constant(x)).collect()
@@ -133,6 +142,83 @@ pub fn widen<T: Real>(from: &[T]) -> Vec<f64> {
 }
 
 impl Case {
+    /// A small random case of any kind, without zeros and infinities.
+    pub fn random(random: &mut Random, number: usize) -> Self {
+        let (batch, vocabulary) = (random.range(1, 3), random.range(3, 20));
+        let (positions, targets_len) = (random.range(1, 9), random.range(1, 9));
+        let shape = Shape {
+            batch,
+            positions,
+            targets: targets_len,
+            vocabulary,
+        };
+        let input = pick(random, &[Input::Logits, Input::LogProbs]);
+        let padding = pick(random, &[Padding::Mask, Padding::Zero, Padding::None]);
+        let mut x: Vec<f64> = (0..batch * positions * vocabulary)
+            .map(|_| f64::from((3.0 * random.normal()) as f32))
+            .collect();
+        if input == Input::LogProbs {
+            let rows = x.chunks(vocabulary).flat_map(log_softmax);
+            x = rows.map(|x| f64::from(x as f32)).collect();
+        }
+        let orders: Vec<usize> = (0..random.range(1, 3))
+            .map(|_| random.range(1, 5))
+            .collect();
+        let noise = (random.range(0, 1) == 0).then(|| {
+            let of = |n: &usize, random: &mut Random| {
+                let len = noise_len(shape, &[(*n, 0.0)]);
+                (0..len)
+                    .map(|_| f64::from(random.normal() as f32))
+                    .collect()
+            };
+            orders.iter().map(|n| (*n, of(n, random))).collect()
+        });
+        let label = |random: &mut Random| {
+            let may_ignore = padding != Padding::None && random.range(0, 7) == 0;
+            if may_ignore {
+                IGNORE
+            } else {
+                random.range(0, vocabulary - 1) as i32
+            }
+        };
+        Case {
+            name: format!("random {number}"),
+            batch,
+            positions,
+            targets_len,
+            vocabulary,
+            input,
+            x,
+            targets: (0..batch * targets_len).map(|_| label(random)).collect(),
+            pad_id: pick(random, &[None, Some(1)]),
+            padding,
+            output_lens: (0..batch).map(|_| random.range(0, positions)).collect(),
+            target_lens: (0..batch).map(|_| random.range(0, targets_len)).collect(),
+            weights: orders
+                .iter()
+                .map(|_| pick(random, &[0.25, 0.5, 1.0, 2.0]))
+                .collect(),
+            orders,
+            temperature: pick(random, &[0.5, 1.0, 2.0]),
+            clamp: pick(random, &[None, Some(-4.0), Some(-20.0)]),
+            select: pick(
+                random,
+                &[
+                    Select::Softmax,
+                    Select::Detached,
+                    Select::LogSumExp,
+                    Select::Mean,
+                    Select::Max,
+                ],
+            ),
+            noise,
+            ngram_factor: pick(random, &[1.0, 0.75]),
+            ce_factor: pick(random, &[None, Some(0.25)]),
+            label_smoothing: pick(random, &[0.0, 0.125]),
+            expect: None,
+        }
+    }
+
     /// The sizes.
     pub fn shape(&self) -> Shape {
         Shape {

@@ -76,7 +76,8 @@ fn order(
     gradient: &mut [Vec<f64>],
 ) -> f64 {
     let (positions, targets) = lens(case, row);
-    if positions < n || targets < n {
+    // At factor 0 the part is not computed.
+    if positions < n || targets < n || case.ngram_factor == 0.0 {
         return 0.0;
     }
     let (k_count, m_count) = (positions - n + 1, targets - n + 1);
