@@ -66,7 +66,7 @@ pub fn check<I: Isa>(isa: I, x: &[I::Scalar]) -> Result<(), Invalid> {
 #[inline(never)]
 fn find_invalid<T: Real>(x: &[T]) -> Result<(), Invalid> {
     let mut any = false;
-    for (column, &x) in x.iter().enumerate() {
+    for (column, &x) in (0..x.len()).zip(x) {
         if x.is_finite() {
             any = true;
         } else if x == T::INFINITY {

@@ -42,6 +42,20 @@ impl Row<'_> {
         position < self.positions || self.ce_label(position).is_some()
     }
 
+    /// How many of m n-grams of order n take part.
+    #[inline(always)]
+    pub(super) fn count_grams(&self, m: usize, n: usize) -> usize {
+        let mut count = m;
+        if self.has_gaps {
+            for i in 0..m {
+                if !self.has_gram(i, n) {
+                    count = count.wrapping_sub(1);
+                }
+            }
+        }
+        count
+    }
+
     /// Whether the n-gram of order n at column i takes part.
     #[inline(always)]
     pub(super) fn has_gram(&self, i: usize, n: usize) -> bool {
@@ -64,8 +78,11 @@ impl<'a, T: Real> Checked<'a, T> {
             let row = checked.row(index);
             checked.check_lens(index)?;
             checked.check_labels(&row)?;
-            let counted = row.ce_labels.iter().filter(|&&label| label != IGNORE);
-            checked.tokens = checked.tokens.wrapping_add(counted.count());
+            for &label in row.ce_labels {
+                if label != IGNORE {
+                    checked.tokens = checked.tokens.wrapping_add(1);
+                }
+            }
         }
         Ok(checked)
     }
@@ -152,7 +169,7 @@ impl<'a, T: Real> Checked<'a, T> {
 
     fn check_labels(&self, row: &Row<'_>) -> Result<(), EislError> {
         let padding = self.config.padding;
-        for (column, &id) in row.labels.iter().enumerate() {
+        for (column, &id) in (0..row.labels.len()).zip(row.labels) {
             let exempt = match padding {
                 Padding::Mask => id == IGNORE,
                 Padding::Zero => self.config.is_pad(id),
@@ -160,7 +177,7 @@ impl<'a, T: Real> Checked<'a, T> {
             };
             self.check_token(row.index, column, id, exempt)?;
         }
-        for (column, &id) in row.ce_labels.iter().enumerate() {
+        for (column, &id) in (0..row.ce_labels.len()).zip(row.ce_labels) {
             self.check_token(row.index, column, id, id == IGNORE)?;
         }
         Ok(())
@@ -190,7 +207,7 @@ fn check_config<T: Real>(config: &Config<'_, T>) -> Result<(), EislError> {
     if config.orders.is_empty() && config.ngram_factor != T::ZERO {
         return Err(EislError::NoOrders);
     }
-    for (index, (n, weight)) in config.orders.iter().enumerate() {
+    for (index, (n, weight)) in (0..config.orders.len()).zip(config.orders) {
         if *n == 0 {
             return Err(EislError::ZeroOrder { index });
         }

@@ -53,7 +53,7 @@ pub fn loss<I: Isa>(
 ) -> Result<Losses<I::Scalar>, EislError> {
     let (checked, mut work, mut tally) = start(config, batch, x.len(), parts, workspace)?;
     let rows = x.chunks(checked.row_len().max(1));
-    for (b, x) in rows.enumerate() {
+    for (b, x) in (0..batch.shape.batch).zip(rows) {
         let row = checked.forward(isa, b, x, false, &mut work)?;
         tally.add(b, row, work.losses);
     }
@@ -77,7 +77,8 @@ pub fn loss_and_gradient<I: Isa>(
     check_len(EislBuffer::Gradient, x.len(), gradient.len())?;
     let (checked, mut work, mut tally) = start(config, batch, x.len(), parts, workspace)?;
     let len = checked.row_len().max(1);
-    for (b, (x, gradient)) in x.chunks(len).zip(gradient.chunks_mut(len)).enumerate() {
+    let rows = x.chunks(len).zip(gradient.chunks_mut(len));
+    for (b, (x, gradient)) in (0..batch.shape.batch).zip(rows) {
         let row = checked.forward(isa, b, x, true, &mut work)?;
         tally.add(b, row, work.losses);
         for (g, x) in gradient.iter_mut().zip(x) {
@@ -104,7 +105,7 @@ pub fn loss_and_gradient_in_place<I: Isa>(
 ) -> Result<Losses<I::Scalar>, EislError> {
     let (checked, mut work, mut tally) = start(config, batch, x.len(), parts, workspace)?;
     let rows = x.chunks_mut(checked.row_len().max(1));
-    for (b, x) in rows.enumerate() {
+    for (b, x) in (0..batch.shape.batch).zip(rows) {
         let row = checked.forward(isa, b, x, true, &mut work)?;
         tally.add(b, row, work.losses);
         checked.gradient(isa, b, x, &mut work);

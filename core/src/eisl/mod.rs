@@ -43,6 +43,8 @@
 //! # Ok::<(), rivergram_core::error::EislError>(())
 //! ```
 
+// Ranges zipped to iterators count here, not `enumerate`: its counter may overflow and then panic.
+
 mod checked;
 mod config;
 pub mod diagonal;

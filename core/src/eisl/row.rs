@@ -60,7 +60,7 @@ impl<T: Real> Checked<'_, T> {
     ) {
         let row = self.row(index);
         let positions = x.chunks_mut(self.batch.shape.vocabulary.max(1));
-        for (j, x) in positions.enumerate() {
+        for (j, x) in (0..self.batch.shape.positions).zip(positions) {
             if row.uses(j) {
                 self.differentiate_position(isa, &row, j, x, work);
             } else {
@@ -83,7 +83,7 @@ impl<T: Real> Checked<'_, T> {
         let mut ce = T::ZERO;
         let positions = x.chunks(self.batch.shape.vocabulary.max(1));
         let lse_of = work.max.iter_mut().zip(work.ln_sum.iter_mut());
-        for (j, (x, (max, ln_sum))) in positions.zip(lse_of).enumerate() {
+        for (j, (x, (max, ln_sum))) in (0..self.batch.shape.positions).zip(positions.zip(lse_of)) {
             if !row.uses(j) {
                 continue;
             }
@@ -143,7 +143,7 @@ impl<T: Real> Checked<'_, T> {
         let mut eisl = T::ZERO;
         let mut summed = 0;
         let mut noise_offset = 0;
-        for (o, &(n, weight)) in self.config.orders.iter().enumerate() {
+        for (o, &(n, weight)) in (0..self.config.orders.len()).zip(self.config.orders) {
             let noise = self.noise(row.index, n, &mut noise_offset);
             let loss = self.order(
                 isa,
@@ -175,7 +175,7 @@ impl<T: Real> Checked<'_, T> {
         work: &mut Work<'_, T>,
     ) -> T {
         let (k, m) = row_grams(row, n);
-        let counted = (0..m).filter(|&i| row.has_gram(i, n)).count();
+        let counted = row.count_grams(m, n);
         if k == 0 || counted == 0 {
             return T::ZERO;
         }
@@ -205,7 +205,7 @@ impl<T: Real> Checked<'_, T> {
             spread(isa, work.weights, stride, (n, k, m), work.gradient);
         }
         let mut sum = T::ZERO;
-        for (i, &e) in values.iter().enumerate() {
+        for (i, &e) in (0..m).zip(values.iter()) {
             if row.has_gram(i, n) {
                 sum += e;
             }
@@ -281,7 +281,7 @@ fn leave_out_gaps<T: Real>(row: &Row<'_>, n: usize, m: usize, weights: &mut [T])
         return;
     }
     for line in weights.chunks_mut(row.labels.len().max(1)) {
-        for (i, w) in line.iter_mut().take(m).enumerate() {
+        for (i, w) in (0..m).zip(line) {
             if !row.has_gram(i, n) {
                 *w = T::ZERO;
             }

@@ -59,7 +59,7 @@ pub fn select<I: Isa>(
     values: &mut [I::Scalar],
     mut weights: Option<(MatrixMut<'_, I::Scalar>, I::Scalar)>,
 ) {
-    for (block, values) in values.chunks_mut(I::WIDTH).enumerate() {
+    for (block, values) in (0..values.len()).zip(values.chunks_mut(I::WIDTH)) {
         let column = Column {
             first: block.wrapping_mul(I::WIDTH),
             width: values.len(),
