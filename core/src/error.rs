@@ -1,10 +1,101 @@
 //! What can be wrong with an input: small enums that name the index or the size that broke the rule.
 
-use core::error::Error;
-use core::fmt::{Display, Formatter, Result};
+use core::fmt;
+
+/// What is wrong with the input of a GRAM function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GramError {
+    /// A size is 0.
+    Empty {
+        /// Vectors per tuple.
+        k: usize,
+        /// Tuples.
+        rows: usize,
+        /// Dimensions.
+        d: usize,
+    },
+    /// More than the batch functions take, or fewer than two.
+    Arity {
+        /// Vectors per tuple.
+        k: usize,
+    },
+    /// A buffer has the wrong length.
+    BufferSize {
+        /// The length that the sizes ask for.
+        need: usize,
+        /// The length that was given.
+        have: usize,
+    },
+    /// The workspace is too short; a `workspace_len` function tells its length.
+    Workspace {
+        /// The least length.
+        need: usize,
+        /// The length that was given.
+        have: usize,
+    },
+    /// A vector holds NaN or an infinity.
+    NotFinite {
+        /// The plane of the vector, or its index in the tuple.
+        modality: usize,
+        /// The row in the batch.
+        row: usize,
+    },
+    /// A vector is zero, and the policy calls that an error.
+    ZeroRow {
+        /// The plane of the vector.
+        modality: usize,
+        /// The row in the batch.
+        row: usize,
+    },
+    /// The anchor is none of the modalities.
+    Anchor {
+        /// The index that was given.
+        anchor: usize,
+        /// The number of modalities.
+        k: usize,
+    },
+    /// The temperature is not a positive finite number.
+    Temperature,
+    /// The label smoothing is not in [0, 1).
+    LabelSmoothing,
+    /// The weight of a term is negative or not finite.
+    Weight,
+}
+
+impl fmt::Display for GramError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Empty { k, rows, d } => {
+                write!(f, "k = {k}, rows = {rows}, d = {d}: no size may be 0")
+            }
+            Self::Arity { k } => write!(f, "k = {k}: a batch takes 2 to 8 modalities"),
+            Self::BufferSize { need, have } => {
+                write!(
+                    f,
+                    "a buffer of {have} numbers where the sizes ask for {need}"
+                )
+            }
+            Self::Workspace { need, have } => {
+                write!(f, "a workspace of {have} numbers where {need} are needed")
+            }
+            Self::NotFinite { modality, row } => {
+                write!(f, "modality {modality}, row {row}: NaN or infinite")
+            }
+            Self::ZeroRow { modality, row } => write!(f, "modality {modality}, row {row}: zero"),
+            Self::Anchor { anchor, k } => write!(f, "anchor {anchor} of {k} modalities"),
+            Self::Temperature => write!(f, "the temperature must be positive and finite"),
+            Self::LabelSmoothing => write!(f, "the label smoothing must be in [0, 1)"),
+            Self::Weight => write!(f, "a weight must be finite and not negative"),
+        }
+    }
+}
+
+impl core::error::Error for GramError {}
 
 /// A buffer of the sequence loss, in [`EislError::Length`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum EislBuffer {
     /// The logits or log-probabilities, B·T·V.
     Input,
@@ -28,6 +119,7 @@ pub enum EislBuffer {
 
 /// What can be wrong with the input of the sequence loss and of cross-entropy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum EislError {
     /// A buffer has the wrong length.
     Length {
@@ -117,8 +209,8 @@ pub enum EislError {
     },
 }
 
-impl Display for EislBuffer {
-    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+impl fmt::Display for EislBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             EislBuffer::Input => "input",
             EislBuffer::Gradient => "gradient",
@@ -133,8 +225,8 @@ impl Display for EislBuffer {
     }
 }
 
-impl Display for EislError {
-    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+impl fmt::Display for EislError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             EislError::Length {
                 buffer,
@@ -183,4 +275,4 @@ impl Display for EislError {
     }
 }
 
-impl Error for EislError {}
+impl core::error::Error for EislError {}

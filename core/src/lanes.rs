@@ -82,23 +82,39 @@ pub trait Lanes:
     /// ln x; −∞ at 0.
     fn ln(self) -> Self;
 
-    /// `self − s · b` as if the product were exact (as a fused multiply-add gives it): one rounding
-    /// when `self` and `s · b` are within a factor of two of each other, which is when it matters.
+    /// (p, e) with p = `self · b` rounded and p + e = `self · b` exactly.
     ///
     /// Without a fused instruction: Dekker's product (T. J. Dekker, Numer. Math. 18, 1971).
     #[inline(always)]
+    fn two_product(self, b: Self) -> (Self, Self) {
+        let product = self * b;
+        let (a_high, b_high) = (self.high_half(), b.high_half());
+        let (a_low, b_low) = (self - a_high, b - b_high);
+        let error = ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low;
+        (product, error)
+    }
+
+    /// (s, e) with s = `self + b` rounded and s + e = `self + b` exactly (D. E. Knuth, The Art of Computer
+    /// Programming, vol. 2, 4.2.2).
+    #[inline(always)]
+    fn two_sum(self, b: Self) -> (Self, Self) {
+        let sum = self + b;
+        let b_part = sum - self;
+        (sum, (self - (sum - b_part)) + (b - b_part))
+    }
+
+    /// `self − s · b` as if the product were exact: one rounding when `self` and `s · b` are within a factor
+    /// of two of each other, which is when it matters.
+    #[inline(always)]
     fn sub_product(self, s: Self, b: Self) -> Self {
-        let product = s * b;
-        let (s_high, b_high) = (s.high_half(), b.high_half());
-        let (s_low, b_low) = (s - s_high, b - b_high);
-        let error = ((s_high * b_high - product) + s_high * b_low + s_low * b_high) + s_low * b_low;
+        let (product, error) = s.two_product(b);
         (self - product) - error
     }
 }
 
 /// One floating-point number: `f32`, or `f64` for oracles and hosts that want it.
 pub trait Real:
-    Lanes<Scalar = Self, Isa = One<Self>>
+    Lanes<Scalar = Self, Isa = One<Self>, Mask = bool>
     + PartialEq
     + PartialOrd
     + Default
@@ -166,35 +182,25 @@ impl<T: Real> One<T> {
     }
 }
 
-/// The parts that `f32` and `f64` share letter for letter; the rest differs and is written out below.
-macro_rules! one_lane {
-    ($t:ty) => {
-        impl Isa for One<$t> {
-            type Scalar = $t;
-            type Lanes = $t;
-            const WIDTH: usize = 1;
-            #[inline(always)]
-            fn splat(self, x: $t) -> $t {
-                x
-            }
-            #[inline(always)]
-            fn load(self, from: &[$t]) -> $t {
-                match from.first() {
-                    Some(x) => *x,
-                    None => 0.0,
-                }
-            }
-            #[inline(always)]
-            fn store(self, value: $t, to: &mut [$t]) {
-                if let Some(x) = to.first_mut() {
-                    *x = value;
-                }
-            }
+impl<T: Real> Isa for One<T> {
+    type Scalar = T;
+    type Lanes = T;
+    const WIDTH: usize = 1;
+    #[inline(always)]
+    fn splat(self, x: T) -> T {
+        x
+    }
+    #[inline(always)]
+    fn load(self, from: &[T]) -> T {
+        from.first().copied().unwrap_or_default()
+    }
+    #[inline(always)]
+    fn store(self, value: T, to: &mut [T]) {
+        if let Some(x) = to.first_mut() {
+            *x = value;
         }
-    };
+    }
 }
-one_lane!(f32);
-one_lane!(f64);
 
 impl Lanes for f32 {
     type Scalar = f32;

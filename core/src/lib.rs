@@ -7,6 +7,7 @@
 
 pub mod eisl;
 pub mod error;
+pub mod gram;
 pub mod lanes;
 pub mod lse;
 pub mod math;

@@ -30,9 +30,12 @@ fn constant<V: Lanes>(v: V, x: f64) -> V {
 /// Horner's scheme, highest coefficient first.
 #[inline(always)]
 fn polynomial<V: Lanes, const N: usize>(x: V, coefficients: [f64; N]) -> V {
-    let mut sum = constant(x, 0.0);
-    for c in coefficients {
-        sum = sum.mul_add(x, constant(x, c));
+    let Some((highest, others)) = coefficients.split_first() else {
+        return constant(x, 0.0);
+    };
+    let mut sum = constant(x, *highest);
+    for c in others {
+        sum = sum.mul_add(x, constant(x, *c));
     }
     sum
 }

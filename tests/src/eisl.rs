@@ -7,6 +7,7 @@ use rivergram_core::eisl::{
 };
 use rivergram_core::error::EislError;
 use rivergram_core::lanes::{Isa, Real};
+use rivergram_simd::{Kernel, Level};
 use serde::Deserialize;
 
 use crate::oracle::eisl::log_softmax;
@@ -128,7 +129,7 @@ enum SelectName {
 }
 
 fn pick<T: Copy>(random: &mut Random, from: &[T]) -> T {
-    from[random.range(0, from.len() - 1)]
+    from[random.below(from.len())]
 }
 
 /// Numbers of another precision.
@@ -144,8 +145,8 @@ pub fn widen<T: Real>(from: &[T]) -> Vec<f64> {
 impl Case {
     /// A small random case of any kind, without zeros and infinities.
     pub fn random(random: &mut Random, number: usize) -> Self {
-        let (batch, vocabulary) = (random.range(1, 3), random.range(3, 20));
-        let (positions, targets_len) = (random.range(1, 9), random.range(1, 9));
+        let (batch, vocabulary) = (1 + random.below(3), 3 + random.below(18));
+        let (positions, targets_len) = (1 + random.below(9), 1 + random.below(9));
         let shape = Shape {
             batch,
             positions,
@@ -161,10 +162,10 @@ impl Case {
             let rows = x.chunks(vocabulary).flat_map(log_softmax);
             x = rows.map(|x| f64::from(x as f32)).collect();
         }
-        let orders: Vec<usize> = (0..random.range(1, 3))
-            .map(|_| random.range(1, 5))
+        let orders: Vec<usize> = (0..1 + random.below(3))
+            .map(|_| 1 + random.below(5))
             .collect();
-        let noise = (random.range(0, 1) == 0).then(|| {
+        let noise = (random.below(2) == 0).then(|| {
             let of = |n: &usize, random: &mut Random| {
                 let len = noise_len(shape, &[(*n, 0.0)]);
                 (0..len)
@@ -174,11 +175,11 @@ impl Case {
             orders.iter().map(|n| (*n, of(n, random))).collect()
         });
         let label = |random: &mut Random| {
-            let may_ignore = padding != Padding::None && random.range(0, 7) == 0;
+            let may_ignore = padding != Padding::None && random.below(8) == 0;
             if may_ignore {
                 IGNORE
             } else {
-                random.range(0, vocabulary - 1) as i32
+                random.below(vocabulary) as i32
             }
         };
         Case {
@@ -192,8 +193,8 @@ impl Case {
             targets: (0..batch * targets_len).map(|_| label(random)).collect(),
             pad_id: pick(random, &[None, Some(1)]),
             padding,
-            output_lens: (0..batch).map(|_| random.range(0, positions)).collect(),
-            target_lens: (0..batch).map(|_| random.range(0, targets_len)).collect(),
+            output_lens: (0..batch).map(|_| random.below(positions + 1)).collect(),
+            target_lens: (0..batch).map(|_| random.below(targets_len + 1)).collect(),
             weights: orders
                 .iter()
                 .map(|_| pick(random, &[0.25, 0.5, 1.0, 2.0]))
@@ -283,6 +284,7 @@ impl Case {
 
 /// Runs a case with the gradient in a buffer of its own, and checks that in place, without a gradient
 /// and without the parts it is the same bit for bit.
+#[inline(always)]
 pub fn run<I: Isa>(isa: I, case: &Case) -> Result<Outcome, EislError> {
     let orders = case.orders();
     let config = case.config(&orders);
@@ -357,6 +359,22 @@ pub fn run<I: Isa>(isa: I, case: &Case) -> Result<Outcome, EislError> {
             .collect(),
         gradient: widen(&gradient),
     })
+}
+
+/// The case at every level of this CPU, by name; `scalar` is among them.
+pub fn run_at_all_levels(case: &Case) -> Vec<(&'static str, Result<Outcome, EislError>)> {
+    struct Run<'a>(&'a Case);
+    impl Kernel for Run<'_> {
+        type Output = Result<Outcome, EislError>;
+        #[inline(always)]
+        fn run<I: Isa<Scalar = f32>>(self, isa: I) -> Self::Output {
+            run(isa, self.0)
+        }
+    }
+    let levels = Level::available();
+    levels
+        .map(|level| (level.name(), level.run(Run(case))))
+        .collect()
 }
 
 fn bits<T: Real>(x: &[T]) -> Vec<u64> {

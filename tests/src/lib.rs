@@ -1,7 +1,14 @@
-//! What the tests share: the golden files, the naive oracle and the precision table.
+//! What the tests share: the golden files, the naive oracle, the precision table and the source files.
 
+pub mod disassembly;
 pub mod eisl;
 pub mod golden;
 pub mod oracle;
 pub mod precision;
 pub mod random;
+pub mod source;
+
+/// The README's examples, run as documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

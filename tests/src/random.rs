@@ -1,11 +1,11 @@
-//! Seeded random numbers for random cases.
+//! A small seeded generator for random cases: SplitMix64 (G. L. Steele et al., OOPSLA 2014).
 
-/// SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
+/// The state.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// A stream of its own for each seed.
+    /// From a seed.
     pub fn new(seed: u64) -> Self {
         Random(seed)
     }
@@ -19,19 +19,26 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// Uniform in \[0, 1).
-    pub fn unit(&mut self) -> f64 {
-        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
+    /// Uniform in [0, 1).
+    pub fn uniform(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// Uniform in `low..=high`.
-    pub fn range(&mut self, low: usize, high: usize) -> usize {
-        low + (self.bits() % (high - low + 1) as u64) as usize
+    /// Uniform in 0..n.
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.bits() % n as u64) as usize
     }
 
-    /// Standard normal.
+    /// A standard normal number (Box and Muller, 1958), rounded to `f32`.
     pub fn normal(&mut self) -> f64 {
-        let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
-        radius * (std::f64::consts::TAU * self.unit()).cos()
+        let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
+        f64::from((radius * (std::f64::consts::TAU * self.uniform()).cos()) as f32)
+    }
+
+    /// Rows of normal numbers.
+    pub fn normals(&mut self, rows: usize, d: usize) -> Vec<Vec<f64>> {
+        (0..rows)
+            .map(|_| (0..d).map(|_| self.normal()).collect())
+            .collect()
     }
 }

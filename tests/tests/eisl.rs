@@ -6,7 +6,7 @@ use rivergram_core::eisl::{
 };
 use rivergram_core::error::{EislBuffer, EislError};
 use rivergram_core::lanes::One;
-use rivergram_tests::eisl::{Case, Outcome, cast, run};
+use rivergram_tests::eisl::{Case, Outcome, cast, run, run_at_all_levels};
 use rivergram_tests::golden;
 use rivergram_tests::oracle::eisl::evaluate;
 use rivergram_tests::precision::{DOUBLE, Precision, SINGLE, assert_close};
@@ -85,9 +85,10 @@ fn golden_group(group: &str) {
         let double = run(One::<f64>::new(), &case).expect("a valid case");
         let (loss, gradient) = compare(&format!("{file} f64"), &double, want, &DOUBLE);
         println!("{group} {file} f64: loss {loss:.1e}, gradient {gradient:.1e}");
-        let single = run(One::<f32>::new(), &case).expect("a valid case");
-        let (loss, gradient) = compare(&format!("{file} f32"), &single, want, &SINGLE);
-        println!("{group} {file} f32: loss {loss:.1e}, gradient {gradient:.1e}");
+        for (level, single) in singles(&case) {
+            let (loss, gradient) = compare(&format!("{file} {level}"), &single, want, &SINGLE);
+            println!("{group} {file} f32: loss {loss:.1e}, gradient {gradient:.1e} {level}");
+        }
         compare(&format!("{file} oracle"), &evaluate(&case), want, &DOUBLE);
     }
 }
@@ -143,6 +144,14 @@ fn golden_rest() {
 
 // Random cases against the oracle.
 
+/// The case in single precision at every level.
+fn singles(case: &Case) -> Vec<(&'static str, Outcome)> {
+    let outcomes = run_at_all_levels(case).into_iter();
+    outcomes
+        .map(|(level, outcome)| (level, outcome.expect("a valid case")))
+        .collect()
+}
+
 fn double(case: &Case) -> Outcome {
     run(One::<f64>::new(), case).expect("a valid case")
 }
@@ -154,8 +163,9 @@ fn equals_the_oracle_on_random_cases() {
         let case = Case::random(&mut random, number);
         let want = evaluate(&case);
         compare(&format!("{case:?} f64"), &double(&case), &want, &DOUBLE);
-        let single = run(One::<f32>::new(), &case).expect("a valid case");
-        compare(&format!("{case:?} f32"), &single, &want, &SINGLE);
+        for (level, single) in singles(&case) {
+            compare(&format!("{case:?} {level}"), &single, &want, &SINGLE);
+        }
     }
 }
 
@@ -173,7 +183,7 @@ fn gradient_is_that_of_central_differences() {
         checked += 1;
         let gradient = double(&case).gradient;
         for _ in 0..5 {
-            let at = random.range(0, case.x.len() - 1);
+            let at = random.below(case.x.len());
             let total = |step: f64| {
                 let mut case = case.clone();
                 case.x[at] += step;
@@ -196,9 +206,7 @@ fn plain(random: &mut Random, positions: usize, targets: usize, n: usize) -> Cas
     case.targets_len = targets;
     case.vocabulary = 11;
     case.x = (0..3 * positions * 11).map(|_| random.normal()).collect();
-    case.targets = (0..3 * targets)
-        .map(|_| random.range(0, 10) as i32)
-        .collect();
+    case.targets = (0..3 * targets).map(|_| random.below(11) as i32).collect();
     case.target_lens = vec![targets; 3];
     case.output_lens = vec![positions; 3];
     case.orders = vec![n];
@@ -390,8 +398,9 @@ fn a_logit_of_minus_infinity_is_probability_0() {
             case.x[2 * case.vocabulary + masked] = f64::NEG_INFINITY;
             let want = evaluate(&case);
             compare("f64", &double(&case), &want, &DOUBLE);
-            let single = run(One::<f32>::new(), &case).expect("a valid case");
-            compare("f32", &single, &want, &SINGLE);
+            for (level, single) in singles(&case) {
+                compare(level, &single, &want, &SINGLE);
+            }
             assert!(want.gradient.iter().all(|g| g.is_finite()));
             assert_eq!(want.gradient[2 * case.vocabulary + masked], 0.0);
         }
@@ -419,14 +428,13 @@ fn a_token_without_any_probability_costs_infinity_but_the_gradient_is_finite() {
             for position in case.x[..4 * 11].chunks_mut(11) {
                 position[masked] = f64::NEG_INFINITY;
             }
-            let got = run(One::<f32>::new(), &case).expect("a valid case");
-            assert_eq!(got.total, f64::INFINITY);
-            assert_eq!(got.per_row[0][0], f64::INFINITY);
-            assert!(got.per_row[0][1].is_finite());
-            assert!(
-                got.gradient.iter().all(|g| g.is_finite()),
-                "{select:?} {input:?}"
-            );
+            for (level, got) in singles(&case) {
+                assert_eq!(got.total, f64::INFINITY);
+                assert_eq!(got.per_row[0][0], f64::INFINITY);
+                assert!(got.per_row[0][1].is_finite());
+                let finite = got.gradient.iter().all(|g| g.is_finite());
+                assert!(finite, "{select:?} {input:?} {level}");
+            }
         }
     }
 }
@@ -477,7 +485,12 @@ fn error_of(change: impl Fn(&mut Case)) -> EislError {
     let mut case = plain(&mut Random::new(13), 5, 4, 2);
     change(&mut case);
     run(One::<f64>::new(), &case).expect_err("a broken case");
-    run(One::<f32>::new(), &case).expect_err("a broken case")
+    let mut errors = Vec::new();
+    for (_, outcome) in run_at_all_levels(&case) {
+        errors.push(outcome.expect_err("a broken case"));
+    }
+    assert!(errors.iter().all(|error| *error == errors[0]), "{errors:?}");
+    errors[0]
 }
 
 #[test]

@@ -23,7 +23,10 @@ pub fn extend<I: Isa>(
         .skip(offset)
         .zip(sums.chunks_mut(stride))
     {
-        axpy(isa, I::Scalar::ONE, s.get(offset..).unwrap_or(&[]), d);
+        let s = s.get(offset..).unwrap_or(&[]);
+        if let Some(d) = d.get_mut(..s.len()) {
+            axpy(isa, I::Scalar::ONE, s, d);
+        }
     }
 }
 
@@ -40,7 +43,8 @@ pub fn spread<I: Isa>(
     for k in 0..n {
         let below = gradient.chunks_mut(stride).skip(k);
         for (w, g) in weights.chunks(stride).take(rows).zip(below) {
-            if let (Some(w), Some(g)) = (w.get(..columns), g.get_mut(k..)) {
+            let g = g.get_mut(k..k.wrapping_add(columns));
+            if let (Some(w), Some(g)) = (w.get(..columns), g) {
                 axpy(isa, I::Scalar::ONE, w, g);
             }
         }

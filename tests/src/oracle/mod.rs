@@ -1,3 +1,4 @@
-//! Naive oracles in double precision, written as plainly as the definitions.
+//! Naive double-precision oracles, written as plainly as the definitions.
 
 pub mod eisl;
+pub mod gram;

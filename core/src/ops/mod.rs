@@ -7,6 +7,10 @@
 //! The free functions are the CPU's, for code that has slices at hand. Rows of one call have one length;
 //! where they do not, the result is unspecified, but nothing panics.
 
+mod matrix;
+
+pub use matrix::{matmul_nn, matmul_nt, matmul_tn};
+
 use crate::lanes::{Isa, Lanes, Real};
 
 /// What algorithms may do with rows of one length.
@@ -60,48 +64,77 @@ impl<I: Isa> RowOps for I {
     #[inline(always)]
     fn sub_product(self, x: &[I::Scalar], s: I::Scalar, b: &[I::Scalar], y: &mut &mut [I::Scalar]) {
         let s = self.splat(s);
-        for ((x, b), y) in x
-            .chunks(I::WIDTH)
-            .zip(b.chunks(I::WIDTH))
-            .zip(y.chunks_mut(I::WIDTH))
-        {
+        let (x, b) = (x.chunks_exact(I::WIDTH), b.chunks_exact(I::WIDTH));
+        let (x_tail, b_tail) = (x.remainder(), b.remainder());
+        let mut y = y.chunks_exact_mut(I::WIDTH);
+        for ((x, b), y) in x.zip(b).zip(y.by_ref()) {
             self.store(self.load(x).sub_product(s, self.load(b)), y);
         }
+        let difference = self.load(x_tail).sub_product(s, self.load(b_tail));
+        self.store(difference, y.into_remainder());
     }
 }
+
+/// Terms that one lane adds up before the sum goes to a total: with D = 512 on one lane, a single sum
+/// would round about eight times as much.
+const BLOCK: usize = 64;
 
 /// Σ a·b.
 #[inline(always)]
 pub fn dot<I: Isa>(isa: I, a: &[I::Scalar], b: &[I::Scalar]) -> I::Scalar {
-    // Two sums hide the latency of the additions.
-    let mut sums = [isa.splat(I::Scalar::ZERO); 2];
-    let (a_pairs, b_pairs) = (a.chunks_exact(2 * I::WIDTH), b.chunks_exact(2 * I::WIDTH));
-    let (a_rest, b_rest) = (a_pairs.remainder(), b_pairs.remainder());
-    for (x, y) in a_pairs.zip(b_pairs) {
-        let ((x0, x1), (y0, y1)) = (x.split_at(I::WIDTH), y.split_at(I::WIDTH));
-        sums[0] = isa.load(x0).mul_add(isa.load(y0), sums[0]);
-        sums[1] = isa.load(x1).mul_add(isa.load(y1), sums[1]);
+    let mut total = isa.splat(I::Scalar::ZERO);
+    let length = BLOCK * I::WIDTH;
+    for (a, b) in a.chunks(length).zip(b.chunks(length)) {
+        total = total + dot_block(isa, a, b);
     }
-    for (x, y) in a_rest.chunks(I::WIDTH).zip(b_rest.chunks(I::WIDTH)) {
-        sums[0] = isa.load(x).mul_add(isa.load(y), sums[0]);
+    total.sum()
+}
+
+#[inline(always)]
+fn dot_block<I: Isa>(isa: I, a: &[I::Scalar], b: &[I::Scalar]) -> I::Lanes {
+    // Four sums hide the latency of the additions.
+    let mut sums = [isa.splat(I::Scalar::ZERO); 4];
+    let (a_blocks, b_blocks) = (a.chunks_exact(4 * I::WIDTH), b.chunks_exact(4 * I::WIDTH));
+    let (a_rest, b_rest) = (
+        a_blocks.remainder().chunks_exact(I::WIDTH),
+        b_blocks.remainder().chunks_exact(I::WIDTH),
+    );
+    let tails = (a_rest.remainder(), b_rest.remainder());
+    for (a, b) in a_blocks.zip(b_blocks) {
+        let vectors = a.chunks_exact(I::WIDTH).zip(b.chunks_exact(I::WIDTH));
+        for (sum, (a, b)) in sums.iter_mut().zip(vectors) {
+            *sum = isa.load(a).mul_add(isa.load(b), *sum);
+        }
     }
-    (sums[0] + sums[1]).sum()
+    for (sum, (a, b)) in sums.iter_mut().zip(a_rest.zip(b_rest)) {
+        *sum = isa.load(a).mul_add(isa.load(b), *sum);
+    }
+    let tail = isa.load(tails.0) * isa.load(tails.1);
+    (sums[0] + sums[1]) + (sums[2] + sums[3]) + tail
 }
 
 /// y += α·x.
 #[inline(always)]
 pub fn axpy<I: Isa>(isa: I, alpha: I::Scalar, x: &[I::Scalar], y: &mut [I::Scalar]) {
     let alpha = isa.splat(alpha);
-    for (x, y) in x.chunks(I::WIDTH).zip(y.chunks_mut(I::WIDTH)) {
+    let x = x.chunks_exact(I::WIDTH);
+    let x_tail = x.remainder();
+    let mut y = y.chunks_exact_mut(I::WIDTH);
+    for (x, y) in x.zip(y.by_ref()) {
         isa.store(alpha.mul_add(isa.load(x), isa.load(y)), y);
     }
+    let y_tail = y.into_remainder();
+    isa.store(alpha.mul_add(isa.load(x_tail), isa.load(y_tail)), y_tail);
 }
 
 /// y = α·y.
 #[inline(always)]
 pub fn scale<I: Isa>(isa: I, alpha: I::Scalar, y: &mut [I::Scalar]) {
     let alpha = isa.splat(alpha);
-    for y in y.chunks_mut(I::WIDTH) {
+    let mut y = y.chunks_exact_mut(I::WIDTH);
+    for y in y.by_ref() {
         isa.store(alpha * isa.load(y), y);
     }
+    let y_tail = y.into_remainder();
+    isa.store(alpha * isa.load(y_tail), y_tail);
 }

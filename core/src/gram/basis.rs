@@ -1,0 +1,271 @@
+//! An orthonormal basis for the vectors of an item, so that many anchors can be measured against it.
+//!
+//! ```text
+//! O = Rᵀ·Q          Q: m orthonormal rows in R^D; R upper triangular, R_pp ≥ 0          vol = Π_p R_pp
+//! ```
+//!
+//! Each vector first subtracts the right multiple of its nearest predecessor, the product as if exact:
+//! for vectors in a narrow cone that leaves all digits of what differs. Only then are the basis rows
+//! projected out, again and again until a pass takes away less than half ("twice is enough", W. Kahan in
+//! B. N. Parlett, The Symmetric Eigenvalue Problem, 1980). A vector of which every pass leaves less is
+//! dependent: R_pp = 0 and its basis row is zero.
+
+use crate::lanes::{Isa, Real};
+use crate::ops::{self, RowOps};
+
+/// Passes over the basis before a vector that keeps shrinking counts as dependent.
+const PASSES: usize = 4;
+
+/// Some rows of length d, `stride` apart, one of them left out: the vectors of an item, wherever they lie.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a, T> {
+    data: &'a [T],
+    stride: usize,
+    d: usize,
+    skip: usize,
+}
+
+impl<'a, T> Rows<'a, T> {
+    /// Rows that follow each other.
+    #[inline(always)]
+    pub fn contiguous(data: &'a [T], d: usize) -> Self {
+        Rows {
+            data,
+            stride: d,
+            d,
+            skip: usize::MAX,
+        }
+    }
+
+    /// Row `index` of each plane of `rows` rows, but for plane `skip`: item `index` of a batch
+    /// \[planes, rows, d\] without its anchor. No plane is left out for `usize::MAX`.
+    #[inline(always)]
+    pub fn of_item(planes: &'a [T], rows: usize, d: usize, index: usize, skip: usize) -> Self {
+        let start = index.saturating_mul(d);
+        Rows {
+            data: planes.get(start..).unwrap_or(&[]),
+            stride: rows.saturating_mul(d),
+            d,
+            skip,
+        }
+    }
+
+    /// The rows in order.
+    #[inline(always)]
+    pub fn iter(self) -> impl Iterator<Item = &'a [T]> + Clone {
+        let Rows {
+            data,
+            stride,
+            d,
+            skip,
+        } = self;
+        data.chunks(stride.max(1))
+            .map_while(move |chunk| chunk.get(..d))
+            .enumerate()
+            .filter(move |(plane, _)| *plane != skip)
+            .map(|(_, row)| row)
+    }
+}
+
+/// What [`residual`] found.
+#[derive(Clone, Copy, Debug)]
+pub struct Residual<T> {
+    /// The length of the residual: the distance of x to the span. 0 where x is in it.
+    pub distance: T,
+    /// The vector that was subtracted first.
+    pub nearest: usize,
+    /// How often it was subtracted.
+    pub step: T,
+}
+
+/// r = x − step · (its nearest vector) − Σ_p y_p q_p, orthogonal to the span of the vectors, of which `q`
+/// is the basis. x = r + step · nearest + Σ_p y_p q_p. Cost: at least 4·m·D multiply-adds.
+#[inline(always)]
+pub fn residual<'a, 'b, O: RowOps + 'a + 'b>(
+    ops: O,
+    x: O::Row<'_>,
+    vectors: impl Iterator<Item = O::Row<'a>>,
+    q: impl Iterator<Item = O::Row<'b>> + Clone,
+    r: &mut O::RowMut<'_>,
+    y: &mut [O::Scalar],
+) -> Residual<O::Scalar> {
+    let zero = O::Scalar::ZERO;
+    y.fill(zero);
+    let (mut nearest, mut step, mut best) = (0, zero, zero);
+    ops.sub_product(x, zero, x, r);
+    for (index, vector) in vectors.enumerate() {
+        let (product, square) = (ops.dot(x, vector), ops.dot(vector, vector));
+        if zero < square && best < product * (product / square) {
+            best = product * (product / square);
+            nearest = index;
+            step = product / square;
+            ops.sub_product(x, step, vector, r);
+        }
+    }
+    let mut before = crate::lanes::Lanes::sqrt(ops.dot(ops.read(r), ops.read(r)));
+    for _ in 0..PASSES {
+        for (q, y) in q.clone().zip(y.iter_mut()) {
+            let product = ops.dot(q, ops.read(r));
+            ops.axpy(-product, q, r);
+            *y += product;
+        }
+        let now = crate::lanes::Lanes::sqrt(ops.dot(ops.read(r), ops.read(r)));
+        if before < now + now {
+            return Residual {
+                distance: now,
+                nearest,
+                step,
+            };
+        }
+        before = now;
+    }
+    Residual {
+        distance: zero,
+        nearest,
+        step,
+    }
+}
+
+/// Floats that an [`Item`] of m vectors of length d takes.
+pub const fn item_len(m: usize, d: usize) -> usize {
+    m.saturating_add(1)
+        .saturating_mul(d)
+        .saturating_add(m.saturating_add(1).saturating_mul(m))
+}
+
+/// Storage for the basis of one item, and for making it.
+#[derive(Debug)]
+pub struct Item<'a, T> {
+    /// Q, \[m, d\].
+    pub q: &'a mut [T],
+    /// R, \[m, m\], row-major.
+    pub r: &'a mut [T],
+    rest: &'a mut [T],
+    y: &'a mut [T],
+    m: usize,
+    d: usize,
+}
+
+impl<'a, T: Real> Item<'a, T> {
+    /// Splits [`item_len`]`(m, d)` floats.
+    #[inline(always)]
+    pub fn split(storage: &'a mut [T], m: usize, d: usize) -> Self {
+        let (q, storage) = take(storage, m.saturating_mul(d));
+        let (r, storage) = take(storage, m.saturating_mul(m));
+        let (rest, storage) = take(storage, d);
+        let (y, _) = take(storage, m);
+        Item {
+            q,
+            r,
+            rest,
+            y,
+            m,
+            d,
+        }
+    }
+}
+
+/// The first `n` numbers and the others; nothing where there are fewer.
+#[inline(always)]
+pub(crate) fn take<T>(storage: &mut [T], n: usize) -> (&mut [T], &mut [T]) {
+    storage.split_at_mut_checked(n).unwrap_or_default()
+}
+
+/// The vectors that are there; an empty row, which is like zero, for each that is not.
+#[inline(always)]
+pub fn present_rows<'a, T>(
+    vectors: Rows<'a, T>,
+    present: impl Iterator<Item = bool> + Clone,
+) -> impl Iterator<Item = &'a [T]> + Clone {
+    vectors
+        .iter()
+        .zip(present)
+        .map(|(row, present)| if present { row } else { &[] })
+}
+
+/// Q and R of the m vectors; returns their volume Π R_pp. A zero vector gives R_pp = 0. A vector that is
+/// not present is left out: its basis row is zero and its R_pp is 1.
+#[inline(always)]
+pub fn orthonormalise<I: Isa>(
+    isa: I,
+    vectors: Rows<'_, I::Scalar>,
+    present: impl Iterator<Item = bool> + Clone,
+    item: &mut Item<'_, I::Scalar>,
+) -> I::Scalar {
+    let (m, d) = (item.m, item.d);
+    let mut volume = I::Scalar::ONE;
+    item.r.fill(I::Scalar::ZERO);
+    let rows = present_rows(vectors, present);
+    for (p, x) in rows.clone().take(m).enumerate() {
+        let (done, rest) = item
+            .q
+            .split_at_mut_checked(p.saturating_mul(d))
+            .unwrap_or_default();
+        let (row, _) = take(rest, d);
+        if x.is_empty() {
+            row.fill(I::Scalar::ZERO);
+            if let Some(diagonal) = item.r.get_mut(p.saturating_mul(m.saturating_add(1))) {
+                *diagonal = I::Scalar::ONE;
+            }
+            continue;
+        }
+        let found = residual(
+            isa,
+            x,
+            rows.clone().take(p),
+            done.chunks_exact(d.max(1)),
+            &mut &mut *item.rest,
+            item.y,
+        );
+        store_column(item.r, m, p, found, item.y);
+        let inverse = inverse_or_zero(found.distance);
+        for (q, r) in row.iter_mut().zip(item.rest.iter()) {
+            *q = *r * inverse;
+        }
+        volume = volume * found.distance;
+    }
+    volume
+}
+
+/// Column p of R: step · (column of the nearest vector) + y above the diagonal, the distance on it.
+#[inline(always)]
+pub(crate) fn store_column<T: Real>(r: &mut [T], m: usize, p: usize, found: Residual<T>, y: &[T]) {
+    for (q, (row, y)) in r.chunks_exact_mut(m.max(1)).zip(y).enumerate() {
+        let near = row.get(found.nearest).copied().unwrap_or_default();
+        if let Some(entry) = row.get_mut(p) {
+            *entry = match q {
+                q if q < p => found.step * near + *y,
+                q if q == p => found.distance,
+                _ => T::ZERO,
+            };
+        }
+    }
+}
+
+/// G ← R⁻¹·G for rows G \[m, d\]; all zero where an R_pp is 0. Cost: m²/2 · d multiply-adds.
+#[inline(always)]
+pub fn solve<I: Isa>(isa: I, r: &[I::Scalar], m: usize, d: usize, g: &mut [I::Scalar]) {
+    for p in (0..m).rev() {
+        let (head, done) = g
+            .split_at_mut_checked((p + 1).saturating_mul(d))
+            .unwrap_or_default();
+        let row = head.get_mut(p.saturating_mul(d)..).unwrap_or_default();
+        let Some(coefficients) = r.chunks_exact(m.max(1)).nth(p) else {
+            return;
+        };
+        for (other, c) in done
+            .chunks_exact(d.max(1))
+            .zip(coefficients.iter().skip(p + 1))
+        {
+            ops::axpy(isa, -*c, other, row);
+        }
+        let pivot = coefficients.get(p).copied().unwrap_or_default();
+        ops::scale(isa, inverse_or_zero(pivot), row);
+    }
+}
+
+/// 1/x, or 0 for x = 0.
+#[inline(always)]
+pub(crate) fn inverse_or_zero<T: Real>(x: T) -> T {
+    if x > T::ZERO { T::ONE / x } else { T::ZERO }
+}

@@ -1,0 +1,25 @@
+//! GRAM: the volume of the parallelotope that k vectors span, as a measure of how well they are aligned.
+//!
+//! ```text
+//! G_pq = x_p · x_q          V = sqrt(det G)          unit vectors: 0 = dependent, 1 = orthogonal
+//! ```
+//!
+//! Source: "Gramian Multimodal Representation Learning and Alignment" (arXiv 2412.11959, ICLR 2025).
+//!
+//! No determinant is computed: it loses all digits where the vectors are nearly aligned, which is what
+//! training makes of them. [`tuple`] factors a Gram matrix of *differences*; batches go through an
+//! orthonormal basis per item ([`basis`]) and a distance per pair ([`pair`]).
+//!
+//! | module | for |
+//! |---|---|
+//! | [`tuple`] | one tuple: volume, gradient, Gram matrix, determinant, log-volume |
+//! | [`basis`], [`pair`] | anchors against items: orthonormal rows, distances, volume matrices |
+//! | [`contrastive`] | the loss of a batch in both directions, with all its gradients |
+//! | [`retrieval`] | ranks and recall |
+
+pub mod basis;
+pub mod contrastive;
+mod info_nce;
+pub mod pair;
+pub mod retrieval;
+pub mod tuple;

@@ -1,0 +1,274 @@
+//! Eight lanes on AVX2 with FMA, chosen at run time.
+//!
+//! The intrinsics are `unsafe` because a CPU without them would misbehave. Here each needs the token
+//! [`Avx2`] or a value made from it, and the token is only made where both instruction sets are known
+//! to be there: that is the reason behind every `unsafe` block of this file.
+
+#![allow(unsafe_code)]
+
+#[cfg(target_arch = "x86")]
+use core::arch::x86::*;
+#[cfg(target_arch = "x86_64")]
+use core::arch::x86_64::*;
+use core::ops::{Add, Div, Mul, Neg, Sub};
+
+use rivergram_core::lanes::{Isa, Lanes};
+use rivergram_core::math;
+
+use crate::level::LevelError;
+
+/// The token: the CPU has AVX2 and FMA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Avx2(());
+
+impl Avx2 {
+    /// The token if the CPU has both.
+    #[cfg(feature = "std")]
+    pub(crate) fn find() -> Result<Self, LevelError> {
+        use std::arch::is_x86_feature_detected;
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            Ok(Avx2(()))
+        } else {
+            Err(LevelError::NotOnCpu {
+                needs: "AVX2 and FMA",
+            })
+        }
+    }
+
+    /// The token if the build promises both: without `std` the CPU cannot be asked.
+    #[cfg(not(feature = "std"))]
+    pub(crate) fn find() -> Result<Self, LevelError> {
+        Self::compiled().ok_or(LevelError::NotInBuild {
+            needs: "the target features avx2 and fma, or the feature std to ask the CPU",
+        })
+    }
+
+    /// The token if the build promises both.
+    pub(crate) fn compiled() -> Option<Self> {
+        cfg!(all(target_feature = "avx2", target_feature = "fma")).then_some(Avx2(()))
+    }
+}
+
+/// Eight numbers.
+#[derive(Clone, Copy)]
+pub(crate) struct F32x8(__m256);
+
+/// Eight truth values: all bits of a lane, or none.
+#[derive(Clone, Copy)]
+pub(crate) struct Mask8(__m256);
+
+/// Ones in the first `length` lanes.
+#[inline(always)]
+fn first_lanes(_: Avx2, length: usize) -> __m256i {
+    // SAFETY: the token was made after detection.
+    unsafe {
+        let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+        _mm256_cmpgt_epi32(_mm256_set1_epi32(length as i32), lane)
+    }
+}
+
+impl Isa for Avx2 {
+    type Scalar = f32;
+    type Lanes = F32x8;
+    const WIDTH: usize = 8;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> F32x8 {
+        // SAFETY: the token was made after detection.
+        F32x8(unsafe { _mm256_set1_ps(x) })
+    }
+    #[inline(always)]
+    fn load(self, from: &[f32]) -> F32x8 {
+        match from.first_chunk::<8>() {
+            // SAFETY: the token was made after detection, and the array holds eight numbers.
+            Some(eight) => F32x8(unsafe { _mm256_loadu_ps(eight.as_ptr()) }),
+            // SAFETY: as above; only the first `from.len()` lanes are read.
+            None => {
+                F32x8(unsafe { _mm256_maskload_ps(from.as_ptr(), first_lanes(self, from.len())) })
+            }
+        }
+    }
+    #[inline(always)]
+    fn store(self, value: F32x8, to: &mut [f32]) {
+        match to.first_chunk_mut::<8>() {
+            // SAFETY: the token was made after detection, and the array holds eight numbers.
+            Some(eight) => unsafe { _mm256_storeu_ps(eight.as_mut_ptr(), value.0) },
+            // SAFETY: as above; only the first `to.len()` lanes are written.
+            None => unsafe {
+                _mm256_maskstore_ps(to.as_mut_ptr(), first_lanes(self, to.len()), value.0)
+            },
+        }
+    }
+}
+
+impl Add for F32x8 {
+    type Output = Self;
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        // SAFETY: a value proves a token.
+        F32x8(unsafe { _mm256_add_ps(self.0, other.0) })
+    }
+}
+
+impl Sub for F32x8 {
+    type Output = Self;
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        // SAFETY: a value proves a token.
+        F32x8(unsafe { _mm256_sub_ps(self.0, other.0) })
+    }
+}
+
+impl Mul for F32x8 {
+    type Output = Self;
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        // SAFETY: a value proves a token.
+        F32x8(unsafe { _mm256_mul_ps(self.0, other.0) })
+    }
+}
+
+impl Div for F32x8 {
+    type Output = Self;
+    #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        // SAFETY: a value proves a token.
+        F32x8(unsafe { _mm256_div_ps(self.0, other.0) })
+    }
+}
+
+impl Neg for F32x8 {
+    type Output = Self;
+    #[inline(always)]
+    fn neg(self) -> Self {
+        // SAFETY: a value proves a token.
+        F32x8(unsafe { _mm256_xor_ps(self.0, _mm256_set1_ps(-0.0)) })
+    }
+}
+
+impl Lanes for F32x8 {
+    type Scalar = f32;
+    type Isa = Avx2;
+    type Mask = Mask8;
+
+    #[inline(always)]
+    fn isa(self) -> Avx2 {
+        Avx2(())
+    }
+    #[inline(always)]
+    fn mul_add(self, b: Self, c: Self) -> Self {
+        // SAFETY: a value proves a token.
+        F32x8(unsafe { _mm256_fmadd_ps(self.0, b.0, c.0) })
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        // SAFETY: a value proves a token.
+        F32x8(unsafe { _mm256_sqrt_ps(self.0) })
+    }
+    #[inline(always)]
+    fn abs(self) -> Self {
+        // SAFETY: a value proves a token.
+        F32x8(unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.0), self.0) })
+    }
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        // SAFETY: a value proves a token.
+        F32x8(unsafe { _mm256_min_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        // SAFETY: a value proves a token.
+        F32x8(unsafe { _mm256_max_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn less(self, other: Self) -> Mask8 {
+        // SAFETY: a value proves a token.
+        Mask8(unsafe { _mm256_cmp_ps::<_CMP_LT_OQ>(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn select(mask: Mask8, a: Self, b: Self) -> Self {
+        // SAFETY: a value proves a token.
+        F32x8(unsafe { _mm256_blendv_ps(b.0, a.0, mask.0) })
+    }
+    #[inline(always)]
+    fn any(mask: Mask8) -> bool {
+        // SAFETY: a mask is made from values, and they prove a token.
+        unsafe { _mm256_movemask_ps(mask.0) != 0 }
+    }
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        // SAFETY: a value proves a token.
+        unsafe {
+            let (low, high) = (
+                _mm256_castps256_ps128(self.0),
+                _mm256_extractf128_ps::<1>(self.0),
+            );
+            let four = _mm_add_ps(low, high);
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+    #[inline(always)]
+    fn maximum(self) -> f32 {
+        // SAFETY: a value proves a token.
+        unsafe {
+            let (low, high) = (
+                _mm256_castps256_ps128(self.0),
+                _mm256_extractf128_ps::<1>(self.0),
+            );
+            let four = _mm_max_ps(low, high);
+            let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+    #[inline(always)]
+    fn round(self) -> Self {
+        const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+        // SAFETY: a value proves a token.
+        F32x8(unsafe { _mm256_round_ps::<NEAREST>(self.0) })
+    }
+    #[inline(always)]
+    fn pow2(self) -> Self {
+        // SAFETY: a value proves a token.
+        F32x8(unsafe {
+            let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(self.0), _mm256_set1_epi32(127));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent))
+        })
+    }
+    #[inline(always)]
+    fn split(self) -> (Self, Self) {
+        // SAFETY: a value proves a token.
+        unsafe {
+            let offset = _mm256_set1_epi32(math::SQRT_HALF_BITS as i32);
+            let bits = _mm256_sub_epi32(_mm256_castps_si256(self.0), offset);
+            let exponent = _mm256_cvtepi32_ps(_mm256_srai_epi32::<23>(bits));
+            let mantissa = _mm256_and_si256(bits, _mm256_set1_epi32(0x007f_ffff));
+            let mantissa = _mm256_castsi256_ps(_mm256_add_epi32(mantissa, offset));
+            (F32x8(exponent), F32x8(mantissa))
+        }
+    }
+    #[inline(always)]
+    fn high_half(self) -> Self {
+        // SAFETY: a value proves a token.
+        F32x8(unsafe {
+            let bits = _mm256_add_epi32(_mm256_castps_si256(self.0), _mm256_set1_epi32(1 << 11));
+            let mask = _mm256_set1_epi32(!((1 << 12) - 1));
+            _mm256_castsi256_ps(_mm256_and_si256(bits, mask))
+        })
+    }
+    #[inline(always)]
+    fn exp(self) -> Self {
+        math::exp(self)
+    }
+    #[inline(always)]
+    fn ln(self) -> Self {
+        math::ln(self)
+    }
+    #[inline(always)]
+    fn two_product(self, b: Self) -> (Self, Self) {
+        let product = self * b;
+        // SAFETY: a value proves a token.
+        let error = F32x8(unsafe { _mm256_fmsub_ps(self.0, b.0, product.0) });
+        (product, error)
+    }
+}

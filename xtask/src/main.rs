@@ -1,0 +1,54 @@
+//! `cargo xtask`: the commands of this workspace that are more than one call of cargo.
+
+mod job;
+mod parts;
+mod test;
+mod tools;
+mod workspace;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+The commands of this workspace that are more than one call of cargo.
+
+Usage: cargo xtask <COMMAND>
+
+Commands:
+  test [--setup] [--list] [PART...]   run the checks and tests, all of them or the named parts
+  help                                print this
+
+Examples:
+  cargo xtask test --setup            everything; missing system packages are installed first
+  cargo xtask test fmt clippy         two parts, in the order of the list
+  cargo xtask test --list             the parts, a line each
+  CARGO_TARGET_DIR=/tmp/t cargo xtask test
+
+The last line is the count: `N passed, N failed`, then `, N skipped` where tests are ignored.
+Exit code: 0 all passed, 1 something failed, 2 wrong usage.
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let asks_help = |words: &[&str]| words.iter().any(|word| matches!(*word, "-h" | "--help"));
+    match arguments.as_slice() {
+        [] | ["help", ..] => {
+            print!("{HELP}");
+            ExitCode::SUCCESS
+        }
+        words if asks_help(words) => {
+            print!("{HELP}");
+            ExitCode::SUCCESS
+        }
+        ["test", words @ ..] => match test::Request::parse(words) {
+            Ok(request) => test::answer(&request),
+            Err(message) => usage_error(&message),
+        },
+        [command, ..] => usage_error(&format!("there is no command `{command}`")),
+    }
+}
+
+fn usage_error(message: &str) -> ExitCode {
+    eprintln!("error: {message}\nhelp: `cargo xtask help` lists the commands");
+    ExitCode::from(2)
+}

@@ -1,0 +1,47 @@
+//! The parts of the test command, in the order in which they run: the quick ones first.
+//!
+//! A new part is a file here and one line in [`ALL`].
+
+mod features;
+mod msrv;
+mod package;
+mod plain;
+
+use crate::job::Job;
+use crate::tools::Tool;
+
+/// A named part of the test command.
+pub(crate) struct Part {
+    pub(crate) name: &'static str,
+    /// One line for `--list`.
+    pub(crate) about: &'static str,
+    /// What has to be installed besides the toolchain.
+    pub(crate) tools: &'static [Tool],
+    pub(crate) run: fn(&mut Job<'_>),
+}
+
+/// Every part.
+pub(crate) const ALL: &[Part] = &[
+    plain::FMT,
+    plain::CLIPPY,
+    features::PART,
+    plain::DOCS,
+    msrv::PART,
+    plain::TEST,
+    package::PART,
+];
+
+const CLIPPY: Tool = Tool {
+    probe: &["cargo", "clippy", "--version"],
+    apt: "rust-clippy",
+    component: Some("clippy"),
+};
+
+const RUSTFMT: Tool = Tool {
+    probe: &["cargo", "fmt", "--version"],
+    apt: "rustfmt",
+    component: Some("rustfmt"),
+};
+
+/// Ends a clippy call: this way, other than by `RUSTFLAGS`, the dependencies stay built.
+const DENY_WARNINGS: [&str; 3] = ["--", "--deny", "warnings"];

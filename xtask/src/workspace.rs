@@ -1,0 +1,99 @@
+//! What cargo says about the workspace: no crate, feature or folder is listed here by hand.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// The workspace as `cargo metadata` describes it.
+pub(crate) struct Workspace {
+    pub(crate) root: PathBuf,
+    /// Absolute, and the same for every command, wherever this one was started.
+    pub(crate) target: PathBuf,
+    pub(crate) packages: Vec<Package>,
+}
+
+/// One member of the workspace.
+#[derive(Clone)]
+pub(crate) struct Package {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) publishable: bool,
+    /// Without `default`.
+    pub(crate) features: Vec<String>,
+    pub(crate) rust_version: Option<String>,
+}
+
+impl Workspace {
+    /// Asks cargo, from the folder of the caller: a relative `CARGO_TARGET_DIR` counts from there.
+    pub(crate) fn load() -> Result<Self, String> {
+        let own = std::env::var_os("CARGO_MANIFEST_DIR")
+            .unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        let manifest = Path::new(&own).join("Cargo.toml");
+        let output = Command::new(cargo())
+            .args(["metadata", "--no-deps", "--format-version", "1"])
+            .arg("--manifest-path")
+            .arg(manifest)
+            .output()
+            .map_err(|e| format!("cargo metadata: {e}"))?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        let metadata =
+            serde_json::from_slice(&output.stdout).map_err(|e| format!("cargo metadata: {e}"))?;
+        Self::read(&metadata).ok_or_else(|| "cargo metadata: a field is missing".to_string())
+    }
+
+    fn read(metadata: &Value) -> Option<Self> {
+        Some(Self {
+            root: metadata["workspace_root"].as_str()?.into(),
+            target: metadata["target_directory"].as_str()?.into(),
+            packages: metadata["packages"]
+                .as_array()?
+                .iter()
+                .map(Package::read)
+                .collect::<Option<_>>()?,
+        })
+    }
+
+    /// A cargo command in the root of the workspace.
+    pub(crate) fn cargo(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command(cargo());
+        command.args(arguments);
+        command
+    }
+
+    /// Any other program in the root of the workspace.
+    pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command
+            .current_dir(&self.root)
+            .env("CARGO_TARGET_DIR", &self.target);
+        command
+    }
+}
+
+impl Package {
+    fn read(package: &Value) -> Option<Self> {
+        Some(Self {
+            name: package["name"].as_str()?.to_string(),
+            version: package["version"].as_str()?.to_string(),
+            // `publish = false` arrives as an empty list of registries, no word on it as null.
+            publishable: package["publish"]
+                .as_array()
+                .is_none_or(|list| !list.is_empty()),
+            features: package["features"]
+                .as_object()?
+                .keys()
+                .filter(|name| *name != "default")
+                .cloned()
+                .collect(),
+            rust_version: package["rust_version"].as_str().map(str::to_string),
+        })
+    }
+}
+
+/// The cargo that runs this program, so that `cargo +toolchain xtask` stays with its toolchain.
+fn cargo() -> std::ffi::OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
