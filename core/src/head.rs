@@ -80,10 +80,7 @@ impl Head {
             affine(isa, second, self.hidden, self.output, hidden, y);
         }
         if self.normalise {
-            for (y, inverse) in y
-                .chunks_exact_mut(self.output.max(1))
-                .zip(inverse_norms)
-            {
+            for (y, inverse) in y.chunks_exact_mut(self.output.max(1)).zip(inverse_norms) {
                 let norm = ops::dot(isa, y, y).sqrt();
                 *inverse = if norm > I::Scalar::ZERO {
                     I::Scalar::ONE / norm
@@ -148,7 +145,11 @@ impl Head {
     /// The first layer, which is all of a linear head, and the second.
     #[inline(always)]
     fn first_len(&self) -> usize {
-        let outputs = if self.hidden == 0 { self.output } else { self.hidden };
+        let outputs = if self.hidden == 0 {
+            self.output
+        } else {
+            self.hidden
+        };
         layer_len(self.input, outputs)
     }
 

@@ -5,11 +5,16 @@
 #![no_std]
 #![deny(unsafe_code)]
 
+pub mod eisl;
 pub mod encode;
 pub mod error;
 pub mod gram;
+pub mod head;
 pub mod lanes;
 pub mod lse;
 pub mod math;
 pub mod ops;
+pub mod optim;
 pub mod schedule;
+pub mod softmax;
+pub mod trainer;

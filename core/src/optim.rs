@@ -141,16 +141,12 @@ struct AdamW<T> {
 
 impl<T: Real> AdamW<T> {
     #[inline(always)]
-    fn apply<I: Isa<Scalar = T>>(
-        self,
-        isa: I,
-        w: &mut [T],
-        g: &[T],
-        m: &mut [T],
-        v: &mut [T],
-    ) {
+    fn apply<I: Isa<Scalar = T>>(self, isa: I, w: &mut [T], g: &[T], m: &mut [T], v: &mut [T]) {
         let (beta1, beta2) = (isa.splat(self.beta1), isa.splat(self.beta2));
-        let (rest1, rest2) = (isa.splat(T::ONE - self.beta1), isa.splat(T::ONE - self.beta2));
+        let (rest1, rest2) = (
+            isa.splat(T::ONE - self.beta1),
+            isa.splat(T::ONE - self.beta2),
+        );
         let (lr, root) = (isa.splat(self.lr), isa.splat(self.root));
         let (keep, epsilon) = (isa.splat(self.keep), isa.splat(self.epsilon));
         let moments = m.chunks_mut(I::WIDTH).zip(v.chunks_mut(I::WIDTH));

@@ -36,6 +36,7 @@ extern crate std;
 
 #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
 mod avx2;
+mod batch;
 mod dispatch;
 mod level;
 #[cfg(any(

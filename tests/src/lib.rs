@@ -1,6 +1,7 @@
 //! What the tests share: the golden files, the naive oracle, the precision table and the source files.
 
 pub mod disassembly;
+pub mod eisl;
 pub mod golden;
 pub mod oracle;
 pub mod precision;

@@ -1,7 +1,11 @@
 //! What can be wrong with an input: small enums that name the index or the size that broke the rule.
 
+mod eisl;
 mod gram;
 mod schedule;
+mod trainer;
 
+pub use eisl::{EislBuffer, EislError};
 pub use gram::GramError;
 pub use schedule::{DecodeError, EncodeError, PlanError, PlanPart, RateName, StateError};
+pub use trainer::{TrainBuffer, TrainError};

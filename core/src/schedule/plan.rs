@@ -1,6 +1,6 @@
 //! A plan: everything that decides the rates, checked once, and the rate at any step.
 
-use super::{Shape, count};
+use super::Shape;
 use crate::encode::Crc32;
 use crate::error::{PlanError, PlanPart, RateName};
 use crate::lanes::{Real, count};

@@ -1,8 +1,8 @@
 //! How a rate falls from P to F: the shapes of a decay.
 
-use crate::lanes::count;
 use crate::error::PlanError;
 use crate::lanes::Real;
+use crate::lanes::count;
 
 /// The shape of a decay from P to F with progress p = k/D in \[0, 1\]; q = (D−k)/D = 1 − p.
 ///

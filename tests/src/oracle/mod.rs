@@ -1,4 +1,5 @@
 //! Every quantity as plainly as its definition, in `f64`, to compare with.
 
+pub mod eisl;
 pub mod gram;
 pub mod schedule;

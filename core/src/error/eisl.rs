@@ -1,0 +1,186 @@
+//! What can be wrong with an input of the sequence loss.
+
+use core::error::Error;
+use core::fmt::{Display, Formatter, Result};
+
+/// A buffer of the sequence loss, in [`EislError::Length`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EislBuffer {
+    /// The logits or log-probabilities, B·T·V.
+    Input,
+    /// The gradient, B·T·V.
+    Gradient,
+    /// The labels, B·U.
+    Targets,
+    /// The target lengths, B.
+    TargetLens,
+    /// The output lengths, B.
+    OutputLens,
+    /// The noise, `noise_len`.
+    Noise,
+    /// The loss of each order, one per order.
+    PerOrder,
+    /// The loss of each row and order, B times the orders.
+    PerRow,
+    /// The workspace; longer is fine.
+    Workspace,
+}
+
+/// What can be wrong with the input of the sequence loss and of cross-entropy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EislError {
+    /// A buffer has the wrong length.
+    Length {
+        /// Which one.
+        buffer: EislBuffer,
+        /// The length that the shape asks for.
+        expected: usize,
+        /// The length it has.
+        got: usize,
+    },
+    /// The product of the sizes does not fit a `usize`.
+    TooLarge,
+    /// The vocabulary has no token.
+    EmptyVocabulary,
+    /// The list of orders is empty.
+    NoOrders,
+    /// An n-gram of no tokens.
+    ZeroOrder {
+        /// Its place in the list of orders.
+        index: usize,
+    },
+    /// The weight of an order is infinite or NaN.
+    Weight {
+        /// Its place in the list of orders.
+        index: usize,
+    },
+    /// The temperature is not a positive normal number.
+    Temperature,
+    /// The clamp is +∞ or NaN.
+    Clamp,
+    /// `ngram_factor` or `ce_factor` is infinite or NaN.
+    Factor,
+    /// The label smoothing is outside \[0, 1\].
+    LabelSmoothing,
+    /// A noise value is infinite or NaN.
+    Noise {
+        /// Its place in the noise.
+        index: usize,
+    },
+    /// A target length beyond U.
+    TargetLen {
+        /// The batch row.
+        row: usize,
+        /// The length given.
+        len: usize,
+    },
+    /// An output length beyond T.
+    OutputLen {
+        /// The batch row.
+        row: usize,
+        /// The length given.
+        len: usize,
+    },
+    /// A label that is neither in the vocabulary nor padding.
+    Token {
+        /// The batch row.
+        row: usize,
+        /// The target position.
+        column: usize,
+        /// The label.
+        id: i32,
+    },
+    /// An input is NaN.
+    Nan {
+        /// The batch row.
+        row: usize,
+        /// The output position.
+        position: usize,
+        /// The vocabulary entry.
+        column: usize,
+    },
+    /// An input is +∞.
+    Infinite {
+        /// The batch row.
+        row: usize,
+        /// The output position.
+        position: usize,
+        /// The vocabulary entry.
+        column: usize,
+    },
+    /// Every input of a position is −∞: no token has a probability.
+    NoProbability {
+        /// The batch row.
+        row: usize,
+        /// The output position.
+        position: usize,
+    },
+}
+
+impl Display for EislBuffer {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        f.write_str(match self {
+            EislBuffer::Input => "input",
+            EislBuffer::Gradient => "gradient",
+            EislBuffer::Targets => "targets",
+            EislBuffer::TargetLens => "target lengths",
+            EislBuffer::OutputLens => "output lengths",
+            EislBuffer::Noise => "noise",
+            EislBuffer::PerOrder => "losses per order",
+            EislBuffer::PerRow => "losses per row",
+            EislBuffer::Workspace => "workspace",
+        })
+    }
+}
+
+impl Display for EislError {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match *self {
+            EislError::Length {
+                buffer,
+                expected,
+                got,
+            } => write!(f, "{buffer}: {got} values where {expected} are needed"),
+            EislError::TooLarge => f.write_str("the product of the sizes is too large"),
+            EislError::EmptyVocabulary => f.write_str("the vocabulary is empty"),
+            EislError::NoOrders => f.write_str("the list of orders is empty"),
+            EislError::ZeroOrder { index } => write!(f, "order {index} of the list is 0"),
+            EislError::Weight { index } => write!(f, "weight {index} of the orders is not finite"),
+            EislError::Temperature => f.write_str("the temperature is not a positive number"),
+            EislError::Clamp => f.write_str("the clamp is not a number below infinity"),
+            EislError::Factor => f.write_str("a factor of the loss is not finite"),
+            EislError::LabelSmoothing => f.write_str("the label smoothing is outside [0, 1]"),
+            EislError::Noise { index } => write!(f, "noise value {index} is not finite"),
+            EislError::TargetLen { row, len } => {
+                write!(f, "row {row}: target length {len} is too large")
+            }
+            EislError::OutputLen { row, len } => {
+                write!(f, "row {row}: output length {len} is too large")
+            }
+            EislError::Token { row, column, id } => {
+                write!(
+                    f,
+                    "row {row}, target {column}: no token {id} in the vocabulary"
+                )
+            }
+            EislError::Nan {
+                row,
+                position,
+                column,
+            } => write!(f, "row {row}, position {position}, entry {column} is NaN"),
+            EislError::Infinite {
+                row,
+                position,
+                column,
+            } => write!(
+                f,
+                "row {row}, position {position}, entry {column} is infinite"
+            ),
+            EislError::NoProbability { row, position } => {
+                write!(f, "row {row}, position {position}: every entry is -inf")
+            }
+        }
+    }
+}
+
+impl Error for EislError {}

@@ -1,0 +1,125 @@
+//! Softmax over the vocabulary at one position, without a tensor of log-probabilities.
+//!
+//! With lse = ln Σ_v exp(x_v), kept as the pair (max, ln Σ):
+//!
+//! - ln p_v = x_v − lse
+//! - for a loss with ∂L/∂ln p_v = u + g_v, where g is sparse: ∂L/∂x_v = g_v + u − p_v · Σ_w (u + g_w)
+//!
+//! So forward and backward are one streaming pass over the V logits each. The backward pass may
+//! overwrite the logits. Source: the derivative of log-softmax, as in every text book.
+
+use crate::lanes::{Isa, Lanes, Real};
+use crate::lse::LogSum;
+
+/// Why the inputs of a position are no logits and no log-probabilities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Invalid {
+    /// The entry with this index is NaN.
+    Nan(usize),
+    /// The entry with this index is +∞.
+    Infinite(usize),
+    /// All entries are −∞.
+    NoProbability,
+}
+
+/// ln Σ exp(x) of V logits. −∞ is a logit of probability 0.
+///
+/// Errors: NaN, +∞, or nothing but −∞. Cost: two passes of reading over x, V exponentials.
+#[inline(always)]
+pub fn log_sum<I: Isa>(isa: I, x: &[I::Scalar]) -> Result<LogSum<I::Scalar>, Invalid> {
+    let lse = LogSum::of(isa, x);
+    // Each kind of bad input leaves its trace in the sum; which one it was costs another look.
+    if lse.ln_sum.is_finite() {
+        Ok(lse)
+    } else {
+        find_invalid(x).map(|()| lse)
+    }
+}
+
+/// That V log-probabilities are below +∞ and not all −∞. Cost: one pass of reading.
+#[inline(always)]
+pub fn check<I: Isa>(isa: I, x: &[I::Scalar]) -> Result<(), Invalid> {
+    let zero = isa.splat(I::Scalar::ZERO);
+    let infinity = isa.splat(I::Scalar::INFINITY);
+    let chunks = x.chunks_exact(I::WIDTH);
+    let tail = chunks.remainder();
+    // A −∞ is no error yet, but rare: like the rest it is left to the closer look.
+    let mut fine = true;
+    for x in chunks {
+        let x = isa.load(x);
+        let below = I::Lanes::select(x.less(infinity), zero, infinity);
+        let above = I::Lanes::select((-infinity).less(x), zero, infinity);
+        fine &= !I::Lanes::any(zero.less(below + above));
+    }
+    for x in tail {
+        fine &= x.is_finite();
+    }
+    if fine && !x.is_empty() {
+        Ok(())
+    } else {
+        find_invalid(x)
+    }
+}
+
+/// The first entry that is NaN or +∞; if there is none, whether any is above −∞.
+#[cold]
+#[inline(never)]
+fn find_invalid<T: Real>(x: &[T]) -> Result<(), Invalid> {
+    let mut any = false;
+    for (column, &x) in (0..x.len()).zip(x) {
+        if x.is_finite() {
+            any = true;
+        } else if x == T::INFINITY {
+            return Err(Invalid::Infinite(column));
+        } else if x != -T::INFINITY {
+            return Err(Invalid::Nan(column));
+        }
+    }
+    if any {
+        Ok(())
+    } else {
+        Err(Invalid::NoProbability)
+    }
+}
+
+/// Σ_v ln p_v, what label smoothing adds to the loss. Cost: one pass of reading.
+#[inline(always)]
+pub fn sum_ln_p<I: Isa>(isa: I, lse: &LogSum<I::Scalar>, x: &[I::Scalar]) -> I::Scalar {
+    // Blocks keep the rounding error of a long sum small.
+    const BLOCK: usize = 64;
+    let max = isa.splat(lse.max);
+    let mut total = I::Scalar::ZERO;
+    for block in x.chunks(BLOCK) {
+        let chunks = block.chunks_exact(I::WIDTH);
+        let tail = chunks.remainder();
+        let mut sum = isa.splat(I::Scalar::ZERO);
+        for x in chunks {
+            sum = sum + (isa.load(x) - max);
+        }
+        let mut sum = sum.sum();
+        for &x in tail {
+            sum += x - lse.max;
+        }
+        total += sum;
+    }
+    total - I::Scalar::from_usize(x.len()) * lse.ln_sum
+}
+
+/// x_v = u − p_v · r in place: the dense part of the gradient. Cost: one pass, V exponentials.
+#[inline(always)]
+pub fn gradient<I: Isa>(
+    isa: I,
+    lse: &LogSum<I::Scalar>,
+    uniform: I::Scalar,
+    r: I::Scalar,
+    x: &mut [I::Scalar],
+) {
+    let max = isa.splat(lse.max);
+    let ln_sum = isa.splat(lse.ln_sum);
+    let uniform = isa.splat(uniform);
+    let minus_r = isa.splat(-r);
+    for x in x.chunks_mut(I::WIDTH) {
+        let p = ((isa.load(x) - max) - ln_sum).exp();
+        isa.store(p.mul_add(minus_r, uniform), x);
+    }
+}

@@ -1,0 +1,482 @@
+//! The trainer: heads, loss, optimizer and schedule over the caller's storage, one batch at a time.
+//!
+//! ```text
+//! heads forward → loss and its gradient → heads backward → clip → update at the schedule's rate
+//! ```
+//!
+//! Firmware gives it slices of one static struct, a host gives it vectors; both run this very code. It
+//! draws no random numbers: what a step does depends on its batch and on the state, which
+//! [`Trainer::save`] writes and [`Trainer::load`] reads back.
+
+use crate::eisl;
+use crate::encode::{Crc32, OVERHEAD, Reader, Writer};
+use crate::error::{TrainBuffer, TrainError};
+use crate::gram::contrastive::{self, GramLoss, GramReport, gram_loss};
+use crate::head::Head;
+use crate::lanes::{Isa, Real};
+use crate::ops::take;
+use crate::optim::{self, Optimizer};
+use crate::schedule::State;
+
+const MAGIC: [u8; 4] = *b"rgTR";
+const VERSION: u32 = 1;
+
+/// What stays the same while a trainer runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup<'a, T> {
+    /// The heads; their parameters follow each other.
+    pub heads: &'a [Head],
+    /// The rule of the updates.
+    pub optimizer: Optimizer<T>,
+    /// The gradient of all parameters is scaled down to this norm; `None` leaves it.
+    pub clip: Option<T>,
+}
+
+impl<T: Real> Setup<'_, T> {
+    /// Floats of parameters, and of their gradient.
+    pub fn parameters_len(&self) -> usize {
+        let sum = |sum: usize, head: &Head| sum.saturating_add(head.parameters_len());
+        self.heads.iter().fold(0, sum)
+    }
+
+    /// Floats of the optimizer's state.
+    pub fn moments_len(&self) -> usize {
+        self.optimizer.state_len(self.parameters_len())
+    }
+
+    /// Floats of workspace for [`Trainer::align`] with `rows` tuples.
+    pub fn align_workspace_len(&self, rows: usize) -> usize {
+        let k = self.heads.len();
+        let d = self.heads.first().map_or(0, |head| head.output);
+        let outputs = k.saturating_mul(rows).saturating_mul(d);
+        let per_head = |sum: usize, head: &Head| sum.saturating_add(head.cache_len(rows));
+        let scratch = |most: usize, head: &Head| most.max(head.scratch_len(rows));
+        outputs
+            .saturating_mul(2)
+            .saturating_add(self.heads.iter().fold(0, per_head))
+            .saturating_add(
+                contrastive::workspace_len(k, rows, d).max(self.heads.iter().fold(0, scratch)),
+            )
+    }
+
+    /// Floats of workspace for [`Trainer::transcribe`] with a batch of this shape and so many orders.
+    pub fn transcribe_workspace_len(&self, shape: eisl::Shape, orders: usize) -> usize {
+        let rows = shape.batch.saturating_mul(shape.positions);
+        let (cache, scratch) = self.heads.first().map_or((0, 0), |head| {
+            (head.cache_len(rows), head.scratch_len(rows))
+        });
+        rows.saturating_mul(shape.vocabulary)
+            .saturating_add(cache)
+            .saturating_add(eisl::workspace_len(shape, orders).max(scratch))
+    }
+
+    /// Bytes of [`Trainer::save`].
+    pub fn saved_len(&self) -> usize {
+        let floats = self.parameters_len().saturating_add(self.moments_len());
+        floats
+            .saturating_mul(size_of::<T>())
+            .saturating_add(OVERHEAD)
+            .saturating_add(4 + 8)
+            .saturating_add(State::<T>::SAVED_LEN)
+    }
+
+    /// Of the heads and the optimizer: a saved state fits only an equal setup.
+    fn hash(&self) -> u32 {
+        let mut crc = Crc32::new();
+        for head in self.heads {
+            for size in [head.input, head.hidden, head.output] {
+                crc.update(&(size as u64).to_le_bytes());
+            }
+            crc.update(&[u8::from(head.normalise)]);
+        }
+        let (kind, numbers) = match self.optimizer {
+            Optimizer::Sgd {
+                momentum,
+                weight_decay,
+            } => (0, [momentum, weight_decay, T::ZERO, T::ZERO]),
+            Optimizer::AdamW {
+                beta1,
+                beta2,
+                epsilon,
+                weight_decay,
+            } => (1, [beta1, beta2, epsilon, weight_decay]),
+        };
+        crc.update(&[kind]);
+        for number in numbers {
+            crc.update(&number.to_bits().to_le_bytes());
+        }
+        crc.value()
+    }
+}
+
+/// The caller's buffers. Parameters are the caller's to initialise ([`Head::initialise`]); moments start
+/// at 0; gradient and workspace may hold anything.
+#[derive(Debug)]
+pub struct Storage<'a, T> {
+    /// [`Setup::parameters_len`] floats.
+    pub parameters: &'a mut [T],
+    /// As many.
+    pub gradient: &'a mut [T],
+    /// [`Setup::moments_len`] floats.
+    pub moments: &'a mut [T],
+    /// The most that any step will need.
+    pub workspace: &'a mut [T],
+}
+
+/// What one step did.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Step<T> {
+    /// The loss before the update.
+    pub loss: T,
+    /// The rate of the update.
+    pub rate: T,
+    /// The norm of the gradient before it was clipped.
+    pub gradient_norm: T,
+}
+
+/// Heads in training.
+#[derive(Debug)]
+pub struct Trainer<'a, T> {
+    setup: Setup<'a, T>,
+    storage: Storage<'a, T>,
+    schedule: State<'a, T>,
+    updates: u64,
+}
+
+impl<'a, T: Real> Trainer<'a, T> {
+    /// A trainer before its first update. Errors: an empty head, buffers of the wrong length.
+    pub fn new(
+        setup: Setup<'a, T>,
+        storage: Storage<'a, T>,
+        schedule: State<'a, T>,
+    ) -> Result<Self, TrainError> {
+        for (index, head) in setup.heads.iter().enumerate() {
+            head.check(index)?;
+        }
+        let (parameters, moments) = (setup.parameters_len(), setup.moments_len());
+        for (buffer, need, have) in [
+            (
+                TrainBuffer::Parameters,
+                parameters,
+                storage.parameters.len(),
+            ),
+            (TrainBuffer::Gradient, parameters, storage.gradient.len()),
+            (TrainBuffer::Moments, moments, storage.moments.len()),
+        ] {
+            check_len(buffer, need, have)?;
+        }
+        Ok(Trainer {
+            setup,
+            storage,
+            schedule,
+            updates: 0,
+        })
+    }
+
+    /// What the trainer was made with.
+    pub fn setup(&self) -> &Setup<'a, T> {
+        &self.setup
+    }
+
+    /// The parameters of all heads.
+    pub fn parameters(&self) -> &[T] {
+        self.storage.parameters
+    }
+
+    /// The optimizer's state.
+    pub fn moments(&self) -> &[T] {
+        self.storage.moments
+    }
+
+    /// Updates made, whatever the unit of the schedule.
+    pub fn updates(&self) -> u64 {
+        self.updates
+    }
+
+    /// The schedule.
+    pub fn schedule(&self) -> &State<'a, T> {
+        &self.schedule
+    }
+
+    /// The schedule, to ask for a decay, or to go on under another plan.
+    pub fn schedule_mut(&mut self) -> &mut State<'a, T> {
+        &mut self.schedule
+    }
+
+    /// Takes parameters, moments and counts from elsewhere, such as a checkpoint. Errors: lengths.
+    pub fn restore(
+        &mut self,
+        parameters: &[T],
+        moments: &[T],
+        updates: u64,
+        schedule: State<'a, T>,
+    ) -> Result<(), TrainError> {
+        let storage = &mut self.storage;
+        check_len(
+            TrainBuffer::Parameters,
+            storage.parameters.len(),
+            parameters.len(),
+        )?;
+        check_len(TrainBuffer::Moments, storage.moments.len(), moments.len())?;
+        copy(parameters, storage.parameters);
+        copy(moments, storage.moments);
+        self.updates = updates;
+        self.schedule = schedule;
+        Ok(())
+    }
+
+    /// One step of alignment: `inputs` holds for each head its \[rows, input\] features, row i of each
+    /// belonging together; absent ones are `false` in `present` \[heads, rows\]. The heads should normalise
+    /// ([`Head::normalise`]), and the loss then need not.
+    ///
+    /// Errors: sizes, everything that [`gram_loss`] refuses, a loss that is not finite. After an error
+    /// nothing has changed.
+    #[inline(always)]
+    pub fn align<I: Isa<Scalar = T>>(
+        &mut self,
+        isa: I,
+        loss: &GramLoss<T>,
+        inputs: &[&[T]],
+        present: Option<&[bool]>,
+        rows: usize,
+    ) -> Result<(Step<T>, GramReport<T>), TrainError> {
+        let d = self.check_align(inputs, rows)?;
+        let heads = self.setup.heads;
+        let plane = rows.saturating_mul(d).max(1);
+        let outputs_len = heads.len().saturating_mul(plane);
+        let (outputs, rest) = take(self.storage.workspace, outputs_len);
+        let (d_outputs, rest) = take(rest, outputs_len);
+        let caches_len = heads.iter().fold(0_usize, |sum, head| {
+            sum.saturating_add(head.cache_len(rows))
+        });
+        let (caches, scratch) = take(rest, caches_len);
+
+        let mut parameters: &[T] = self.storage.parameters;
+        let mut cache: &mut [T] = &mut *caches;
+        for ((head, x), y) in heads
+            .iter()
+            .zip(inputs)
+            .zip(outputs.chunks_exact_mut(plane))
+        {
+            let (own, others) = split(parameters, head.parameters_len());
+            let (own_cache, other_caches) = take(cache, head.cache_len(rows));
+            head.forward(isa, own, x, y, own_cache);
+            (parameters, cache) = (others, other_caches);
+        }
+        let batch = contrastive::Batch {
+            vectors: outputs,
+            present,
+            k: heads.len(),
+            rows,
+            d,
+        };
+        let report = gram_loss(isa, loss, &batch, d_outputs, scratch)?;
+
+        self.storage.gradient.fill(T::ZERO);
+        let mut parameters: &[T] = self.storage.parameters;
+        let mut gradient: &mut [T] = self.storage.gradient;
+        let mut cache: &[T] = caches;
+        let rows_of_heads = outputs
+            .chunks_exact(plane)
+            .zip(d_outputs.chunks_exact_mut(plane));
+        for ((head, x), (y, dy)) in heads.iter().zip(inputs).zip(rows_of_heads) {
+            let (own, others) = split(parameters, head.parameters_len());
+            let (own_cache, other_caches) = split(cache, head.cache_len(rows));
+            let (own_gradient, other_gradients) = take(gradient, head.parameters_len());
+            head.backward(isa, own, x, y, own_cache, dy, own_gradient, scratch);
+            (parameters, cache, gradient) = (others, other_caches, other_gradients);
+        }
+        Ok((self.update(isa, report.loss)?, report))
+    }
+
+    /// One step of transcription: one head gives the logits of every output position, `inputs`
+    /// \[B, T, input\], for a sequence loss with labels.
+    ///
+    /// Errors: sizes, everything that the sequence loss refuses, a loss that is not finite. After an error
+    /// nothing has changed.
+    #[inline(always)]
+    pub fn transcribe<I: Isa<Scalar = T>>(
+        &mut self,
+        isa: I,
+        config: &eisl::Config<'_, T>,
+        batch: &eisl::Batch<'_, T>,
+        inputs: &[T],
+    ) -> Result<(Step<T>, eisl::Losses<T>), TrainError> {
+        let head = self.check_transcribe(config, batch, inputs.len())?;
+        let rows = batch.shape.batch.saturating_mul(batch.shape.positions);
+        let outputs_len = rows.saturating_mul(head.output);
+        let (logits, rest) = take(self.storage.workspace, outputs_len);
+        let (cache, scratch) = take(rest, head.cache_len(rows));
+        head.forward(isa, self.storage.parameters, inputs, logits, cache);
+        let losses = eisl::loss_and_gradient_in_place(
+            isa,
+            config,
+            batch,
+            logits,
+            eisl::Parts::none(),
+            scratch,
+        )?;
+        self.storage.gradient.fill(T::ZERO);
+        head.backward(
+            isa,
+            self.storage.parameters,
+            inputs,
+            &[],
+            cache,
+            logits,
+            self.storage.gradient,
+            scratch,
+        );
+        Ok((self.update(isa, losses.total)?, losses))
+    }
+
+    /// Clips the gradient and makes the update, unless something is not finite.
+    #[inline(always)]
+    fn update<I: Isa<Scalar = T>>(&mut self, isa: I, loss: T) -> Result<Step<T>, TrainError> {
+        let Storage {
+            parameters,
+            gradient,
+            moments,
+            ..
+        } = &mut self.storage;
+        let limit = self.setup.clip.unwrap_or(T::INFINITY);
+        let gradient_norm = optim::clip(isa, limit, gradient);
+        if !(loss.is_finite() && gradient_norm.is_finite()) {
+            return Err(TrainError::NotFinite {
+                updates: self.updates,
+            });
+        }
+        let rate = self.schedule.advance();
+        self.updates = self.updates.saturating_add(1);
+        let optimizer = self.setup.optimizer;
+        optimizer.update(isa, rate, self.updates, parameters, gradient, moments);
+        Ok(Step {
+            loss,
+            rate,
+            gradient_norm,
+        })
+    }
+
+    fn check_align(&self, inputs: &[&[T]], rows: usize) -> Result<usize, TrainError> {
+        let heads = self.setup.heads;
+        if inputs.len() != heads.len() {
+            return Err(TrainError::Heads {
+                need: inputs.len(),
+                have: heads.len(),
+            });
+        }
+        let d = heads.first().map_or(0, |head| head.output);
+        for (index, (head, x)) in heads.iter().zip(inputs).enumerate() {
+            if head.output != d {
+                return Err(TrainError::Output {
+                    head: index,
+                    need: d,
+                    have: head.output,
+                });
+            }
+            let buffer = TrainBuffer::Input { head: index };
+            check_len(buffer, rows.saturating_mul(head.input), x.len())?;
+        }
+        self.check_workspace(self.setup.align_workspace_len(rows))?;
+        Ok(d)
+    }
+
+    fn check_transcribe(
+        &self,
+        config: &eisl::Config<'_, T>,
+        batch: &eisl::Batch<'_, T>,
+        inputs: usize,
+    ) -> Result<Head, TrainError> {
+        let [head] = self.setup.heads else {
+            return Err(TrainError::Heads {
+                need: 1,
+                have: self.setup.heads.len(),
+            });
+        };
+        let shape = batch.shape;
+        if head.output != shape.vocabulary || head.normalise {
+            return Err(TrainError::Output {
+                head: 0,
+                need: shape.vocabulary,
+                have: head.output,
+            });
+        }
+        let rows = shape.batch.saturating_mul(shape.positions);
+        let buffer = TrainBuffer::Input { head: 0 };
+        check_len(buffer, rows.saturating_mul(head.input), inputs)?;
+        let need = self
+            .setup
+            .transcribe_workspace_len(shape, config.orders.len());
+        self.check_workspace(need)?;
+        Ok(*head)
+    }
+
+    fn check_workspace(&self, need: usize) -> Result<(), TrainError> {
+        let have = self.storage.workspace.len();
+        if have < need {
+            return Err(TrainError::Storage {
+                buffer: TrainBuffer::Workspace,
+                need,
+                have,
+            });
+        }
+        Ok(())
+    }
+
+    /// Writes parameters, moments, counts and the schedule's state to the start of `to`; returns the
+    /// length, [`Setup::saved_len`].
+    pub fn save(&self, to: &mut [u8]) -> Result<usize, TrainError> {
+        let mut writer = Writer::new(to, MAGIC, VERSION);
+        writer.u32(self.setup.hash());
+        writer.u64(self.updates);
+        writer.reals(self.storage.parameters);
+        writer.reals(self.storage.moments);
+        let frame = writer.finish()?;
+        let rest = to.get_mut(frame..).unwrap_or_default();
+        Ok(frame.saturating_add(self.schedule.save(rest)?))
+    }
+
+    /// Reads what a trainer of an equal setup and schedule saved. After an error nothing has changed.
+    pub fn load(&mut self, bytes: &[u8]) -> Result<(), TrainError> {
+        let mut reader = Reader::open(bytes, MAGIC, VERSION)?;
+        if reader.u32()? != self.setup.hash() {
+            return Err(TrainError::OtherTrainer);
+        }
+        let updates = reader.u64()?;
+        let storage = &mut self.storage;
+        let floats = storage
+            .parameters
+            .len()
+            .saturating_add(storage.moments.len());
+        if reader.remaining() != floats.saturating_mul(size_of::<T>()) {
+            return Err(TrainError::OtherTrainer);
+        }
+        let rest = bytes.get(reader.frame_len()..).unwrap_or(&[]);
+        self.schedule = State::load(self.schedule.plan(), rest)?;
+        reader.reals(storage.parameters)?;
+        reader.reals(storage.moments)?;
+        self.updates = updates;
+        Ok(())
+    }
+}
+
+#[inline(always)]
+fn check_len(buffer: TrainBuffer, need: usize, have: usize) -> Result<(), TrainError> {
+    if need == have {
+        Ok(())
+    } else {
+        Err(TrainError::Storage { buffer, need, have })
+    }
+}
+
+#[inline(always)]
+fn split<T>(values: &[T], n: usize) -> (&[T], &[T]) {
+    values.split_at_checked(n).unwrap_or_default()
+}
+
+#[inline(always)]
+fn copy<T: Copy>(from: &[T], to: &mut [T]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = *from;
+    }
+}
