@@ -33,9 +33,9 @@ pub struct Case {
     /// What x holds.
     #[serde(rename = "input_kind", with = "InputName")]
     pub input: Input,
-    /// [B][T][V].
+    /// \[B\]\[T\]\[V\].
     pub x: Vec<f64>,
-    /// [B][U].
+    /// \[B\]\[U\].
     pub targets: Vec<i32>,
     /// The label of padding.
     pub pad_id: Option<i32>,
@@ -61,7 +61,7 @@ pub struct Case {
     /// The reduction over positions.
     #[serde(with = "SelectName")]
     pub select: Select,
-    /// By n: [B][T−n+1][U−n+1].
+    /// By n: \[B\]\[T−n+1\]\[U−n+1\].
     pub noise: Option<HashMap<usize, Vec<f64>>>,
     /// The factor of the n-gram loss.
     pub ngram_factor: f64,
@@ -88,7 +88,7 @@ pub struct Outcome {
     /// Of each order and row.
     #[serde(rename = "per_row_loss")]
     pub per_row: Vec<Vec<f64>>,
-    /// [B][T][V].
+    /// \[B\]\[T\]\[V\].
     #[serde(rename = "grad")]
     pub gradient: Vec<f64>,
 }

@@ -1,8 +1,8 @@
 //! The sequence loss against golden values, a naive oracle, its own invariants and bad input.
 
 use rivergram_core::eisl::{
-    self, Batch, Config, IGNORE, Input, Padding, Parts, Select, Shape, loss_and_gradient_fixed,
-    loss_and_gradient_in_place, noise_len, workspace_len,
+    self, Batch, Checked, Config, IGNORE, Input, Padding, Parts, Select, Shape, Work,
+    loss_and_gradient_fixed, loss_and_gradient_in_place, noise_len, workspace_len,
 };
 use rivergram_core::error::{EislBuffer, EislError};
 use rivergram_core::lanes::One;
@@ -439,7 +439,34 @@ fn a_token_without_any_probability_costs_infinity_but_the_gradient_is_finite() {
     }
 }
 
-// The fixed face.
+// Other faces.
+
+#[test]
+fn rows_can_be_computed_one_by_one_in_any_order() {
+    let mut case = plain(&mut Random::new(14), 6, 5, 2);
+    case.ce_factor = Some(0.5);
+    let want = double(&case);
+    let orders = case.orders();
+    let config = case.config(&orders);
+    let batch = case.batch(None);
+    let checked = Checked::new(&config, &batch).expect("a valid batch");
+    let isa = One::<f64>::new();
+    let mut x = case.x.clone();
+    let mut sums = [0.0; 2];
+    for (b, x) in x.chunks_mut(checked.row_len()).enumerate().rev() {
+        let mut buffer = vec![0.0; workspace_len(case.shape(), 1)];
+        let mut work = Work::split(&mut buffer, case.shape(), 1).expect("enough workspace");
+        let row = checked.forward(isa, b, x, true, &mut work);
+        let row = row.expect("a valid row");
+        checked.gradient(isa, b, x, &mut work);
+        sums[0] += row.eisl / case.batch as f64;
+        sums[1] += row.ce / checked.tokens() as f64;
+    }
+    assert_eq!(x, want.gradient);
+    assert_close("eisl", sums[0], want.eisl, 1.0, DOUBLE.loss);
+    let ce = want.ce.expect("cross-entropy");
+    assert_close("ce", sums[1], ce, 1.0, DOUBLE.loss);
+}
 
 #[test]
 fn fixed_sizes_give_the_same() {

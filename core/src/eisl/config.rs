@@ -142,14 +142,14 @@ pub(super) fn grams(positions: usize, targets: usize, n: usize) -> (usize, usize
 pub struct Batch<'a, T> {
     /// The sizes.
     pub shape: Shape,
-    /// [B][U] labels: token ids, the pad id or −100.
+    /// \[B\]\[U\] labels: token ids, the pad id or −100.
     pub targets: &'a [i32],
     /// Targets of each row. Without them a row ends after its last label that is no pad.
     pub target_lens: Option<&'a [usize]>,
     /// Output positions of each row, used by [`Padding::Mask`]; without them all T.
     pub output_lens: Option<&'a [usize]>,
     /// Noise on the scores, for [`Select::Softmax`] and [`Select::Detached`]: for each order in turn
-    /// [B][T−n+1][U−n+1] numbers, drawn and seeded by the caller. See [`noise_len`].
+    /// \[B\]\[T−n+1\]\[U−n+1\] numbers, drawn and seeded by the caller. See [`noise_len`].
     pub noise: Option<&'a [T]>,
 }
 

@@ -23,7 +23,7 @@ pub struct Losses<T> {
 pub struct Parts<'a, T> {
     /// Lₙ of each order.
     pub per_order: Option<&'a mut [T]>,
-    /// [B][orders]: the loss of each row and order.
+    /// \[B\]\[orders\]: the loss of each row and order.
     pub per_row: Option<&'a mut [T]>,
 }
 

@@ -12,7 +12,7 @@
 //!   (1−ε)·nll − ε·mean_v ln p
 //!
 //! Source: "Don't Take It Literally: An Edit-Invariant Sequence Loss for Text Generation"
-//! (arXiv 2106.15078), equations 4 to 8. The paper convolves log-probabilities with the target; here
+//! (arXiv 2106.15078, NAACL 2022). The paper convolves log-probabilities with the target; here
 //! the scores of the target tokens are gathered and summed along diagonals, so that the work over the
 //! vocabulary is that of cross-entropy, and no tensor of log-probabilities exists.
 //!

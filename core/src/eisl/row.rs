@@ -32,7 +32,8 @@ impl<T: Real> Checked<'_, T> {
     /// The loss of row `index`, whose input is `x` (T·V numbers). The losses of the orders are left in
     /// `work.losses`, and with `differentiate` what [`Checked::gradient`] needs in the other parts.
     ///
-    /// Errors: NaN, +∞ or a position of only −∞ in what the row uses.
+    /// Errors: NaN, +∞ or a position of only −∞ in what the row uses. Lengths are not checked again:
+    /// with others than those of the batch the result is unspecified.
     #[inline(always)]
     pub fn forward<I: Isa<Scalar = T>>(
         &self,
