@@ -6,6 +6,8 @@
 
 pub mod data;
 pub mod error;
+pub mod path;
 pub mod plot;
 pub mod random;
 pub mod store;
+pub mod train;

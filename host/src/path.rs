@@ -1,0 +1,93 @@
+//! Which path the numerics take, and why.
+
+use std::fmt::{self, Display, Formatter};
+
+use rivergram_simd::{Level, LevelError};
+
+use crate::error::{Error, Result};
+
+/// The environment variable that forces a path.
+pub const VARIABLE: &str = "RIVERGRAM_PATH";
+
+/// Why a path was chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The fastest that this machine has.
+    Fastest,
+    /// A flag or an environment variable asked for it; this is its name.
+    AskedFor(String),
+}
+
+impl Display for Reason {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Fastest => write!(f, "the fastest of this machine"),
+            Reason::AskedFor(by) => write!(f, "asked for by {by}"),
+        }
+    }
+}
+
+/// A path and the reason for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// The instruction set.
+    pub level: Level,
+    /// Why this one.
+    pub reason: Reason,
+}
+
+/// One line of the list of paths.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Availability {
+    /// The name, as the flag takes it.
+    pub name: &'static str,
+    /// Whether this machine has it, or why not.
+    pub available: std::result::Result<(), LevelError>,
+}
+
+/// The names that a flag takes.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    std::iter::once("auto").chain(Level::NAMES.iter().copied())
+}
+
+/// Every path, with the reason where this machine does not have it.
+pub fn list() -> Vec<Availability> {
+    Level::NAMES
+        .iter()
+        .map(|name| Availability {
+            name,
+            available: Level::named(name).map(|_| ()),
+        })
+        .collect()
+}
+
+/// The path that the flag names, else the one that [`VARIABLE`] names, else the fastest.
+///
+/// # Errors
+/// A name that is unknown or that this machine does not have; the flag or the variable is named.
+pub fn choose(flag: Option<&str>) -> Result<Choice> {
+    let variable = std::env::var(VARIABLE).ok();
+    let asked = match (flag, variable.as_deref()) {
+        (Some(name), _) => Some(("--path", name)),
+        (None, Some(name)) if !name.is_empty() => Some((VARIABLE, name)),
+        _ => None,
+    };
+    match asked {
+        None | Some((_, "auto")) => Ok(Choice {
+            level: Level::detect(),
+            reason: Reason::Fastest,
+        }),
+        Some((by, name)) => match Level::named(name) {
+            Ok(level) => Ok(Choice {
+                level,
+                reason: Reason::AskedFor(by.to_string()),
+            }),
+            Err(LevelError::Unknown) => {
+                let known: Vec<&str> = names().collect();
+                let problem = format!("{name:?} is no path; known are {}", known.join(", "));
+                Err(Error::flag(by, problem))
+            }
+            Err(why) => Err(Error::flag(by, format!("{name}: {why}"))),
+        },
+    }
+}

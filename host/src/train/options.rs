@@ -1,0 +1,291 @@
+//! Everything that decides a run: what `config.json` in its folder holds.
+
+use std::path::PathBuf;
+
+use rivergram_core::gram::contrastive::{Anchor, Term};
+use serde::{Deserialize, Serialize};
+
+/// What is aligned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// The built-in numbers 0 to 99.
+    Numbers,
+    /// A safetensors file with one tensor per modality, and one to evaluate on.
+    Safetensors {
+        /// `--data`.
+        train: PathBuf,
+        /// `--test`; without it the training data are evaluated.
+        test: Option<PathBuf>,
+    },
+    /// One `.npy` file per modality: `--modality NAME=FILE`, in this order.
+    Npy(Vec<(String, PathBuf)>),
+}
+
+/// Which contrastive loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LossKind {
+    /// The paper's: the volume with one anchor.
+    Gram,
+    /// The volume with each modality in turn as the anchor.
+    GramSymmetric,
+    /// Baseline: the cosine of the anchor with each other modality.
+    Cosine,
+    /// Baseline: the cosines of all pairs.
+    CosinePairs,
+}
+
+impl LossKind {
+    /// All, in the order of the help text.
+    pub const ALL: [LossKind; 4] = [
+        LossKind::Gram,
+        LossKind::GramSymmetric,
+        LossKind::Cosine,
+        LossKind::CosinePairs,
+    ];
+
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            LossKind::Gram => "gram",
+            LossKind::GramSymmetric => "gram-symmetric",
+            LossKind::Cosine => "cosine",
+            LossKind::CosinePairs => "cosine-pairs",
+        }
+    }
+
+    /// What core contrasts.
+    pub fn term(self, anchor: usize) -> Term {
+        match self {
+            LossKind::Gram => Term::Volume(Anchor::One(anchor)),
+            LossKind::GramSymmetric => Term::Volume(Anchor::Each),
+            LossKind::Cosine => Term::Cosine(Anchor::One(anchor)),
+            LossKind::CosinePairs => Term::Cosine(Anchor::Each),
+        }
+    }
+
+    /// The temperature that [`crate::train::tune`] chose on held-out training voices.
+    pub fn default_temperature(self) -> f32 {
+        match self {
+            LossKind::Gram | LossKind::GramSymmetric => 0.07,
+            LossKind::Cosine => 0.07,
+            LossKind::CosinePairs => 0.25,
+        }
+    }
+}
+
+/// Which schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScheduleKind {
+    /// One branch: decays before each budget, and goes on from the decayed weights.
+    WsdS,
+    /// A constant main branch; each budget decays on a branch that is thrown away.
+    Wsd,
+    /// One cosine over the whole run.
+    Cosine,
+    /// One cosine per budget.
+    Cyclic,
+    /// Warmup, then the peak.
+    Constant,
+}
+
+impl ScheduleKind {
+    /// All, in the order of the help text.
+    pub const ALL: [ScheduleKind; 5] = [
+        ScheduleKind::WsdS,
+        ScheduleKind::Wsd,
+        ScheduleKind::Cosine,
+        ScheduleKind::Cyclic,
+        ScheduleKind::Constant,
+    ];
+
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            ScheduleKind::WsdS => "wsd-s",
+            ScheduleKind::Wsd => "wsd",
+            ScheduleKind::Cosine => "cosine",
+            ScheduleKind::Cyclic => "cyclic",
+            ScheduleKind::Constant => "constant",
+        }
+    }
+}
+
+/// The shape of the decays of WSD and WSD-S.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DecayKind {
+    /// The WSD-S paper's.
+    InverseProportional,
+    /// Straight.
+    Linear,
+    /// Half a cosine.
+    Cosine,
+    /// 1 − √p.
+    OneMinusSqrt,
+    /// 1 − p².
+    OneMinusSquare,
+    /// Geometric from peak to floor.
+    Geometric,
+    /// Linear in lr^(−1/2).
+    InverseSqrt,
+}
+
+impl DecayKind {
+    /// All, in the order of the help text.
+    pub const ALL: [DecayKind; 7] = [
+        DecayKind::InverseProportional,
+        DecayKind::Linear,
+        DecayKind::Cosine,
+        DecayKind::OneMinusSqrt,
+        DecayKind::OneMinusSquare,
+        DecayKind::Geometric,
+        DecayKind::InverseSqrt,
+    ];
+
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            DecayKind::InverseProportional => "inverse-proportional",
+            DecayKind::Linear => "linear",
+            DecayKind::Cosine => "cosine",
+            DecayKind::OneMinusSqrt => "one-minus-sqrt",
+            DecayKind::OneMinusSquare => "one-minus-square",
+            DecayKind::Geometric => "geometric",
+            DecayKind::InverseSqrt => "inverse-sqrt",
+        }
+    }
+}
+
+/// When the rate is what.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScheduleOptions {
+    /// Which schedule.
+    pub kind: ScheduleKind,
+    /// The shape of the decays of WSD and WSD-S.
+    pub decay: DecayKind,
+    /// The length of a decay in millionths of its budget.
+    pub decay_millionths: u32,
+    /// The largest rate.
+    pub peak: f32,
+    /// The smallest rate as a part of the peak, in (0, 1].
+    pub floor: f32,
+    /// Warmup steps.
+    pub warmup: u64,
+    /// Steps after which a decayed checkpoint is wanted, ascending.
+    pub budgets: Vec<u64>,
+}
+
+/// One alignment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AlignOptions {
+    /// What is aligned.
+    pub source: Source,
+    /// The anchor's name; `None` is `text` where there is one, else the first modality.
+    pub anchor: Option<String>,
+    /// Dimensions of the shared space.
+    pub dim: usize,
+    /// Hidden units of each head; 0 for linear heads.
+    pub hidden: usize,
+    /// Tuples of a batch.
+    pub batch: usize,
+    /// Which loss.
+    pub loss: LossKind,
+    /// The weight of the cosines of all pairs beside the loss.
+    pub pairs: f32,
+    /// τ.
+    pub temperature: f32,
+    /// ε.
+    pub label_smoothing: f32,
+    /// Steps of the loss `cosine` before the loss itself, so that the signs agree.
+    pub warmup_cosine: u64,
+    /// How many numbers of the built-in data are left out of the training, to be evaluated on; 0 for none.
+    pub unseen: usize,
+    /// The schedule.
+    pub schedule: ScheduleOptions,
+}
+
+/// How the n-gram loss selects; see [`rivergram_core::eisl::Select`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SelectKind {
+    /// The paper's.
+    Softmax,
+    /// The same value, the selection held constant in the gradient.
+    Detached,
+    /// The exact log of the expected number of matches.
+    Logsumexp,
+}
+
+impl SelectKind {
+    /// All, in the order of the help text.
+    pub const ALL: [SelectKind; 3] = [
+        SelectKind::Softmax,
+        SelectKind::Detached,
+        SelectKind::Logsumexp,
+    ];
+
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            SelectKind::Softmax => "softmax",
+            SelectKind::Detached => "detached",
+            SelectKind::Logsumexp => "logsumexp",
+        }
+    }
+}
+
+/// One transcription head on strips of handwritten digits: cross-entropy first, then both ways on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StripsOptions {
+    /// The noise of the transcriptions, as on the command line: `shuffle:5`.
+    pub noise: String,
+    /// Training strips.
+    pub count: usize,
+    /// Strips of a batch.
+    pub batch: usize,
+    /// Hidden units; 0 for a linear head.
+    pub hidden: usize,
+    /// The orders of the n-gram loss and their weights.
+    pub ngrams: Vec<(usize, f32)>,
+    /// How it selects.
+    pub select: SelectKind,
+    /// The schedule: the first budget ends the cross-entropy part, the last one both continuations.
+    pub schedule: ScheduleOptions,
+}
+
+/// What one job trains.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JobKind {
+    /// Heads of several modalities.
+    Align(AlignOptions),
+    /// A transcription head.
+    Strips(StripsOptions),
+}
+
+/// One model, or one group of models with a common start, with a folder of its own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobOptions {
+    /// Its name, and that of its folder where the run has several jobs.
+    pub name: String,
+    /// Decides weights, batches and noise.
+    pub seed: u64,
+    /// What it trains.
+    pub kind: JobKind,
+}
+
+/// A whole run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunOptions {
+    /// The version of this program.
+    pub version: String,
+    /// The path that the run began on.
+    pub path: String,
+    /// The jobs; the first alignment is the one that the summary is about.
+    pub jobs: Vec<JobOptions>,
+    /// Updates between two saves of the latest checkpoint.
+    pub save_every: u64,
+}
