@@ -144,11 +144,12 @@ pub fn volume_gradient_on<I: Isa>(
             let mut item = Item::split(workspace, k, d);
             let volume =
                 basis::orthonormalise(isa, Rows::contiguous(vectors, d), repeat(true), &mut item);
-            // V·R⁻¹·Q
+            // V·R⁻¹·Q; V comes last, since V·Q would leave the range first.
             for (g, q) in gradient.iter_mut().zip(item.q.iter()) {
-                *g = volume * *q;
+                *g = *q;
             }
             basis::solve(isa, item.r, k, d, gradient);
+            ops::scale(isa, volume, gradient);
             volume
         }
     })

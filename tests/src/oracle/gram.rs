@@ -1,5 +1,7 @@
 //! GRAM by its definitions, in `f64`, one pair at a time.
 
+use rivergram_core::gram::contrastive::{Anchor, GramLoss, Term, ZeroRows};
+
 /// Rows of length d.
 pub type Rows = Vec<Vec<f64>>;
 
@@ -272,4 +274,55 @@ pub fn through_normalisation(raw: &[Rows], gradient: &mut [Rows]) {
             *g = (*g - u * along) / norm;
         }
     }
+}
+
+/// The whole loss of a batch and, apart, its part that is the weighted cosines of all pairs;
+/// `present`\[modality\]\[row\]. Absent vectors must hold numbers.
+pub fn batch_loss(config: &GramLoss<f64>, x: &[Rows], present: &[Vec<bool>]) -> (Loss, f64) {
+    let k = x.len();
+    let constants = Constants {
+        temperature: config.temperature,
+        smoothing: config.label_smoothing,
+    };
+    let mut present = present.to_vec();
+    if config.zero_rows == ZeroRows::Missing {
+        for (flag, row) in present.iter_mut().flatten().zip(x.iter().flatten()) {
+            *flag &= dot(row, row) > 0.0;
+        }
+    }
+    let vectors = if config.normalise {
+        normalised(x)
+    } else {
+        x.to_vec()
+    };
+    let cosines = |anchor: Anchor| -> Loss {
+        let pairs: Vec<(usize, usize)> = match anchor {
+            Anchor::One(p) => (0..k).filter(|q| *q != p).map(|q| (p, q)).collect(),
+            Anchor::Each => (0..k).flat_map(|q| (0..q).map(move |p| (p, q))).collect(),
+        };
+        let mut sum = Loss::zero(x);
+        for (p, q) in &pairs {
+            let term = cosine_loss(&vectors, &present, *p, *q, constants);
+            sum.add(1.0 / pairs.len() as f64, &term);
+        }
+        sum
+    };
+    let mut loss = match config.term {
+        Term::Volume(Anchor::One(anchor)) => volume_loss(&vectors, &present, anchor, constants),
+        Term::Volume(Anchor::Each) => {
+            let mut sum = Loss::zero(x);
+            for anchor in 0..k {
+                let term = volume_loss(&vectors, &present, anchor, constants);
+                sum.add(1.0 / k as f64, &term);
+            }
+            sum
+        }
+        Term::Cosine(anchor) => cosines(anchor),
+    };
+    let pairs = cosines(Anchor::Each);
+    loss.add(config.pairs, &pairs);
+    if config.normalise {
+        through_normalisation(x, &mut loss.gradient);
+    }
+    (loss, config.pairs * pairs.loss)
 }
