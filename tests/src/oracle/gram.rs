@@ -82,6 +82,9 @@ fn cross_entropy(logits: &[f64], target: usize, smoothing: f64) -> (f64, Vec<f64
         loss += q * (lse - l);
         gradient.push((l - lse).exp() - q);
     }
+    // The gradient sums to 0, and p − 1 would cancel where the match is sure.
+    gradient[target] = 0.0;
+    gradient[target] = -gradient.iter().sum::<f64>();
     (loss, gradient)
 }
 
@@ -157,9 +160,10 @@ fn contrast(scores: &[Vec<Option<f64>>], scale: f64, constants: Constants) -> (f
             let (ce, dl) = cross_entropy(&logits, target, constants.smoothing);
             let share = 0.5 / counting.len() as f64;
             loss += share * ce;
-            for ((c, dl), l) in candidates.iter().zip(dl).zip(logits) {
+            for ((c, dl), l) in candidates.iter().zip(dl).zip(&logits) {
                 gradient[at(*c).0][at(*c).1] += share * dl * scale;
-                temperature -= share * dl * l / constants.temperature;
+                // As Σ dl = 0, any number may be taken from all l.
+                temperature -= share * dl * (l - logits[target]) / constants.temperature;
             }
         }
     }
