@@ -412,6 +412,68 @@ fn the_gradient_is_that_of_central_differences() {
     }
 }
 
+#[test]
+fn gradients_stay_finite_to_the_ends_of_the_range() {
+    let mut random = Random::new(20);
+    for exponent in -45..=38 {
+        let scale = 10_f64.powi(exponent);
+        for k in 1..=4 {
+            let mut rows = random.normals(k, 6);
+            for row in &mut rows {
+                let length = norm(row.iter().copied());
+                row.iter_mut().for_each(|x| *x *= scale / length);
+            }
+            let rows = singles(rows);
+            let x: Vec<f32> = flat(&rows);
+            let mut gradient = vec![f32::NAN; x.len()];
+            let isa = One::<f32>::new();
+            let volume = tuple::volume_gradient_on(isa, &x, k, 6, &mut gradient, &mut []);
+            let what = format!("k {k} length {scale:e}: {volume:?}");
+            // Squares of differences of lengths to 9e18 are in range.
+            assert_eq!(volume.is_ok(), exponent < 19, "{what}");
+            let Ok(volume) = volume else { continue };
+            let product = norm_product(&rows);
+            if product < f64::from(f32::MAX) {
+                assert!(
+                    volume.is_finite() && f64::from(volume) <= 1.001 * product,
+                    "{what}"
+                );
+                assert!(
+                    gradient.iter().all(|g| g.is_finite()),
+                    "{what} {gradient:?}"
+                );
+            }
+            // Rows of the gradient are products of the other norms.
+            if exponent >= -18 && scale.powi(k as i32) > 1e-37 && product < 1e38 {
+                let want = oracle::volume_gradient(&rows);
+                let volume_want = oracle::volume(&rows);
+                assert_close(
+                    &what,
+                    f64::from(volume),
+                    volume_want,
+                    volume_want,
+                    SINGLE.volume,
+                );
+                assert_gradient(
+                    &what,
+                    &gradient,
+                    want.into_iter().flatten(),
+                    SINGLE.tuple_gradient,
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn fixed_sizes_show_that_a_square_left_the_range() {
+    for x in [[[1e30, 0.0], [0.0, 1.0]], [[1e20, 1e20], [1e20, -1e20]]] {
+        let mut gradient = [[0.0; 2]; 2];
+        assert!(!tuple::volume(&x).is_finite());
+        assert!(!tuple::volume_gradient(&x, &mut gradient).is_finite());
+    }
+}
+
 // The two faces.
 
 fn same_on_both_faces<const K: usize, const D: usize>(random: &mut Random) {

@@ -402,9 +402,6 @@ fn prepare<I: Isa>(
             missing = missing.saturating_add(1);
             continue;
         }
-        if vector.iter().any(|x| !x.is_finite()) {
-            return Err(GramError::NotFinite { modality, row });
-        }
         let norm = norm(isa, vector);
         if !norm.is_finite() {
             return Err(GramError::NotFinite { modality, row });
