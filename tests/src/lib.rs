@@ -1,5 +1,6 @@
 //! What the tests share: the golden files, the naive oracle, the precision table and the source files.
 
+pub mod cases;
 pub mod disassembly;
 pub mod eisl;
 pub mod golden;
