@@ -34,7 +34,7 @@ struct Loss<'a> {
     workspace: &'a mut [f32],
 }
 
-impl Kernel for Loss<'_> {
+impl Kernel<f32> for Loss<'_> {
     type Output = Result<GramReport<f32>, GramError>;
     #[inline(always)]
     fn run<I: Isa<Scalar = f32>>(self, isa: I) -> Self::Output {

@@ -46,7 +46,7 @@ impl<T: Real> Matrix<'_, T> {
     }
 }
 
-impl Kernel for Matrix<'_, f32> {
+impl Kernel<f32> for Matrix<'_, f32> {
     type Output = Result<Vec<f32>, GramError>;
     #[inline(always)]
     fn run<I: Isa<Scalar = f32>>(self, isa: I) -> Self::Output {

@@ -146,7 +146,7 @@ fn tuples_with_workspace_agree_with_the_oracle() {
 /// A volume and its gradient on any lanes.
 struct Gradient<'a>(&'a Rows);
 
-impl Kernel for Gradient<'_> {
+impl Kernel<f32> for Gradient<'_> {
     type Output = (f64, Vec<f32>);
     #[inline(always)]
     fn run<I: Isa<Scalar = f32>>(self, isa: I) -> Self::Output {

@@ -10,7 +10,7 @@
 //!
 //! Three passes over the square: the maxima, the sums of exponentials, the gradient in place.
 
-use crate::lanes::{Isa, Lanes, Real};
+use crate::lanes::{Isa, Kernel, Lanes, Real};
 use crate::ops::take;
 
 /// The constants of one square of scores.
@@ -87,18 +87,25 @@ impl<'a, T: Real> Side<'a, T> {
     }
 }
 
-impl<T: Real> InfoNce<T> {
-    /// The loss of the scores \[n, n\]; the scores become dL/ds. `rows` and `columns` \[n\] are 1 where there is
-    /// one and 0 where not.
+struct Contrast<'a, T> {
+    info_nce: InfoNce<T>,
+    rows: &'a [T],
+    columns: &'a [T],
+    scores: &'a mut [T],
+    stats: &'a mut [T],
+}
+
+impl<T: Real> Kernel<T> for Contrast<'_, T> {
+    type Output = Term<T>;
     #[inline(always)]
-    pub(super) fn both_directions<I: Isa<Scalar = T>>(
-        self,
-        isa: I,
-        rows: &[T],
-        columns: &[T],
-        scores: &mut [T],
-        stats: &mut [T],
-    ) -> Term<T> {
+    fn run<I: Isa<Scalar = T>>(self, isa: I) -> Term<T> {
+        let Contrast {
+            info_nce,
+            rows,
+            columns,
+            scores,
+            stats,
+        } = self;
         let n = rows.len();
         let (mut row_side, stats) = Side::split(stats, n);
         let (mut column_side, stats) = Side::split(stats, n);
@@ -122,23 +129,23 @@ impl<T: Real> InfoNce<T> {
             scores.fill(T::ZERO);
             return Term::default();
         }
-        self.logits(isa, rows, columns, scores, &mut row_side, &mut column_side);
+        info_nce.logits(isa, rows, columns, scores, &mut row_side, &mut column_side);
         sums(isa, scores, &mut row_side, &mut column_side);
         let diagonal = scores.iter().step_by(n.saturating_add(1));
         for ((target, l), counts) in targets.iter_mut().zip(diagonal).zip(&*row_side.counts) {
             *target = if *counts > T::ZERO { *l } else { T::ZERO };
         }
-        let share = self.weight * T::constant(0.5) / T::from_usize(counting);
-        let loss = row_side.loss(targets, self.smoothing, column_candidates)
-            + column_side.loss(targets, self.smoothing, row_candidates);
-        let logit_product = self.gradient(
+        let share = info_nce.weight * T::constant(0.5) / T::from_usize(counting);
+        let loss = row_side.loss(targets, info_nce.smoothing, column_candidates)
+            + column_side.loss(targets, info_nce.smoothing, row_candidates);
+        let logit_product = info_nce.gradient(
             isa,
             scores,
             targets,
             [row_side, column_side],
             [
-                self.smoothing / column_candidates,
-                self.smoothing / row_candidates,
+                info_nce.smoothing / column_candidates,
+                info_nce.smoothing / row_candidates,
             ],
             share,
         );
@@ -146,6 +153,28 @@ impl<T: Real> InfoNce<T> {
             loss: share * loss,
             logit_product,
         }
+    }
+}
+
+impl<T: Real> InfoNce<T> {
+    /// The loss of the scores \[n, n\]; the scores become dL/ds. `rows` and `columns` \[n\] are 1 where there is
+    /// one and 0 where not.
+    #[inline(always)]
+    pub(super) fn both_directions<I: Isa<Scalar = T>>(
+        self,
+        isa: I,
+        rows: &[T],
+        columns: &[T],
+        scores: &mut [T],
+        stats: &mut [T],
+    ) -> Term<T> {
+        isa.enter(Contrast {
+            info_nce: self,
+            rows,
+            columns,
+            scores,
+            stats,
+        })
     }
 
     /// Scores to logits, −∞ where the row or the column is absent; maxima and totals of both sides.
