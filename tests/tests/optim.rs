@@ -224,7 +224,7 @@ fn five_updates_agree_with_pytorch() {
             lr,
             start: vec![1.0, -0.5, 0.25],
             gradients: (1..=5)
-                .map(|t| f64::from(t))
+                .map(f64::from)
                 .map(|t| vec![0.1 * t, -0.02 * t * t, 0.3 / t])
                 .collect(),
         };

@@ -501,6 +501,8 @@ fn levels_agree_and_each_repeats_itself_bit_for_bit() {
     }
 }
 
+type Run<'a> = dyn Fn(&mut Buffers<f32>) -> Vec<Step<f32>> + 'a;
+
 #[test]
 fn the_workspace_is_as_long_as_stated_and_may_hold_anything() {
     let heads = heads(true);
@@ -508,7 +510,7 @@ fn the_workspace_is_as_long_as_stated_and_may_hold_anything() {
     let align = Align::<f32>::new(&heads, Optimizer::adamw(), 0.01, 5);
     let transcribe = Transcribe::<f32>::new(&DEEP, Config::new(&orders), 0.01);
     // Exactly the length, full of NaN, against more of it, full of zeros.
-    let runs: [&dyn Fn(&mut Buffers<f32>) -> Vec<Step<f32>>; 2] = [
+    let runs: [&Run<'_>; 2] = [
         &|buffers| align.run(Level::detect(), 3, buffers),
         &|buffers| transcribe.run(Level::detect(), 3, buffers),
     ];
