@@ -8,6 +8,7 @@ pub mod oracle;
 pub mod precision;
 pub mod random;
 pub mod source;
+pub mod train;
 
 /// The README's examples, run as documentation tests.
 #[cfg(doctest)]
