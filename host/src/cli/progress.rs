@@ -10,7 +10,7 @@ use rivergram::train::{BudgetReport, Event};
 
 use super::machine::MachineFlags;
 use super::output;
-use super::train::summary;
+use super::train::summary::{self, NAME_WIDTH};
 
 /// Between two changes of a live line.
 const LIVE: Duration = Duration::from_millis(80);
@@ -40,12 +40,17 @@ impl Screen {
         })
     }
 
+    /// Writes while the live lines are out of the way.
+    fn aside(&self, write: impl FnOnce()) {
+        match &self.0 {
+            Kind::Live(lines) => lines.suspend(write),
+            Kind::Plain | Kind::Quiet => write(),
+        }
+    }
+
     /// Says something that matters even to those who want no progress.
     pub(crate) fn say(&self, line: &str) {
-        match &self.0 {
-            Kind::Live(lines) => lines.suspend(|| output::report(line)),
-            Kind::Plain | Kind::Quiet => output::report(line),
-        }
+        self.aside(|| output::report(line));
     }
 
     /// Says how things go.
@@ -120,7 +125,7 @@ impl Progress {
     /// Takes one event, from any thread.
     pub(crate) fn observe(&self, event: Event) {
         if self.json && is_told(&event) {
-            output::print_json(&event);
+            self.screen.aside(|| output::print_json(&event));
         }
         match &event {
             Event::Started { job, done, .. } => self.started(job, *done),
@@ -161,7 +166,7 @@ impl Progress {
                 bar.set_message(line);
                 bar.set_position(*update);
             }
-            Kind::Plain if job.due(PLAIN) => output::report(&format!("{name}  {line}")),
+            Kind::Plain if job.due(PLAIN) => output::report(&format!("{name:NAME_WIDTH$} {line}")),
             Kind::Plain | Kind::Quiet => {}
         }
         if job.due(self.screen.between()) {
@@ -195,8 +200,9 @@ fn is_told(event: &Event) -> bool {
 }
 
 fn add_bar(lines: &MultiProgress, name: &str, total: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{prefix:22} {bar:10} {wide_msg}");
-    let bar = ProgressBar::new(total).with_prefix(output::one_line(name));
+    let style = ProgressStyle::with_template("{prefix} {bar:10} {wide_msg}");
+    let name = output::one_line(name);
+    let bar = ProgressBar::new(total).with_prefix(format!("{name:NAME_WIDTH$}"));
     lines.add(match style {
         Ok(style) => bar.with_style(style.progress_chars("━╸ ")),
         Err(_) => bar,

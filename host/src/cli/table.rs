@@ -24,11 +24,11 @@ impl Table {
 
     fn widths(&self) -> Vec<usize> {
         let mut widths = Vec::new();
-        for row in self.rows.iter().filter(|row| row.len() > 1) {
+        for row in &self.rows {
             widths.resize(widths.len().max(row.len()), 0);
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = cell.chars().count().max(*width);
-            }
+            // Column by column, but for headings.
+            let cells = row.iter().zip(&mut widths).filter(|_| row.len() > 1);
+            cells.for_each(|(cell, width)| *width = cell.chars().count().max(*width));
         }
         widths
     }

@@ -1,5 +1,6 @@
 //! `rivergram tune`: repeats the choice of the default temperatures.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -10,7 +11,7 @@ use rivergram::path;
 use rivergram::train::defaults::HIDDEN;
 use rivergram::train::tune::{self, TuneOptions, TuneReport};
 use rivergram::train::{Context, LossKind};
-use serde_json::{Map, json};
+use serde::Serialize;
 
 use super::interrupt::{self, INTERRUPTED};
 use super::machine::MachineFlags;
@@ -22,8 +23,7 @@ use super::value;
 /// Its flags.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Flags {
-    /// Losses to tune (default: all); repeat it or separate by commas
-    #[arg(long, value_delimiter = ',', value_parser = value::named(&LossKind::ALL, LossKind::name))]
+    #[arg(long, help = value::list("Losses, with commas (default: all)", &LossKind::ALL, LossKind::name), hide_possible_values = true, value_delimiter = ',', value_parser = value::named(&LossKind::ALL, LossKind::name))]
     loss: Vec<LossKind>,
     /// Temperatures to try, separated by commas
     #[arg(long, value_name = "T,…", value_delimiter = ',', value_parser = value::positive, default_value = "0.05,0.07,0.1,0.15,0.25,0.4")]
@@ -41,7 +41,7 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "N", value_parser = value::size, default_value = "6")]
     held_out_voices: usize,
     /// The first seed
-    #[arg(long, value_name = "N", value_parser = value::number(|_: &u64| true, "a whole number, 0 or above,"), default_value = "0")]
+    #[arg(long, value_name = "N", value_parser = value::number(|_: &u64| true, "a whole number"), default_value = "0")]
     seed: u64,
     #[command(flatten)]
     machine: MachineFlags,
@@ -84,17 +84,15 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
     let report = report?;
     let interrupted = stop.load(Ordering::Relaxed);
     if flags.machine.json {
-        let chosen: Map<_, _> = chosen(&report)
-            .map(|(loss, tau)| (loss.name().to_string(), json!(tau)))
-            .collect();
-        output::print_json(&json!({
-            "event": "summary",
-            "path": choice.level.name(),
-            "seconds": began.elapsed().as_secs_f64(),
-            "chosen": chosen,
-            "rows": report.rows,
-            "interrupted": interrupted,
-        }));
+        let chosen = chosen(&report).map(|(loss, tau)| (loss.name(), tau));
+        output::print_json(&Json {
+            event: "summary",
+            path: choice.level.name(),
+            seconds: began.elapsed().as_secs_f64(),
+            chosen: chosen.collect(),
+            report: &report,
+            interrupted,
+        });
     } else {
         output::print(&table(&report));
     }
@@ -102,6 +100,18 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
         true => ExitCode::from(INTERRUPTED),
         false => ExitCode::SUCCESS,
     })
+}
+
+/// The last line of `--json`.
+#[derive(Serialize)]
+struct Json<'a> {
+    event: &'static str,
+    path: &'static str,
+    seconds: f64,
+    chosen: BTreeMap<&'static str, f32>,
+    #[serde(flatten)]
+    report: &'a TuneReport,
+    interrupted: bool,
 }
 
 fn chosen(report: &TuneReport) -> impl Iterator<Item = (LossKind, f32)> {

@@ -20,6 +20,13 @@ where
     })
 }
 
+/// A help text with all names in lines of their own.
+pub(crate) fn list<T: Copy>(what: &str, all: &[T], name: fn(T) -> &'static str) -> String {
+    let names: Vec<&str> = all.iter().map(|&kind| name(kind)).collect();
+    let lines: Vec<String> = names.chunks(5).map(|line| line.join(", ")).collect();
+    format!("{what}:\n{}", lines.join(",\n"))
+}
+
 /// A number in a range, which is given in words too.
 pub(crate) fn number<T: FromStr>(
     fits: fn(&T) -> bool,

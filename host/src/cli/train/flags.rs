@@ -27,11 +27,12 @@ pub(crate) struct Flags {
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 #[command(next_help_heading = "Alignment (any of these trains one alignment)")]
 pub(crate) struct AlignFlags {
-    /// Train on this file: one [N, D] tensor per modality, optional labels
-    #[arg(long, value_name = "FILE.safetensors", value_parser = value::path(), conflicts_with = "modality")]
+    /// Train on this .safetensors file: one [N, D] tensor per modality,
+    /// and labels, if there are any
+    #[arg(long, verbatim_doc_comment, value_name = "FILE", value_parser = value::path(), conflicts_with = "modality")]
     pub(crate) data: Option<PathBuf>,
     /// Evaluate on this file (default: on the training data)
-    #[arg(long, value_name = "FILE.safetensors", value_parser = value::path())]
+    #[arg(long, value_name = "FILE", value_parser = value::path())]
     pub(crate) test: Option<PathBuf>,
     /// Train on one .npy file per modality; repeat it for each
     #[arg(long, value_name = "NAME=FILE.npy", value_parser = value::modality)]
@@ -42,8 +43,7 @@ pub(crate) struct AlignFlags {
     /// Dimensions of the shared space (default: 64)
     #[arg(long, value_name = "N", value_parser = value::size)]
     pub(crate) dim: Option<usize>,
-    /// What is minimised (default: gram-symmetric)
-    #[arg(long, value_parser = value::named(&LossKind::ALL, LossKind::name))]
+    #[arg(long, help = value::list("What is minimised (default: gram-symmetric)", &LossKind::ALL, LossKind::name), hide_possible_values = true, value_parser = value::named(&LossKind::ALL, LossKind::name))]
     pub(crate) loss: Option<LossKind>,
     /// Weight of the cosines of all pairs beside the loss
     #[arg(long, value_name = "WEIGHT", value_parser = value::not_negative)]
@@ -65,18 +65,22 @@ pub(crate) struct AlignFlags {
 /// What only a transcription has; one of these selects transcriptions.
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 #[command(
-    next_help_heading = "Transcription of digit strips (any of these trains one head per noise)"
+    next_help_heading = "Strips of digits, transcribed (any of these trains one head per noise)"
 )]
 pub(crate) struct StripsFlags {
-    /// Noise of the training transcriptions: none, shuffle:K, shuffle:all,
-    /// repetition:P, blank:B, combined:D; repeat it or separate by commas
-    #[arg(long, value_name = "KIND:LEVEL", value_delimiter = ',')]
+    /// Noise of the transcriptions: none, shuffle:K, shuffle:all,
+    /// repetition:P, blank:B, combined:D; one or more, with commas
+    #[arg(
+        long,
+        verbatim_doc_comment,
+        value_name = "KIND:LEVEL",
+        value_delimiter = ','
+    )]
     pub(crate) noise: Vec<String>,
     /// Orders of the n-gram loss, with weights: 1 or 1:0.8,2:0.2
     #[arg(long, value_name = "N[:W],…", value_parser = value::ngrams)]
     pub(crate) ngrams: Option<Ngrams>,
-    /// How the n-gram loss selects (default: detached)
-    #[arg(long, value_parser = value::named(&SelectKind::ALL, SelectKind::name))]
+    #[arg(long, help = value::list("How the n-gram loss selects (default: detached)", &SelectKind::ALL, SelectKind::name), hide_possible_values = true, value_parser = value::named(&SelectKind::ALL, SelectKind::name))]
     pub(crate) select: Option<SelectKind>,
 }
 
@@ -86,35 +90,33 @@ pub(crate) struct StripsFlags {
     next_help_heading = "Heads and schedule (for what the flags above select, else one alignment)"
 )]
 pub(crate) struct TrainingFlags {
-    /// Hidden units of each head; 0: linear (default: 128; transcription: 0)
+    /// Hidden units of each head; 0: linear (default: 128; strips: 0)
     #[arg(long, value_name = "N", value_parser = value::size_or_none)]
     pub(crate) hidden: Option<usize>,
-    /// Items of a batch (default: 64; transcription: 32)
+    /// Items of a batch (default: 64; strips: 32)
     #[arg(long, value_name = "N", value_parser = value::size)]
     pub(crate) batch: Option<usize>,
     /// Steps of the run: a single budget
     #[arg(long, value_name = "N", value_parser = value::steps, conflicts_with = "budgets")]
     pub(crate) steps: Option<u64>,
-    /// Steps at which a decayed checkpoint is wanted (default: 600,1000,1500);
-    /// transcription: cross-entropy to the first, both losses to the last (300,900)
-    #[arg(long, value_name = "N,…", value_parser = value::budgets)]
+    /// Steps at which decayed checkpoints are wanted (default: 600,1000,1500);
+    /// strips: cross-entropy ends at the first, all ends at the last (300,900)
+    #[arg(long, verbatim_doc_comment, value_name = "N,…", value_parser = value::budgets)]
     pub(crate) budgets: Option<Budgets>,
-    /// The schedule of the learning rate (default: wsd-s)
-    #[arg(long, value_parser = value::named(&ScheduleKind::ALL, ScheduleKind::name))]
+    #[arg(long, help = value::list("The schedule of the learning rate (default: wsd-s)", &ScheduleKind::ALL, ScheduleKind::name), hide_possible_values = true, value_parser = value::named(&ScheduleKind::ALL, ScheduleKind::name))]
     pub(crate) schedule: Option<ScheduleKind>,
-    /// The shape of the decays of wsd-s and wsd
-    #[arg(long, value_name = "SHAPE", value_parser = value::named(&DecayKind::ALL, DecayKind::name))]
+    #[arg(long, help = value::list("The decays of wsd-s and wsd (default: inverse-proportional; strips: linear)", &DecayKind::ALL, DecayKind::name), value_name = "SHAPE", hide_possible_values = true, value_parser = value::named(&DecayKind::ALL, DecayKind::name))]
     pub(crate) decay: Option<DecayKind>,
-    /// The part of a budget that decays (default: 0.1; transcription: 0.2)
-    #[arg(long, value_name = "PART", value_parser = value::number(|p: &f64| (1e-6..=1.0).contains(p), "a part above 0, at most 1"))]
+    /// The part of a budget that decays (default: 0.1; strips: 0.2)
+    #[arg(long, value_name = "PART", value_parser = value::number(|p: &f64| (1e-6..=1.0).contains(p), "a part above 0 and at most 1"))]
     pub(crate) decay_fraction: Option<f64>,
-    /// The largest learning rate (default: 2e-3; linear heads and transcription: 3e-3)
+    /// The largest learning rate (default: 2e-3; linear heads, strips: 3e-3)
     #[arg(long, value_name = "RATE", value_parser = value::positive)]
     pub(crate) lr: Option<f32>,
     /// The smallest learning rate, as a part of the largest (default: 0.01)
-    #[arg(long, value_name = "PART", value_parser = value::number(|p: &f32| *p > 0.0 && *p <= 1.0, "a part above 0, at most 1"))]
+    #[arg(long, value_name = "PART", value_parser = value::number(|p: &f32| *p > 0.0 && *p <= 1.0, "a part above 0 and at most 1"))]
     pub(crate) floor: Option<f32>,
-    /// Steps of warmup (default: 30; transcription: 20; fewer for short runs)
+    /// Steps of warmup (default: 30; strips: 20; fewer for short runs)
     #[arg(long, value_name = "STEPS", value_parser = value::steps_or_none)]
     pub(crate) warmup: Option<u64>,
 }
@@ -124,12 +126,12 @@ pub(crate) struct TrainingFlags {
 #[command(next_help_heading = "Run")]
 pub(crate) struct RunFlags {
     /// Decides weights, batches and noise (default: 0)
-    #[arg(long, value_name = "N", value_parser = value::number(|_: &u64| true, "a whole number, 0 or above,"))]
+    #[arg(long, value_name = "N", value_parser = value::number(|_: &u64| true, "a whole number"))]
     pub(crate) seed: Option<u64>,
     /// The run folder, a new one (default: the next of runs/001, runs/002, …)
     #[arg(long, value_name = "DIR", value_parser = value::path())]
     pub(crate) out: Option<PathBuf>,
     /// Go on with the run of this folder, bit for bit as if never stopped
-    #[arg(long, value_name = "DIR", value_parser = value::path(), conflicts_with_all = ["AlignFlags", "StripsFlags", "TrainingFlags", "seed", "out"])]
+    #[arg(long, value_name = "DIR", value_parser = value::path())]
     pub(crate) resume: Option<PathBuf>,
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use rivergram::error::Result;
+use rivergram::error::{Error, Result};
 use rivergram::path::{self, Choice, Reason, VARIABLE};
 use rivergram::train::{self, Context, Event, RunOptions};
 use rivergram_simd::Level;
@@ -19,6 +19,25 @@ use summary::Summary;
 use super::interrupt::{self, INTERRUPTED};
 use super::output;
 use super::progress::{Progress, Screen};
+
+/// Flags that go together with `--resume`: they change nothing of the result.
+const WITH_RESUME: [&str; 5] = ["--resume", "--threads", "--path", "--json", "--quiet"];
+
+/// Refuses to go on with a run under other settings.
+pub(crate) fn check(flags: &Flags, used: &[String]) -> Result<()> {
+    let other = |flag: &&String| !WITH_RESUME.contains(&flag.as_str());
+    let others: Vec<&str> = used.iter().filter(other).map(String::as_str).collect();
+    match flags.run.resume.is_some() && !others.is_empty() {
+        true => Err(Error::flag(
+            "--resume",
+            format_args!(
+                "cannot be used with {}: a run goes on as it began",
+                others.join(", ")
+            ),
+        )),
+        false => Ok(()),
+    }
+}
 
 /// Trains.
 pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {

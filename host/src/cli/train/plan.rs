@@ -179,3 +179,162 @@ fn fitted(steps: u64, base: &ScheduleOptions, budgets: Option<&[u64]>) -> u64 {
     let asked = budgets.map_or(usual, first);
     steps.saturating_mul(asked.min(usual)) / usual
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use rivergram::train::{JobKind, ScheduleKind, SelectKind};
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        flags: Flags,
+    }
+
+    fn plan(line: &str) -> Result<RunOptions> {
+        let words = std::iter::once("train").chain(line.split_whitespace());
+        match Line::try_parse_from(words) {
+            Ok(parsed) => options(&parsed.flags, "scalar"),
+            Err(e) => panic!("{line}: {e}"),
+        }
+    }
+
+    fn names(line: &str) -> Vec<String> {
+        let jobs = plan(line).expect(line).jobs;
+        jobs.into_iter().map(|job| job.name).collect()
+    }
+
+    fn only_alignment(line: &str) -> AlignOptions {
+        match plan(line).expect(line).jobs.as_slice() {
+            [
+                JobOptions {
+                    kind: JobKind::Align(options),
+                    ..
+                },
+            ] => options.clone(),
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    fn only_strips(line: &str) -> StripsOptions {
+        match plan(line).expect(line).jobs.as_slice() {
+            [
+                JobOptions {
+                    kind: JobKind::Strips(options),
+                    ..
+                },
+            ] => options.clone(),
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    fn problem(line: &str) -> String {
+        plan(line).expect_err(line).to_string()
+    }
+
+    #[test]
+    fn without_selecting_flags_it_is_the_main_job() {
+        for line in ["", "--json", "--out x --threads 1 --path scalar"] {
+            assert_eq!(plan(line).expect(line), RunOptions::demo("scalar", 0));
+        }
+        assert_eq!(plan("--seed 7").expect("7"), RunOptions::demo("scalar", 7));
+    }
+
+    #[test]
+    fn flags_select_jobs() {
+        assert_eq!(names("--loss cosine"), ["align-cosine"]);
+        assert_eq!(names("--hidden 0"), ["align-gram-symmetric"]);
+        assert_eq!(
+            names("--noise none,shuffle:3"),
+            ["strips-none", "strips-shuffle-3"]
+        );
+        assert_eq!(
+            names("--noise none --noise blank:.5"),
+            ["strips-none", "strips-blank-0-5"]
+        );
+        assert_eq!(names("--noise none --batch 8"), ["strips-none"]);
+        assert_eq!(
+            names("--noise none --tau 1"),
+            ["align-gram-symmetric", "strips-none"]
+        );
+        assert_eq!(names("--select softmax").len(), NOISES.len());
+    }
+
+    #[test]
+    fn flags_reach_the_alignment() {
+        let options = only_alignment(
+            "--loss gram --pairs 0.5 --tau 0.2 --label-smoothing 0 --warmup-cosine 9 --unseen 5 \
+             --anchor audio --dim 16 --hidden 0 --batch 8 --budgets 10,20 --schedule wsd --decay linear \
+             --decay-fraction 0.25 --lr 1e-3 --floor 0.5 --warmup 3",
+        );
+        let expected = AlignOptions {
+            source: Source::Numbers,
+            anchor: Some("audio".to_string()),
+            dim: 16,
+            hidden: 0,
+            batch: 8,
+            loss: LossKind::Gram,
+            pairs: 0.5,
+            temperature: 0.2,
+            label_smoothing: 0.0,
+            warmup_cosine: 9,
+            unseen: 5,
+            schedule: ScheduleOptions {
+                kind: ScheduleKind::Wsd,
+                decay: rivergram::train::DecayKind::Linear,
+                decay_millionths: 250_000,
+                peak: 1e-3,
+                floor: 0.5,
+                warmup: 3,
+                budgets: vec![10, 20],
+            },
+        };
+        assert_eq!(options, expected);
+    }
+
+    #[test]
+    fn flags_reach_the_transcription() {
+        let options = only_strips(
+            "--noise shuffle:2 --ngrams 1:0.8,2:0.2 --select logsumexp --steps 90 --hidden 4 --batch 5",
+        );
+        assert_eq!(options.ngrams, [(1, 0.8), (2, 0.2)]);
+        assert_eq!(options.select, SelectKind::Logsumexp);
+        assert_eq!((options.hidden, options.batch), (4, 5));
+        assert_eq!(options.schedule.budgets, [30, 90]);
+        assert_eq!(options.schedule.warmup, 2);
+    }
+
+    #[test]
+    fn default_warmups_fit_short_runs() {
+        let short = only_alignment("--steps 60");
+        assert_eq!((short.schedule.warmup, short.warmup_cosine), (3, 6));
+        let long = only_alignment("--steps 60000");
+        assert_eq!((long.schedule.warmup, long.warmup_cosine), (30, 60));
+        assert_eq!(only_alignment("--steps 60 --warmup 50").schedule.warmup, 50);
+    }
+
+    #[test]
+    fn files_become_absolute() {
+        let Source::Npy(files) = only_alignment("--modality a=x.npy --modality b=/y.npy").source
+        else {
+            panic!("npy files expected");
+        };
+        assert!(files.iter().all(|(_, file)| file.is_absolute()));
+        let Source::Safetensors { train, test } = only_alignment("--data d --test t").source else {
+            panic!("safetensors files expected");
+        };
+        assert!(train.is_absolute() && test.is_some_and(|test| test.is_absolute()));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        assert!(problem("--test t").contains("--data"));
+        assert!(problem("--modality a=x").contains("two modalities"));
+        assert!(problem("--modality a=x --modality a=y").contains("\"a\" is given twice"));
+        assert!(problem("--noise none,none").contains("given twice"));
+        assert!(problem("--noise loud:1").contains("--noise"));
+        assert!(problem("--noise none --steps 1").contains("--steps"));
+    }
+}

@@ -7,7 +7,7 @@ use rivergram::path::Choice;
 use rivergram::train::{
     AlignOptions, BudgetReport, JobKind, JobReport, Metrics, RunOptions, RunReport, StripsOptions,
 };
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::cli::output::one_line;
 use crate::cli::table::{Table, percent};
@@ -16,6 +16,8 @@ use crate::cli::table::{Table, percent};
 const RANKINGS: [&str; 3] = ["", "_distance", "_cosine"];
 const NUMBER: &str = "image+audio_number_accuracy";
 const UNSEEN: &str = "unseen_";
+/// Room for the name of a job in progress lines.
+pub(crate) const NAME_WIDTH: usize = 27;
 const DIGIT_ERROR: &str = "digit_error";
 
 /// Everything that the end of a run tells.
@@ -34,29 +36,23 @@ pub(crate) struct Summary<'a> {
 
 impl Summary<'_> {
     /// The last line of `--json`. The budgets on top are those of the first alignment.
-    pub(crate) fn json(&self) -> Value {
-        let alignment = self.options.jobs.iter().zip(&self.report.jobs);
-        let alignment = alignment
-            .filter(|(options, _)| matches!(options.kind, JobKind::Align(_)))
-            .map(|(_, report)| report)
-            .next();
-        let budgets: Vec<Value> = alignment
-            .or(self.report.jobs.first())
-            .map_or(&[][..], |job| &job.budgets)
-            .iter()
-            .map(
-                |budget| json!({"step": budget.step, "leg": budget.leg, "metrics": budget.metrics}),
-            )
-            .collect();
-        json!({
-            "event": "summary",
-            "path": self.choice.level.name(),
-            "seconds": self.seconds,
-            "budgets": budgets,
-            "jobs": self.report.jobs,
-            "folder": self.folder,
-            "interrupted": self.report.interrupted,
-        })
+    pub(crate) fn json(&self) -> Json<'_> {
+        let is_alignment = |job: &&JobReport| {
+            let mut options = self.options.jobs.iter().filter(|o| o.name == job.name);
+            options.any(|options| matches!(options.kind, JobKind::Align(_)))
+        };
+        let jobs = &self.report.jobs;
+        let told = jobs.iter().find(is_alignment).or(jobs.first());
+        let budgets = told.map_or(&[][..], |job| &job.budgets);
+        Json {
+            event: "summary",
+            path: self.choice.level.name(),
+            seconds: self.seconds,
+            budgets: budgets.iter().map(JsonBudget::of).collect(),
+            jobs,
+            folder: self.folder,
+            interrupted: self.report.interrupted,
+        }
     }
 
     /// The tables.
@@ -81,6 +77,35 @@ impl Summary<'_> {
             place("checkpoints", &checkpoints),
             place("pictures", &pictures)
         )
+    }
+}
+
+/// See [`Summary::json`].
+#[derive(Serialize)]
+pub(crate) struct Json<'a> {
+    event: &'static str,
+    path: &'static str,
+    seconds: f64,
+    budgets: Vec<JsonBudget<'a>>,
+    jobs: &'a [JobReport],
+    folder: &'a Path,
+    interrupted: bool,
+}
+
+#[derive(Serialize)]
+struct JsonBudget<'a> {
+    step: u64,
+    leg: &'a str,
+    metrics: &'a Metrics,
+}
+
+impl<'a> JsonBudget<'a> {
+    fn of(report: &'a BudgetReport) -> Self {
+        JsonBudget {
+            step: report.step,
+            leg: &report.leg,
+            metrics: &report.metrics,
+        }
     }
 }
 
@@ -111,31 +136,22 @@ fn pictures(folder: &Path) -> Vec<PathBuf> {
 
 /// The line that a reached budget is told by.
 pub(crate) fn budget_line(report: &BudgetReport) -> String {
-    let BudgetReport {
-        job,
-        leg,
-        step,
-        checkpoint,
-        metrics,
-    } = report;
-    let leg = match leg.as_str() {
-        "main" => String::new(),
-        leg => format!(" {leg}"),
-    };
-    let mut figures: Vec<String> = Queries::of([metrics], None)
-        .0
-        .iter()
-        .map(|query| format!("{}→ {}", query.name, query.r1(metrics, "")))
-        .collect();
-    if let Some(&error) = metrics.get(DIGIT_ERROR) {
-        figures.push(format!("digit error {}", percent(Some(error))));
+    let metrics = &report.metrics;
+    let queries = Queries::of([metrics], None).0;
+    let query = |query: &Query| format!("{}→ {}", query.name, query.r1(metrics, ""));
+    let mut figures: Vec<String> = queries.iter().map(query).collect();
+    if !figures.is_empty() {
+        figures.push("(R@1 % by volume)".to_string());
     }
-    let unit = if figures.is_empty() { "saved" } else { " %" };
-    format!(
-        "{job}{leg}  {step} steps: {}{unit}  {}",
-        figures.join(", "),
-        checkpoint.display()
-    )
+    if let Some(&error) = metrics.get(DIGIT_ERROR) {
+        figures.push(format!("digit error {} %", percent(Some(error))));
+    }
+    let leg = match report.leg.as_str() {
+        "main" => String::new(),
+        leg => format!("{leg} "),
+    };
+    let (job, step) = (&report.job, report.step);
+    format!("{job:NAME_WIDTH$} {leg}at {step}  {}", figures.join("  "))
 }
 
 /// All tables of a run, each followed by an empty line.
@@ -172,7 +188,10 @@ fn alignment_tables(jobs: &[(&AlignOptions, &JobReport)]) -> String {
     }
     let mut text = String::new();
     for (columns, group) in groups {
-        text += "R@1 in % by volume, by conditional distance and by sum of cosines\n";
+        text += "R@1 in % by volume (vol), conditional distance (dist) and sum of cosines (cos)\n";
+        if columns.has_number() {
+            text += "number: accuracy in % from image and audio\n";
+        }
         let mut table = columns.head();
         for job in group {
             columns.rows(job, &mut table);
@@ -278,29 +297,33 @@ impl Columns {
         }
     }
 
+    fn has_number(&self) -> bool {
+        matches!(self, Columns::PerQuery { number: true, .. })
+    }
+
     fn head(&self) -> Table {
-        let mut names = vec![String::new()];
-        match self {
+        let (queries, pair, number) = match self {
             Columns::PerQuery {
                 queries,
                 pair,
                 number,
-            } => {
-                let arrow = |query: &Query| format!("{}→", one_line(&query.name));
-                names.extend(queries.0.iter().map(arrow));
-                let arrow = |(a, b): &(String, String)| one_line(&format!("{a}→{b} cos"));
-                names.extend(pair.as_ref().map(arrow));
-                names.extend(number.then(|| "number".to_string()));
-            }
-            Columns::PerRanking { .. } => {
-                names.extend(["volume", "distance", "cosines"].map(String::from));
-            }
-        }
-        Table::new(names)
+            } => (&queries.0, pair, number),
+            Columns::PerRanking { .. } => return Table::new(["", "vol", "dist", "cos"]),
+        };
+        let mut names = vec![String::new()];
+        names.extend(queries.iter().map(|q| one_line(&format!("{}→", q.name))));
+        names.extend(pair.iter().map(|(a, b)| one_line(&format!("{a}→{b}"))));
+        names.extend(number.then(|| "number".to_string()));
+        let mut rankings = vec![String::new()];
+        rankings.extend(queries.iter().map(|_| "  vol  dist   cos".to_string()));
+        rankings.extend(pair.iter().map(|_| "cos".to_string()));
+        let mut table = Table::new(names);
+        table.row(rankings);
+        table
     }
 
     fn rows(&self, job: &JobReport, table: &mut Table) {
-        table.row([one_line(&job.name), String::new()]);
+        table.row([one_line(&job.name)]);
         if !job.untrained.is_empty() {
             self.row("untrained", &job.untrained, table);
         }
@@ -331,7 +354,7 @@ impl Columns {
                 table.row(cells);
             }
             Columns::PerRanking { queries } => {
-                table.row([label, ""]);
+                table.row([label]);
                 for query in &queries.0 {
                     let mut cells = vec![format!("    {}→", one_line(&query.name))];
                     let rate = |ranking| percent(query.rate(metrics, prefix, ranking));
@@ -381,4 +404,152 @@ fn strips_table(jobs: &[(&StripsOptions, &JobReport)]) -> String {
 
 fn part<'a>(job: &'a JobReport, leg: &str) -> Option<&'a BudgetReport> {
     job.budgets.iter().rev().find(|report| report.leg == leg)
+}
+
+#[cfg(test)]
+mod tests {
+    use rivergram::train::{JobOptions, LossKind, Source};
+
+    use super::*;
+
+    /// Metrics of an alignment: volume .5, distance .25, cosines 1.
+    fn metrics(modalities: &[&str], prefix: &str) -> Metrics {
+        let mut metrics = Metrics::new();
+        for query in modalities {
+            let others = modalities.iter().filter(|name| *name != query);
+            let others: Vec<&str> = others.copied().collect();
+            for (ranking, rate) in RANKINGS.into_iter().zip([0.5, 0.25, 1.0]) {
+                let name = format!("{prefix}{query}_to_{}{ranking}_r1", others.join("+"));
+                metrics.insert(name, rate);
+            }
+        }
+        metrics
+    }
+
+    fn budget(job: &str, leg: &str, step: u64, metrics: Metrics) -> BudgetReport {
+        BudgetReport {
+            job: job.to_string(),
+            leg: leg.to_string(),
+            step,
+            checkpoint: PathBuf::from("budget.safetensors"),
+            metrics,
+        }
+    }
+
+    fn alignment(anchor: Option<&str>, untrained: Metrics, trained: Metrics) -> String {
+        let mut options = AlignOptions::new(Source::Numbers, LossKind::Gram, 0);
+        options.anchor = anchor.map(String::from);
+        let options = JobOptions::align(options, 0);
+        let job = JobReport {
+            name: options.name.clone(),
+            untrained,
+            budgets: vec![budget(&options.name, "main", 600, trained)],
+        };
+        let report = RunReport {
+            jobs: vec![job],
+            interrupted: false,
+        };
+        tables(&RunOptions::new("scalar", vec![options]), &report)
+    }
+
+    #[test]
+    fn numbers_have_a_column_per_query_and_a_line_for_the_unseen() {
+        let modalities = ["text", "image", "audio"];
+        let mut trained = metrics(&modalities, "");
+        trained.insert("image_to_audio_r1".into(), 0.123);
+        trained.insert(NUMBER.into(), 0.9);
+        trained.insert(format!("{UNSEEN}{NUMBER}"), 0.8);
+        let text = alignment(None, metrics(&modalities, ""), trained);
+        let expected = "\
+R@1 in % by volume (vol), conditional distance (dist) and sum of cosines (cos)
+number: accuracy in % from image and audio
+                                 text→             image→             audio→  image→audio  number
+                       vol  dist   cos    vol  dist   cos    vol  dist   cos          cos
+align-gram
+  untrained           50.0  25.0 100.0   50.0  25.0 100.0   50.0  25.0 100.0            –       –
+  600 steps           50.0  25.0 100.0   50.0  25.0 100.0   50.0  25.0 100.0         12.3    90.0
+  600 steps, unseen      –     –     –      –     –     –      –     –     –            –    80.0
+
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn the_anchor_comes_first_then_the_order_of_the_data() {
+        let modalities = ["video", "sound", "text", "depth"];
+        let trained = metrics(&modalities, "");
+        let order = |anchor| {
+            let queries = Queries::of([&trained], anchor).0;
+            let names: Vec<String> = queries.into_iter().map(|query| query.name).collect();
+            names.join(" ")
+        };
+        assert_eq!(order(None), "text video sound depth");
+        assert_eq!(order(Some("sound")), "sound video text depth");
+        let text = alignment(Some("depth"), Metrics::new(), trained.clone());
+        let expected = "\
+R@1 in % by volume (vol), conditional distance (dist) and sum of cosines (cos)
+             vol  dist    cos
+align-gram
+  600 steps
+    depth→  50.0  25.0  100.0
+    video→  50.0  25.0  100.0
+    sound→  50.0  25.0  100.0
+    text→   50.0  25.0  100.0
+
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn the_best_way_to_transcribe_is_marked() {
+        let options = JobOptions::strips(StripsOptions::new("shuffle:5"), 0);
+        let name = options.name.clone();
+        let at = |leg: &str, step, error| {
+            let metrics = Metrics::from([(DIGIT_ERROR.to_string(), error)]);
+            budget(&name, leg, step, metrics)
+        };
+        let job = JobReport {
+            name: name.clone(),
+            untrained: Metrics::new(),
+            budgets: vec![
+                at("cross-entropy", 300, 0.133),
+                at("cross-entropy-on", 900, 0.178),
+                at("eisl", 900, 0.092),
+            ],
+        };
+        let report = RunReport {
+            jobs: vec![job],
+            interrupted: false,
+        };
+        let text = tables(&RunOptions::new("scalar", vec![options]), &report);
+        let expected = "\
+Digit error in % on clean test strips; * is the best
+noise      CE at 300   CE at 900   EISL at 900
+shuffle:5       13.3        17.8           9.2*
+
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_run_without_results_has_no_tables() {
+        let options = RunOptions::demo("scalar", 0);
+        let report = RunReport {
+            jobs: Vec::new(),
+            interrupted: true,
+        };
+        assert_eq!(tables(&options, &report), "");
+        let text = alignment(None, Metrics::new(), Metrics::new());
+        assert!(text.contains("600 steps"), "{text}");
+    }
+
+    #[test]
+    fn a_budget_is_told_in_a_line() {
+        let report = budget("align-gram", "branch-600", 600, metrics(&["a", "b"], ""));
+        let line = budget_line(&report);
+        assert!(
+            line.ends_with("branch-600 at 600  a→ 50.0  b→ 50.0  (R@1 % by volume)"),
+            "{line}"
+        );
+    }
 }
