@@ -1,0 +1,23 @@
+//! The flags that change how a command runs and tells, but not what comes out.
+
+use clap::Args;
+
+use super::value;
+
+/// Shared by the commands that train.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "This machine")]
+pub(crate) struct MachineFlags {
+    /// Jobs side by side; 0: as many as there are cores
+    #[arg(long, value_name = "N", default_value = "0", value_parser = value::number(|n: &usize| *n <= 1024, "a number from 0 to 1024"))]
+    pub(crate) threads: usize,
+    /// The instruction set: auto or a name that "rivergram paths" lists
+    #[arg(long, value_name = "NAME")]
+    pub(crate) path: Option<String>,
+    /// One JSON object a line on stdout instead of tables
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// No progress on stderr
+    #[arg(long)]
+    pub(crate) quiet: bool,
+}

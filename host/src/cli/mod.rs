@@ -1,0 +1,142 @@
+//! The command line: flags in, tables and lines out. No mathematics.
+
+mod interrupt;
+mod machine;
+mod output;
+mod paths;
+mod progress;
+mod table;
+mod train;
+mod tune;
+mod value;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Id, Parser, Subcommand};
+
+/// The exit code of bad usage.
+const USAGE: u8 = 2;
+
+const EXAMPLES: &str = "\
+Examples:
+  rivergram                                   the main job on the built-in data
+  rivergram train --loss gram --hidden 0      one alignment with linear heads
+  rivergram train --data train.safetensors --test test.safetensors
+  rivergram train --modality image=i.npy --modality text=t.npy --anchor text
+  rivergram train --noise shuffle:5,blank:0.5 --ngrams 1:0.8,2:0.2
+  rivergram train --resume runs/001           goes on where a run stopped
+  rivergram train --json > run.jsonl          for programs
+  rivergram paths                             what this machine has";
+
+const TRAIN_EXAMPLES: &str = "\
+Without flags it is the main job: the built-in numbers 0 to 99 as text, image and audio are
+aligned by the loss gram-symmetric and by the best baseline, and a head that transcribes strips of
+digits is trained for each of five noises.
+
+Examples:
+  rivergram train --loss gram-symmetric --pairs 0.3 --budgets 600,1000,1500
+  rivergram train --schedule cosine --steps 800 --lr 1e-3
+  rivergram train --data train.safetensors --test test.safetensors --out runs/mine
+  rivergram train --noise shuffle:5 --select logsumexp --ngrams 1,2
+  rivergram train --resume runs/mine
+
+Ctrl-C saves and says how to go on. Exit codes: 0 done, 1 the system failed, 2 bad input,
+130 interrupted.";
+
+/// Aligns modalities by Gramian volumes and fine-tunes sequence heads on noisy labels
+#[derive(Parser, Debug)]
+#[command(version, after_help = EXAMPLES, allow_negative_numbers = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Train; what happens when no command is given
+    #[command(after_help = TRAIN_EXAMPLES, allow_negative_numbers = true)]
+    Train(Box<train::Flags>),
+    /// Repeat the choice of the default temperatures on held-out training voices
+    #[command(allow_negative_numbers = true)]
+    Tune(tune::Flags),
+    /// Say which paths (instruction sets) this machine has and why one is chosen
+    Paths(paths::Flags),
+}
+
+/// The program.
+pub(crate) fn main() -> ExitCode {
+    let parsed = Cli::command().try_get_matches_from(arguments(std::env::args_os()));
+    let parsed = parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?.command, matches)));
+    let (command, matches) = match parsed {
+        Ok(parsed) => parsed,
+        Err(e) => return refuse(&e),
+    };
+    let done = match command {
+        Command::Train(flags) => {
+            let used = used(&matches);
+            train::check(&flags, &used).and_then(|()| train::run(&flags))
+        }
+        Command::Tune(flags) => tune::run(&flags),
+        Command::Paths(flags) => paths::run(&flags),
+    };
+    done.unwrap_or_else(|e| {
+        output::report(&format!("error: {e}"));
+        ExitCode::from(e.exit_code())
+    })
+}
+
+/// The names of the flags that stand on the command line.
+fn used(matches: &ArgMatches) -> Vec<String> {
+    let Some((_, matches)) = matches.subcommand() else {
+        return Vec::new();
+    };
+    let given = |id: &&Id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
+    // Groups of flags have names like types; flags have none with capitals.
+    let flag = |id: &&Id| !id.as_str().contains(char::is_uppercase);
+    let ids = matches.ids().filter(given).filter(flag);
+    ids.map(|id| format!("--{}", id.as_str().replace('_', "-")))
+        .collect()
+}
+
+/// The arguments, with the command `train` where there is none.
+fn arguments(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    const OWN: [&str; 4] = ["-h", "--help", "-V", "--version"];
+    let mut arguments: Vec<OsString> = given.collect();
+    if arguments.is_empty() {
+        arguments.push("rivergram".into());
+    }
+    let has_command = arguments.get(1).is_some_and(|first| {
+        let first = first.to_string_lossy();
+        !first.starts_with('-') || OWN.contains(&first.as_ref())
+    });
+    if !has_command {
+        arguments.insert(1, "train".into());
+    }
+    arguments
+}
+
+/// Help goes to stdout; what is wrong goes to stderr, in one line.
+fn refuse(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        output::print(&error.render().to_string());
+        return ExitCode::SUCCESS;
+    }
+    let text = error.render().to_string();
+    let text = text.replace("For more information", "for more information");
+    let lines = text.lines().map(str::trim);
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with("Usage:"));
+    let mut message = String::new();
+    for line in lines {
+        let hint = line.starts_with("tip:") || line.starts_with("for more");
+        message += match () {
+            () if message.is_empty() => "",
+            () if hint => "; ",
+            () => " ",
+        };
+        message += line.trim_end_matches('.');
+    }
+    output::report(&message);
+    ExitCode::from(USAGE)
+}

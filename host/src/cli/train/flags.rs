@@ -1,0 +1,137 @@
+//! The flags of `train`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use rivergram::train::{DecayKind, LossKind, ScheduleKind, SelectKind};
+
+use crate::cli::machine::MachineFlags;
+use crate::cli::value::{self, Budgets, Modality, Ngrams};
+
+/// All flags; groups are told apart because which group is used decides what is trained.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Flags {
+    #[command(flatten)]
+    pub(crate) align: AlignFlags,
+    #[command(flatten)]
+    pub(crate) strips: StripsFlags,
+    #[command(flatten)]
+    pub(crate) training: TrainingFlags,
+    #[command(flatten)]
+    pub(crate) run: RunFlags,
+    #[command(flatten)]
+    pub(crate) machine: MachineFlags,
+}
+
+/// What only an alignment has; one of these selects an alignment.
+#[derive(Args, Clone, Debug, Default, PartialEq)]
+#[command(next_help_heading = "Alignment (any of these trains one alignment)")]
+pub(crate) struct AlignFlags {
+    /// Train on this .safetensors file: one [N, D] tensor per modality,
+    /// and labels, if there are any
+    #[arg(long, verbatim_doc_comment, value_name = "FILE", value_parser = value::path(), conflicts_with = "modality")]
+    pub(crate) data: Option<PathBuf>,
+    /// Evaluate on this file (default: on the training data)
+    #[arg(long, value_name = "FILE", value_parser = value::path())]
+    pub(crate) test: Option<PathBuf>,
+    /// Train on one .npy file per modality; repeat it for each
+    #[arg(long, value_name = "NAME=FILE.npy", value_parser = value::modality)]
+    pub(crate) modality: Vec<Modality>,
+    /// The anchor's name (default: text, else the first modality)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) anchor: Option<String>,
+    /// Dimensions of the shared space (default: 64)
+    #[arg(long, value_name = "N", value_parser = value::size)]
+    pub(crate) dim: Option<usize>,
+    #[arg(long, help = value::list("What is minimised (default: gram-symmetric)", &LossKind::ALL, LossKind::name), hide_possible_values = true, value_parser = value::named(&LossKind::ALL, LossKind::name))]
+    pub(crate) loss: Option<LossKind>,
+    /// Weight of the cosines of all pairs beside the loss
+    #[arg(long, value_name = "WEIGHT", value_parser = value::not_negative)]
+    pub(crate) pairs: Option<f32>,
+    /// Steps of the loss "cosine" before the loss itself
+    #[arg(long, value_name = "STEPS", value_parser = value::steps_or_none)]
+    pub(crate) warmup_cosine: Option<u64>,
+    /// The temperature of the loss (default: by loss, see "rivergram tune")
+    #[arg(long, value_name = "T", value_parser = value::positive)]
+    pub(crate) tau: Option<f32>,
+    /// Label smoothing of the loss (default: 0.1)
+    #[arg(long, value_name = "E", value_parser = value::number(|e: &f32| (0.0..1.0).contains(e), "a number from 0 to below 1"))]
+    pub(crate) label_smoothing: Option<f32>,
+    /// Built-in data: leave so many numbers out, to evaluate on them too
+    #[arg(long, value_name = "N", conflicts_with_all = ["data", "modality"], value_parser = value::number(|n: &usize| *n < 100, "a number from 0 to 99"))]
+    pub(crate) unseen: Option<usize>,
+}
+
+/// What only a transcription has; one of these selects transcriptions.
+#[derive(Args, Clone, Debug, Default, PartialEq)]
+#[command(
+    next_help_heading = "Strips of digits, transcribed (any of these trains one head per noise)"
+)]
+pub(crate) struct StripsFlags {
+    /// Noise of the transcriptions: none, shuffle:K, shuffle:all,
+    /// repetition:P, blank:B, combined:D; one or more, with commas
+    #[arg(
+        long,
+        verbatim_doc_comment,
+        value_name = "KIND:LEVEL",
+        value_delimiter = ','
+    )]
+    pub(crate) noise: Vec<String>,
+    /// Orders of the n-gram loss, with weights: 1 or 1:0.8,2:0.2
+    #[arg(long, value_name = "N[:W],…", value_parser = value::ngrams)]
+    pub(crate) ngrams: Option<Ngrams>,
+    #[arg(long, help = value::list("How the n-gram loss selects (default: detached)", &SelectKind::ALL, SelectKind::name), hide_possible_values = true, value_parser = value::named(&SelectKind::ALL, SelectKind::name))]
+    pub(crate) select: Option<SelectKind>,
+}
+
+/// What alignments and transcriptions both have; alone these select an alignment.
+#[derive(Args, Clone, Debug, Default, PartialEq)]
+#[command(
+    next_help_heading = "Heads and schedule (for what the flags above select, else one alignment)"
+)]
+pub(crate) struct TrainingFlags {
+    /// Hidden units of each head; 0: linear (default: 128; strips: 0)
+    #[arg(long, value_name = "N", value_parser = value::size_or_none)]
+    pub(crate) hidden: Option<usize>,
+    /// Items of a batch (default: 64; strips: 32)
+    #[arg(long, value_name = "N", value_parser = value::size)]
+    pub(crate) batch: Option<usize>,
+    /// Steps of the run: a single budget
+    #[arg(long, value_name = "N", value_parser = value::steps, conflicts_with = "budgets")]
+    pub(crate) steps: Option<u64>,
+    /// Steps at which decayed checkpoints are wanted (default: 600,1000,1500);
+    /// strips: cross-entropy ends at the first, all ends at the last (300,900)
+    #[arg(long, verbatim_doc_comment, value_name = "N,…", value_parser = value::budgets)]
+    pub(crate) budgets: Option<Budgets>,
+    #[arg(long, help = value::list("The schedule of the learning rate (default: wsd-s)", &ScheduleKind::ALL, ScheduleKind::name), hide_possible_values = true, value_parser = value::named(&ScheduleKind::ALL, ScheduleKind::name))]
+    pub(crate) schedule: Option<ScheduleKind>,
+    #[arg(long, help = value::list("The decays of wsd-s and wsd (default: inverse-proportional; strips: linear)", &DecayKind::ALL, DecayKind::name), value_name = "SHAPE", hide_possible_values = true, value_parser = value::named(&DecayKind::ALL, DecayKind::name))]
+    pub(crate) decay: Option<DecayKind>,
+    /// The part of a budget that decays (default: 0.1; strips: 0.2)
+    #[arg(long, value_name = "PART", value_parser = value::number(|p: &f64| (1e-6..=1.0).contains(p), "a part above 0 and at most 1"))]
+    pub(crate) decay_fraction: Option<f64>,
+    /// The largest learning rate (default: 2e-3; linear heads, strips: 3e-3)
+    #[arg(long, value_name = "RATE", value_parser = value::positive)]
+    pub(crate) lr: Option<f32>,
+    /// The smallest learning rate, as a part of the largest (default: 0.01)
+    #[arg(long, value_name = "PART", value_parser = value::number(|p: &f32| *p > 0.0 && *p <= 1.0, "a part above 0 and at most 1"))]
+    pub(crate) floor: Option<f32>,
+    /// Steps of warmup (default: 30; strips: 20; fewer for short runs)
+    #[arg(long, value_name = "STEPS", value_parser = value::steps_or_none)]
+    pub(crate) warmup: Option<u64>,
+}
+
+/// Where a run is kept, and what is drawn at random.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Run")]
+pub(crate) struct RunFlags {
+    /// Decides weights, batches and noise (default: 0)
+    #[arg(long, value_name = "N", value_parser = value::number(|_: &u64| true, "a whole number"))]
+    pub(crate) seed: Option<u64>,
+    /// The run folder, a new one (default: the next of runs/001, runs/002, …)
+    #[arg(long, value_name = "DIR", value_parser = value::path())]
+    pub(crate) out: Option<PathBuf>,
+    /// Go on with the run of this folder, bit for bit as if never stopped
+    #[arg(long, value_name = "DIR", value_parser = value::path())]
+    pub(crate) resume: Option<PathBuf>,
+}

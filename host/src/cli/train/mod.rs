@@ -1,0 +1,137 @@
+//! `rivergram train`: begins a run or goes on with one.
+
+mod flags;
+mod plan;
+pub(crate) mod summary;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use rivergram::error::{Error, Result};
+use rivergram::path::{self, Choice, Reason, VARIABLE};
+use rivergram::train::{self, Context, Event, RunOptions};
+use rivergram_simd::Level;
+
+pub(crate) use flags::Flags;
+use summary::Summary;
+
+use super::interrupt::{self, INTERRUPTED};
+use super::output;
+use super::progress::{Progress, Screen};
+
+/// Flags that go together with `--resume`: they change nothing of the result.
+const WITH_RESUME: [&str; 5] = ["--resume", "--threads", "--path", "--json", "--quiet"];
+
+/// Refuses to go on with a run under other settings.
+pub(crate) fn check(flags: &Flags, used: &[String]) -> Result<()> {
+    let other = |flag: &&String| !WITH_RESUME.contains(&flag.as_str());
+    let others: Vec<&str> = used.iter().filter(other).map(String::as_str).collect();
+    match flags.run.resume.is_some() && !others.is_empty() {
+        true => Err(Error::flag(
+            "--resume",
+            format_args!(
+                "cannot be used with {}: a run goes on as it began",
+                others.join(", ")
+            ),
+        )),
+        false => Ok(()),
+    }
+}
+
+/// Trains.
+pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
+    let began = Instant::now();
+    let screen = Screen::new(flags.machine.quiet);
+    let progress = Progress::new(screen.clone(), &flags.machine);
+    let asked = flags.machine.path.as_deref();
+    let (choice, options, folder) = match &flags.run.resume {
+        Some(folder) => {
+            let options = train::read_options(folder)?;
+            let choice = choose_again(asked, &options, folder)?;
+            (choice, options, folder.clone())
+        }
+        None => {
+            let choice = path::choose(asked)?;
+            let options = plan::options(flags, choice.level.name())?;
+            let folder = flags.run.out.clone().unwrap_or_else(next_folder);
+            (choice, options, folder)
+        }
+    };
+    screen.tell(&opening(&options, &folder, &choice));
+    if options.path != choice.level.name() {
+        let message = format!(
+            "the run began on path {}: on {} the results differ in rounding from an uninterrupted run",
+            options.path, choice.level
+        );
+        progress.observe(Event::Warning { message });
+    }
+    let context = Context {
+        level: choice.level,
+        threads: flags.machine.threads,
+        stop: interrupt::listen(screen.clone()),
+        observe: &|event| progress.observe(event),
+    };
+    let done = match flags.run.resume {
+        Some(_) => train::resume(&folder, &context),
+        None => train::run(&options, &folder, &context).map(|report| (options, report)),
+    };
+    screen.clear();
+    let (options, report) = done?;
+    let interrupted = report.interrupted;
+    let summary = Summary {
+        options: &options,
+        report: &report,
+        folder: &folder,
+        choice: &choice,
+        seconds: began.elapsed().as_secs_f64(),
+    };
+    match (flags.machine.json, interrupted) {
+        (true, _) => output::print_json(&summary.json()),
+        (false, false) => output::print(&summary.text()),
+        (false, true) => {}
+    }
+    if !interrupted {
+        return Ok(ExitCode::SUCCESS);
+    }
+    screen.say(&format!(
+        "stopped and saved; to go on: rivergram train --resume {}",
+        folder.display()
+    ));
+    Ok(ExitCode::from(INTERRUPTED))
+}
+
+/// The path that is asked for; else the one that the run began on, so that it goes on bit for bit; else, where this
+/// machine does not have it, the fastest.
+fn choose_again(asked: Option<&str>, options: &RunOptions, folder: &Path) -> Result<Choice> {
+    let variable = std::env::var_os(VARIABLE).is_some_and(|name| !name.is_empty());
+    match Level::named(&options.path) {
+        Ok(level) if asked.is_none() && !variable => Ok(Choice {
+            level,
+            reason: Reason::AskedFor(folder.join("config.json").display().to_string()),
+        }),
+        _ => path::choose(asked),
+    }
+}
+
+/// The next free number under `runs`.
+fn next_folder() -> PathBuf {
+    let runs = Path::new("runs");
+    let entries = std::fs::read_dir(runs).into_iter().flatten().flatten();
+    let taken = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u64>().ok());
+    let next = taken.max().unwrap_or(0).saturating_add(1);
+    runs.join(format!("{next:03}"))
+}
+
+fn opening(options: &RunOptions, folder: &Path, choice: &Choice) -> String {
+    let jobs = match options.jobs.as_slice() {
+        [job] => job.name.clone(),
+        jobs => format!("{} jobs", jobs.len()),
+    };
+    format!(
+        "{jobs} in {}, path {} ({})",
+        folder.display(),
+        choice.level,
+        choice.reason
+    )
+}

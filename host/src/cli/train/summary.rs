@@ -1,0 +1,563 @@
+//! What a run found: tables for people, one object for programs.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use rivergram::path::Choice;
+use rivergram::train::{
+    AlignOptions, BudgetReport, JobKind, JobReport, Metrics, RunOptions, RunReport, StripsOptions,
+};
+use serde::Serialize;
+
+use crate::cli::output::one_line;
+use crate::cli::table::{Table, percent};
+
+/// The three rankings, as the names of metrics have them.
+const RANKINGS: [&str; 3] = ["", "_distance", "_cosine"];
+const NUMBER: &str = "image+audio_number_accuracy";
+const UNSEEN: &str = "unseen_";
+/// Room for the name of a job in progress lines.
+pub(crate) const NAME_WIDTH: usize = 27;
+const DIGIT_ERROR: &str = "digit_error";
+
+/// Everything that the end of a run tells.
+pub(crate) struct Summary<'a> {
+    /// What was asked for.
+    pub(crate) options: &'a RunOptions,
+    /// What was found.
+    pub(crate) report: &'a RunReport,
+    /// Where it is kept.
+    pub(crate) folder: &'a Path,
+    /// What it was computed on.
+    pub(crate) choice: &'a Choice,
+    /// How long it took.
+    pub(crate) seconds: f64,
+}
+
+impl Summary<'_> {
+    /// The last line of `--json`. The budgets on top are those of the first alignment.
+    pub(crate) fn json(&self) -> Json<'_> {
+        let is_alignment = |job: &&JobReport| {
+            let mut options = self.options.jobs.iter().filter(|o| o.name == job.name);
+            options.any(|options| matches!(options.kind, JobKind::Align(_)))
+        };
+        let jobs = &self.report.jobs;
+        let told = jobs.iter().find(is_alignment).or(jobs.first());
+        let budgets = told.map_or(&[][..], |job| &job.budgets);
+        Json {
+            event: "summary",
+            path: self.choice.level.name(),
+            seconds: self.seconds,
+            budgets: budgets.iter().map(JsonBudget::of).collect(),
+            jobs,
+            folder: self.folder,
+            interrupted: self.report.interrupted,
+        }
+    }
+
+    /// The tables.
+    pub(crate) fn text(&self) -> String {
+        let mut text = tables(self.options, self.report);
+        text += &self.places();
+        text += &format!(
+            "time         {:.1} s on path {}, {}\n",
+            self.seconds, self.choice.level, self.choice.reason
+        );
+        text
+    }
+
+    fn places(&self) -> String {
+        let budgets = self.report.jobs.iter().flat_map(|job| &job.budgets);
+        let checkpoints: Vec<&Path> = budgets.map(|b| b.checkpoint.as_path()).collect();
+        let pictures = pictures(self.folder);
+        let pictures: Vec<&Path> = pictures.iter().map(PathBuf::as_path).collect();
+        format!(
+            "run folder   {}\n{}{}",
+            self.folder.display(),
+            place("checkpoints", &checkpoints),
+            place("pictures", &pictures)
+        )
+    }
+}
+
+/// See [`Summary::json`].
+#[derive(Serialize)]
+pub(crate) struct Json<'a> {
+    event: &'static str,
+    path: &'static str,
+    seconds: f64,
+    budgets: Vec<JsonBudget<'a>>,
+    jobs: &'a [JobReport],
+    folder: &'a Path,
+    interrupted: bool,
+}
+
+#[derive(Serialize)]
+struct JsonBudget<'a> {
+    step: u64,
+    leg: &'a str,
+    metrics: &'a Metrics,
+}
+
+impl<'a> JsonBudget<'a> {
+    fn of(report: &'a BudgetReport) -> Self {
+        JsonBudget {
+            step: report.step,
+            leg: &report.leg,
+            metrics: &report.metrics,
+        }
+    }
+}
+
+/// `checkpoints  runs/001/budget-000600.safetensors and 2 more`
+fn place(what: &str, files: &[&Path]) -> String {
+    match files {
+        [] => String::new(),
+        [file] => format!("{what:<11}  {}\n", file.display()),
+        [file, more @ ..] => format!("{what:<11}  {} and {} more\n", file.display(), more.len()),
+    }
+}
+
+/// The pictures in a run folder and in those of its jobs.
+fn pictures(folder: &Path) -> Vec<PathBuf> {
+    let entries = |folder: &Path| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+        paths.sort();
+        paths
+    };
+    let here = entries(folder);
+    let below = here.iter().filter(|path| path.is_dir());
+    let below: Vec<PathBuf> = below.flat_map(|job| entries(job)).collect();
+    let all = here.into_iter().chain(below);
+    all.filter(|path| path.extension().is_some_and(|end| end == "svg"))
+        .collect()
+}
+
+/// The line that a reached budget is told by.
+pub(crate) fn budget_line(report: &BudgetReport) -> String {
+    let metrics = &report.metrics;
+    let queries = Queries::of([metrics], None).0;
+    let query = |query: &Query| format!("{}→ {}", query.name, query.r1(metrics, ""));
+    let mut figures: Vec<String> = queries.iter().map(query).collect();
+    if !figures.is_empty() {
+        figures.push("(R@1 % by volume)".to_string());
+    }
+    if let Some(&error) = metrics.get(DIGIT_ERROR) {
+        figures.push(format!("digit error {} %", percent(Some(error))));
+    }
+    let leg = leg_name(&report.leg);
+    let (job, step) = (&report.job, report.step);
+    format!("{job:NAME_WIDTH$} {leg}at {step}  {}", figures.join("  "))
+}
+
+/// The short name of a part of a job and a space; nothing for the only part.
+pub(crate) fn leg_name(leg: &str) -> String {
+    match leg {
+        "main" => String::new(),
+        "cross-entropy" => "CE ".to_string(),
+        "cross-entropy-on" => "CE on ".to_string(),
+        "eisl" => "EISL ".to_string(),
+        other => format!("{other} "),
+    }
+}
+
+/// All tables of a run, each followed by an empty line.
+fn tables(options: &RunOptions, report: &RunReport) -> String {
+    let mut alignments = Vec::new();
+    let mut strips = Vec::new();
+    for options in &options.jobs {
+        let found = report.jobs.iter().find(|job| job.name == options.name);
+        match (&options.kind, found) {
+            (JobKind::Align(options), Some(job)) => alignments.push((options, job)),
+            (JobKind::Strips(options), Some(job)) => strips.push((options, job)),
+            (_, None) => {}
+        }
+    }
+    let mut text = String::new();
+    if !alignments.is_empty() {
+        text += &alignment_tables(&alignments);
+    }
+    if !strips.is_empty() {
+        text += &strips_table(&strips);
+    }
+    text
+}
+
+/// One table for all jobs that have the same columns.
+fn alignment_tables(jobs: &[(&AlignOptions, &JobReport)]) -> String {
+    let mut groups: Vec<(Columns, Vec<&JobReport>)> = Vec::new();
+    for (options, job) in jobs {
+        let columns = Columns::of(options, job);
+        match groups.iter_mut().find(|(other, _)| *other == columns) {
+            Some((_, group)) => group.push(job),
+            None => groups.push((columns, vec![job])),
+        }
+    }
+    let mut text = String::new();
+    for (columns, group) in groups {
+        text += "R@1 in % by volume (vol), conditional distance (dist) and sum of cosines (cos)\n";
+        if columns.has_number() {
+            text += "number: accuracy in % from image and audio\n";
+        }
+        let mut table = columns.head();
+        for job in group {
+            columns.rows(job, &mut table);
+        }
+        text += &format!("{table}\n");
+    }
+    text
+}
+
+/// One modality as the query for all others.
+#[derive(Clone, Debug, PartialEq)]
+struct Query {
+    name: String,
+    others: Vec<String>,
+}
+
+impl Query {
+    /// Reads `text_to_image+audio_distance_r1`: every query has exactly one such metric.
+    fn parse(metric: &str) -> Option<Self> {
+        let (name, others) = metric.strip_suffix("_distance_r1")?.split_once("_to_")?;
+        Some(Query {
+            name: name.to_string(),
+            others: others.split('+').map(String::from).collect(),
+        })
+    }
+
+    fn rate(&self, metrics: &Metrics, prefix: &str, ranking: &str) -> Option<f64> {
+        let others = self.others.join("+");
+        let name = format!("{prefix}{}_to_{others}{ranking}_r1", self.name);
+        metrics.get(&name).copied()
+    }
+
+    fn r1(&self, metrics: &Metrics, ranking: &str) -> String {
+        percent(self.rate(metrics, "", ranking))
+    }
+
+    /// The three rankings side by side.
+    fn cell(&self, metrics: &Metrics, prefix: &str) -> String {
+        let rates = RANKINGS.map(|ranking| percent(self.rate(metrics, prefix, ranking)));
+        rates.map(|rate| format!("{rate:>5}")).join(" ")
+    }
+}
+
+/// All queries: the anchor's first, then in the order of the data.
+#[derive(Clone, Debug, PartialEq)]
+struct Queries(Vec<Query>);
+
+impl Queries {
+    fn of<'a>(metrics: impl IntoIterator<Item = &'a Metrics>, anchor: Option<&str>) -> Self {
+        let mut queries: BTreeMap<String, Query> = BTreeMap::new();
+        for name in metrics.into_iter().flat_map(|metrics| metrics.keys()) {
+            if let Some(query) = Query::parse(name).filter(|q| !q.name.starts_with(UNSEEN)) {
+                queries.insert(query.name.clone(), query);
+            }
+        }
+        let mut queries: Vec<Query> = queries.into_values().collect();
+        let lists: Vec<Vec<String>> = queries.iter().map(|query| query.others.clone()).collect();
+        // Each list leaves out one modality, so a modality's places add up to (k − 2) times its place in the data.
+        let place = |name: &str| -> usize {
+            let places = lists
+                .iter()
+                .flat_map(|list| list.iter().position(|n| n == name));
+            places.sum()
+        };
+        queries.sort_by_key(|query| place(&query.name));
+        let anchor = anchor.unwrap_or("text");
+        queries.sort_by_key(|query| query.name != anchor);
+        Queries(queries)
+    }
+}
+
+/// The columns of a table of alignments.
+#[derive(Clone, Debug, PartialEq)]
+enum Columns {
+    /// One per query, where they fit.
+    PerQuery {
+        queries: Queries,
+        pair: Option<(String, String)>,
+        number: bool,
+    },
+    /// One per ranking, and a row per query.
+    PerRanking { queries: Queries },
+}
+
+impl Columns {
+    fn of(options: &AlignOptions, job: &JobReport) -> Self {
+        let metrics: Vec<&Metrics> = std::iter::once(&job.untrained)
+            .chain(job.budgets.iter().map(|budget| &budget.metrics))
+            .collect();
+        let queries = Queries::of(metrics.iter().copied(), options.anchor.as_deref());
+        if queries.0.len() > 3 {
+            return Columns::PerRanking { queries };
+        }
+        let pair = match queries.0.as_slice() {
+            [_, a, b] => Some((a.name.clone(), b.name.clone())),
+            _ => None,
+        };
+        let number = metrics.iter().any(|metrics| metrics.contains_key(NUMBER));
+        Columns::PerQuery {
+            queries,
+            pair,
+            number,
+        }
+    }
+
+    fn has_number(&self) -> bool {
+        matches!(self, Columns::PerQuery { number: true, .. })
+    }
+
+    fn head(&self) -> Table {
+        let (queries, pair, number) = match self {
+            Columns::PerQuery {
+                queries,
+                pair,
+                number,
+            } => (&queries.0, pair, number),
+            Columns::PerRanking { .. } => return Table::new(["", "vol", "dist", "cos"]),
+        };
+        let mut names = vec![String::new()];
+        names.extend(queries.iter().map(|q| one_line(&format!("{}→", q.name))));
+        names.extend(pair.iter().map(|(a, b)| one_line(&format!("{a}→{b}"))));
+        names.extend(number.then(|| "number".to_string()));
+        let mut rankings = vec![String::new()];
+        rankings.extend(queries.iter().map(|_| "  vol  dist   cos".to_string()));
+        rankings.extend(pair.iter().map(|_| "cos".to_string()));
+        let mut table = Table::new(names);
+        table.row(rankings);
+        table
+    }
+
+    fn rows(&self, job: &JobReport, table: &mut Table) {
+        table.row([one_line(&job.name)]);
+        if !job.untrained.is_empty() {
+            self.row("untrained", &job.untrained, table);
+        }
+        for budget in &job.budgets {
+            self.row(&format!("{} steps", budget.step), &budget.metrics, table);
+        }
+    }
+
+    fn row(&self, label: &str, metrics: &Metrics, table: &mut Table) {
+        self.prefixed_row(&format!("  {label}"), metrics, "", table);
+        if metrics.keys().any(|name| name.starts_with(UNSEEN)) {
+            self.prefixed_row(&format!("  {label}, unseen"), metrics, UNSEEN, table);
+        }
+    }
+
+    fn prefixed_row(&self, label: &str, metrics: &Metrics, prefix: &str, table: &mut Table) {
+        let get = |name: &str| percent(metrics.get(&format!("{prefix}{name}")).copied());
+        match self {
+            Columns::PerQuery {
+                queries,
+                pair,
+                number,
+            } => {
+                let mut cells = vec![label.to_string()];
+                cells.extend(queries.0.iter().map(|query| query.cell(metrics, prefix)));
+                cells.extend(pair.as_ref().map(|(a, b)| get(&format!("{a}_to_{b}_r1"))));
+                cells.extend(number.then(|| get(NUMBER)));
+                table.row(cells);
+            }
+            Columns::PerRanking { queries } => {
+                table.row([label]);
+                for query in &queries.0 {
+                    let mut cells = vec![format!("    {}→", one_line(&query.name))];
+                    let rate = |ranking| percent(query.rate(metrics, prefix, ranking));
+                    cells.extend(RANKINGS.map(rate));
+                    table.row(cells);
+                }
+            }
+        }
+    }
+}
+
+/// The parts of a transcription, and what their columns are called.
+const PARTS: [(&str, &str); 3] = [
+    ("cross-entropy", "CE"),
+    ("cross-entropy-on", "CE"),
+    ("eisl", "EISL"),
+];
+
+fn strips_table(jobs: &[(&StripsOptions, &JobReport)]) -> String {
+    let mut names = vec!["noise".to_string()];
+    for (leg, name) in PARTS {
+        let mut reports = jobs.iter().flat_map(|(_, job)| part(job, leg));
+        let steps = reports.next().map(|report| format!(" at {}", report.step));
+        names.push(format!("{name}{} ", steps.unwrap_or_default()));
+    }
+    let mut table = Table::new(names);
+    for (options, job) in jobs {
+        let errors = PARTS.map(|(leg, _)| {
+            let error = part(job, leg).and_then(|report| report.metrics.get(DIGIT_ERROR));
+            error.copied()
+        });
+        let best = errors.into_iter().flatten().reduce(f64::min);
+        let cell = |error: Option<f64>| {
+            let mark = if error.is_some() && error == best {
+                "*"
+            } else {
+                " "
+            };
+            format!("{}{mark}", percent(error))
+        };
+        let mut cells = vec![one_line(&options.noise)];
+        cells.extend(errors.map(cell));
+        table.row(cells);
+    }
+    format!("Digit error in % on clean test strips; * is the best\n{table}\n")
+}
+
+fn part<'a>(job: &'a JobReport, leg: &str) -> Option<&'a BudgetReport> {
+    job.budgets.iter().rev().find(|report| report.leg == leg)
+}
+
+#[cfg(test)]
+mod tests {
+    use rivergram::train::{JobOptions, LossKind, Source};
+
+    use super::*;
+
+    /// Metrics of an alignment: volume .5, distance .25, cosines 1.
+    fn metrics(modalities: &[&str], prefix: &str) -> Metrics {
+        let mut metrics = Metrics::new();
+        for query in modalities {
+            let others = modalities.iter().filter(|name| *name != query);
+            let others: Vec<&str> = others.copied().collect();
+            for (ranking, rate) in RANKINGS.into_iter().zip([0.5, 0.25, 1.0]) {
+                let name = format!("{prefix}{query}_to_{}{ranking}_r1", others.join("+"));
+                metrics.insert(name, rate);
+            }
+        }
+        metrics
+    }
+
+    fn budget(job: &str, leg: &str, step: u64, metrics: Metrics) -> BudgetReport {
+        BudgetReport {
+            job: job.to_string(),
+            leg: leg.to_string(),
+            step,
+            checkpoint: PathBuf::from("budget.safetensors"),
+            metrics,
+        }
+    }
+
+    fn alignment(anchor: Option<&str>, untrained: Metrics, trained: Metrics) -> String {
+        let mut options = AlignOptions::new(Source::Numbers, LossKind::Gram, 0);
+        options.anchor = anchor.map(String::from);
+        let options = JobOptions::align(options, 0);
+        let job = JobReport {
+            name: options.name.clone(),
+            untrained,
+            budgets: vec![budget(&options.name, "main", 600, trained)],
+        };
+        let report = RunReport {
+            jobs: vec![job],
+            interrupted: false,
+        };
+        tables(&RunOptions::new("scalar", vec![options]), &report)
+    }
+
+    #[test]
+    fn numbers_have_a_column_per_query_and_a_line_for_the_unseen() {
+        let modalities = ["text", "image", "audio"];
+        let mut trained = metrics(&modalities, "");
+        trained.insert("image_to_audio_r1".into(), 0.123);
+        trained.insert(NUMBER.into(), 0.9);
+        trained.insert(format!("{UNSEEN}{NUMBER}"), 0.8);
+        let text = alignment(None, metrics(&modalities, ""), trained);
+        let expected = "\
+R@1 in % by volume (vol), conditional distance (dist) and sum of cosines (cos)
+number: accuracy in % from image and audio
+                                 text→             image→             audio→  image→audio  number
+                       vol  dist   cos    vol  dist   cos    vol  dist   cos          cos
+align-gram
+  untrained           50.0  25.0 100.0   50.0  25.0 100.0   50.0  25.0 100.0            –       –
+  600 steps           50.0  25.0 100.0   50.0  25.0 100.0   50.0  25.0 100.0         12.3    90.0
+  600 steps, unseen      –     –     –      –     –     –      –     –     –            –    80.0
+
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn the_anchor_comes_first_then_the_order_of_the_data() {
+        let modalities = ["video", "sound", "text", "depth"];
+        let trained = metrics(&modalities, "");
+        let order = |anchor| {
+            let queries = Queries::of([&trained], anchor).0;
+            let names: Vec<String> = queries.into_iter().map(|query| query.name).collect();
+            names.join(" ")
+        };
+        assert_eq!(order(None), "text video sound depth");
+        assert_eq!(order(Some("sound")), "sound video text depth");
+        let text = alignment(Some("depth"), Metrics::new(), trained.clone());
+        let expected = "\
+R@1 in % by volume (vol), conditional distance (dist) and sum of cosines (cos)
+             vol  dist    cos
+align-gram
+  600 steps
+    depth→  50.0  25.0  100.0
+    video→  50.0  25.0  100.0
+    sound→  50.0  25.0  100.0
+    text→   50.0  25.0  100.0
+
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn the_best_way_to_transcribe_is_marked() {
+        let options = JobOptions::strips(StripsOptions::new("shuffle:5"), 0);
+        let name = options.name.clone();
+        let at = |leg: &str, step, error| {
+            let metrics = Metrics::from([(DIGIT_ERROR.to_string(), error)]);
+            budget(&name, leg, step, metrics)
+        };
+        let job = JobReport {
+            name: name.clone(),
+            untrained: Metrics::new(),
+            budgets: vec![
+                at("cross-entropy", 300, 0.133),
+                at("cross-entropy-on", 900, 0.178),
+                at("eisl", 900, 0.092),
+            ],
+        };
+        let report = RunReport {
+            jobs: vec![job],
+            interrupted: false,
+        };
+        let text = tables(&RunOptions::new("scalar", vec![options]), &report);
+        let expected = "\
+Digit error in % on clean test strips; * is the best
+noise      CE at 300   CE at 900   EISL at 900
+shuffle:5       13.3        17.8           9.2*
+
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_run_without_results_has_no_tables() {
+        let options = RunOptions::demo("scalar", 0);
+        let report = RunReport {
+            jobs: Vec::new(),
+            interrupted: true,
+        };
+        assert_eq!(tables(&options, &report), "");
+        let text = alignment(None, Metrics::new(), Metrics::new());
+        assert!(text.contains("600 steps"), "{text}");
+    }
+
+    #[test]
+    fn a_budget_is_told_in_a_line() {
+        let report = budget("align-gram", "branch-600", 600, metrics(&["a", "b"], ""));
+        let line = budget_line(&report);
+        assert!(
+            line.ends_with("branch-600 at 600  a→ 50.0  b→ 50.0  (R@1 % by volume)"),
+            "{line}"
+        );
+    }
+}

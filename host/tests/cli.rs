@@ -1,0 +1,217 @@
+//! The program from outside: help, the list of paths, and what is refused. Runs that train are elsewhere.
+
+use std::io::Read;
+use std::process::{Command, Output, Stdio};
+
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rivergram"));
+    command.env_remove("RIVERGRAM_PATH");
+    command
+}
+
+fn run(line: &str) -> Output {
+    let output = program().args(line.split_whitespace()).output();
+    output.expect("the program starts")
+}
+
+fn stdout(line: &str) -> String {
+    let output = run(line);
+    assert!(output.status.success(), "{line}: {output:?}");
+    assert!(output.stderr.is_empty(), "{line}: {output:?}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// The one line that a refused command prints.
+fn refusal(line: &str) -> String {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = program()
+        .args(line.split_whitespace())
+        .current_dir(&folder)
+        .output()
+        .expect("the program starts");
+    assert_eq!(output.status.code(), Some(2), "{line}: {output:?}");
+    assert!(output.stdout.is_empty(), "{line}: {output:?}");
+    let left = std::fs::read_dir(&folder).expect("the folder").count();
+    assert_eq!(left, 0, "{line}: files are left behind");
+    let text = String::from_utf8(output.stderr).expect("text");
+    assert!(text.starts_with("error: "), "{line}: {text}");
+    assert_eq!(text.lines().count(), 1, "{line}: {text}");
+    text
+}
+
+fn assert_refused(line: &str, parts: &[&str]) {
+    let text = refusal(line);
+    for part in parts {
+        assert!(text.contains(part), "{line}: {part:?} is not in {text}");
+    }
+}
+
+#[test]
+fn help_explains_everything() {
+    let help = stdout("--help");
+    for part in ["train", "tune", "paths", "Examples:"] {
+        assert!(help.contains(part), "{part:?} is not in {help}");
+    }
+    let help = stdout("train --help");
+    let flags = "--data --test --modality --anchor --dim --loss --pairs --warmup-cosine --tau --label-smoothing \
+                 --unseen --noise --ngrams --select --hidden --batch --steps --budgets --schedule --decay \
+                 --decay-fraction --lr --floor --warmup --seed --out --resume --threads --path --json --quiet";
+    let values = "gram gram-symmetric cosine cosine-pairs softmax detached logsumexp wsd-s wsd cyclic constant \
+                  inverse-proportional linear one-minus-sqrt one-minus-square geometric inverse-sqrt shuffle:K";
+    for part in flags.split_whitespace().chain(values.split_whitespace()) {
+        assert!(help.contains(part), "{part:?} is not in {help}");
+    }
+    assert!(stdout("tune --help").contains("--held-out-voices"));
+    assert!(stdout("--version").starts_with("rivergram "));
+}
+
+#[test]
+fn paths_are_listed_with_the_reason_of_the_choice() {
+    let text = stdout("paths");
+    assert!(
+        text.contains("chosen: the fastest of this machine"),
+        "{text}"
+    );
+    for name in ["scalar", "sse2", "avx2", "neon"] {
+        assert!(text.lines().any(|line| line.starts_with(name)), "{text}");
+    }
+    let text = stdout("paths --path scalar");
+    assert!(text.contains("yes, chosen: asked for by --path"), "{text}");
+}
+
+#[test]
+fn paths_are_listed_as_json() {
+    let text = stdout("paths --json --path scalar");
+    let value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(value["chosen"], "scalar");
+    assert_eq!(value["reason"], "asked for by --path");
+    let paths = value["paths"].as_array().expect("a list");
+    let scalar = paths.iter().find(|path| path["name"] == "scalar");
+    assert_eq!(scalar.expect("scalar")["available"], true);
+}
+
+#[test]
+fn the_variable_chooses_a_path_and_is_named_where_it_is_wrong() {
+    let mut command = program();
+    command.arg("paths").env("RIVERGRAM_PATH", "scalar");
+    let output = command.output().expect("the program starts");
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(text.contains("asked for by RIVERGRAM_PATH"), "{text}");
+
+    let mut command = program();
+    command.arg("paths").env("RIVERGRAM_PATH", "mmx");
+    let output = command.output().expect("the program starts");
+    assert_eq!(output.status.code(), Some(2));
+    let text = String::from_utf8(output.stderr).expect("text");
+    assert!(
+        text.contains("RIVERGRAM_PATH") && text.contains("mmx"),
+        "{text}"
+    );
+}
+
+#[test]
+fn unknown_values_are_refused_with_the_known_ones() {
+    assert_refused(
+        "train --loss volume",
+        &["--loss", "'volume'", "gram-symmetric, cosine"],
+    );
+    assert_refused(
+        "train --schedule wsds",
+        &["--schedule", "wsd-s, wsd, cosine"],
+    );
+    assert_refused(
+        "train --decay steep",
+        &["--decay", "inverse-proportional, linear"],
+    );
+    assert_refused(
+        "train --select all",
+        &["--select", "softmax, detached, logsumexp"],
+    );
+    assert_refused("train --noise loud:1", &["--noise", "loud:1", "shuffle:K"]);
+    assert_refused("train --path mmx", &["--path", "mmx", "auto, scalar"]);
+    assert_refused("paths --path mmx", &["--path", "mmx", "auto, scalar"]);
+    assert_refused("tune --loss volume", &["--loss", "'volume'"]);
+    assert_refused("train --los gram", &["--los", "--help"]);
+    assert_refused("dance", &["'dance'"]);
+}
+
+#[test]
+fn numbers_out_of_range_are_refused() {
+    let wrong = "--tau 0|--tau -1|--tau nan|--tau inf|--tau x|--floor 0|--floor 1.5|--batch 0|--batch -3|--dim 0|\
+                 --dim 99999999999999|--hidden -1|--steps 0|--budgets 5,3|--budgets 5,5|--budgets 0,5|--budgets a|\
+                 --budgets 5,|--lr 0|--lr inf|--pairs -1|--warmup -1|--warmup-cosine x|--decay-fraction 0|\
+                 --decay-fraction 2|--label-smoothing 1|--label-smoothing -0.1|--seed -1|--seed 1.5|--threads x|\
+                 --unseen 100|--ngrams 0|--ngrams 9|--ngrams 1,1|--ngrams 1:x|--ngrams 1:-1|--modality x|\
+                 --modality =x|--modality x=|--noise shuffle:x|--noise blank:2";
+    for line in wrong.split('|') {
+        let flag = line.split(' ').next().expect("a flag");
+        assert_refused(&format!("train {line}"), &[flag]);
+    }
+    for line in ["--tau 0,1", "--seeds 0", "--steps 0", "--held-out-voices 0"] {
+        let flag = line.split(' ').next().expect("a flag");
+        assert_refused(&format!("tune {line}"), &[flag]);
+    }
+}
+
+#[test]
+fn contradictions_are_refused_with_both_flags() {
+    assert_refused("train --data a --modality b=c", &["--data", "--modality"]);
+    assert_refused("train --steps 5 --budgets 5,6", &["--steps", "--budgets"]);
+    assert_refused("train --test a", &["--test", "--data"]);
+    assert_refused("train --unseen 5 --data a", &["--unseen", "--data"]);
+    assert_refused("train --modality a=b", &["--modality", "two"]);
+    assert_refused("train --tau 1 --tau 2", &["--tau"]);
+    for flag in
+        "--data --anchor --loss --tau --hidden --budgets --noise --select --seed --out".split(' ')
+    {
+        let value = match flag {
+            "--loss" => "gram",
+            "--select" => "softmax",
+            "--noise" => "none",
+            _ => "5",
+        };
+        assert_refused(
+            &format!("train --resume x {flag} {value}"),
+            &["--resume", flag],
+        );
+    }
+}
+
+#[test]
+fn only_a_run_folder_can_be_resumed() {
+    assert_refused("train --resume nowhere", &["nowhere"]);
+    assert_refused("--resume nowhere --json --quiet --threads 2", &["nowhere"]);
+}
+
+#[test]
+fn flags_without_a_command_are_those_of_train() {
+    assert_refused("--loss volume", &["--loss", "gram-symmetric"]);
+}
+
+#[test]
+fn control_characters_do_not_reach_the_terminal() {
+    let mut command = program();
+    let output = command.args(["train", "--anchor", "x", "--loss", "a\u{1b}[2J\nb"]);
+    let output = output.output().expect("the program starts");
+    assert_eq!(output.status.code(), Some(2));
+    let text = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(
+        text.chars().filter(|c| c.is_control()).count(),
+        1,
+        "{text:?}"
+    );
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_failure() {
+    let mut command = program();
+    command.args(["train", "--help"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program starts");
+    drop(child.stdout.take());
+    let mut text = String::new();
+    let mut stderr = child.stderr.take().expect("stderr");
+    stderr.read_to_string(&mut text).expect("text");
+    assert!(child.wait().expect("it ends").success());
+    assert_eq!(text, "");
+}
