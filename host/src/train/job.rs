@@ -136,7 +136,6 @@ pub(super) fn run(
 }
 
 /// Trains all legs without a folder; the figures at the end.
-#[cfg(feature = "demo-data")]
 pub(super) fn run_in_memory(
     task: &mut dyn Task,
     legs: &[Leg<'_>],
