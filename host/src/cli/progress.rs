@@ -180,11 +180,11 @@ impl Progress {
         let Some(job) = jobs.get_mut(&report.job) else {
             return;
         };
-        if let (true, Kind::Live(lines)) = (job.finished, &self.screen.0) {
-            if let Some(bar) = job.bar.take() {
-                bar.finish_and_clear();
-                lines.remove(&bar);
-            }
+        if let (true, Kind::Live(lines)) = (job.finished, &self.screen.0)
+            && let Some(bar) = job.bar.take()
+        {
+            bar.finish_and_clear();
+            lines.remove(&bar);
         }
     }
 }
@@ -200,7 +200,7 @@ fn is_told(event: &Event) -> bool {
 }
 
 fn add_bar(lines: &MultiProgress, name: &str, total: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{prefix} {bar:10} {wide_msg}");
+    let style = ProgressStyle::with_template("{prefix} {bar:5} {wide_msg}");
     let name = output::one_line(name);
     let bar = ProgressBar::new(total).with_prefix(format!("{name:NAME_WIDTH$}"));
     lines.add(match style {
@@ -209,7 +209,7 @@ fn add_bar(lines: &MultiProgress, name: &str, total: u64) -> ProgressBar {
     })
 }
 
-/// `eisl 412/900 stable  lr 2.00e-3  loss 0.8120  523/s`
+/// `EISL 412/900 stable lr 2.0e-3 loss 0.812 523 steps/s`
 fn step_line(event: &Event, speed: f64) -> String {
     let Event::Step {
         leg,
@@ -223,12 +223,9 @@ fn step_line(event: &Event, speed: f64) -> String {
     else {
         return String::new();
     };
-    let leg = match leg.as_str() {
-        "main" => String::new(),
-        leg => format!("{leg} "),
-    };
+    let leg = summary::leg_name(leg);
     let budget = budget.map_or(String::new(), |budget| format!("/{budget}"));
-    format!("{leg}{step}{budget} {phase:6}  lr {rate:.1e}  loss {loss:.3}  {speed:.0} steps/s")
+    format!("{leg}{step}{budget} {phase:6} lr {rate:.1e} loss {loss:.3} {speed:.0} steps/s")
 }
 
 #[cfg(test)]
@@ -254,7 +251,7 @@ mod tests {
         let line = step_line(&step(7), 523.4);
         assert_eq!(
             line,
-            "branch-600 412/600 decay   lr 2.0e-3  loss 0.812  523 steps/s"
+            "branch-600 412/600 decay  lr 2.0e-3 loss 0.812 523 steps/s"
         );
     }
 

@@ -146,12 +146,20 @@ pub(crate) fn budget_line(report: &BudgetReport) -> String {
     if let Some(&error) = metrics.get(DIGIT_ERROR) {
         figures.push(format!("digit error {} %", percent(Some(error))));
     }
-    let leg = match report.leg.as_str() {
-        "main" => String::new(),
-        leg => format!("{leg} "),
-    };
+    let leg = leg_name(&report.leg);
     let (job, step) = (&report.job, report.step);
     format!("{job:NAME_WIDTH$} {leg}at {step}  {}", figures.join("  "))
+}
+
+/// The short name of a part of a job and a space; nothing for the only part.
+pub(crate) fn leg_name(leg: &str) -> String {
+    match leg {
+        "main" => String::new(),
+        "cross-entropy" => "CE ".to_string(),
+        "cross-entropy-on" => "CE on ".to_string(),
+        "eisl" => "EISL ".to_string(),
+        other => format!("{other} "),
+    }
 }
 
 /// All tables of a run, each followed by an empty line.
