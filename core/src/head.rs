@@ -46,7 +46,7 @@ impl Head {
     }
 
     /// PyTorch's initialisation of `nn.Linear`: every weight and bias uniform in ±1/√(inputs of its layer).
-    /// `uniform(bound)` gives the numbers, in the order of the parameters.
+    /// `uniform(bound)` gives the numbers, in the order of the parameters. Nothing is set where there are fewer.
     pub fn initialise<T: Real>(&self, parameters: &mut [T], mut uniform: impl FnMut(T) -> T) {
         let (first, second) = self.split_mut(parameters);
         for (layer, input) in [(first, self.input), (second, self.hidden)] {
@@ -57,7 +57,8 @@ impl Head {
         }
     }
 
-    /// The outputs `y` \[rows, output\] of the inputs `x` \[rows, input\]; `cache` is for [`Head::backward`].
+    /// The outputs `y` \[rows, output\] of the inputs `x` \[rows, input\]; `cache` is for [`Head::backward`]. A row
+    /// that holds NaN, or overflows, gives NaN.
     /// Cost: 2·rows operations per parameter.
     #[inline(always)]
     pub fn forward<I: Isa>(
@@ -82,11 +83,7 @@ impl Head {
         if self.normalise {
             for (y, inverse) in y.chunks_exact_mut(self.output.max(1)).zip(inverse_norms) {
                 let norm = ops::dot(isa, y, y).sqrt();
-                *inverse = if norm > I::Scalar::ZERO {
-                    I::Scalar::ONE / norm
-                } else {
-                    I::Scalar::ZERO
-                };
+                *inverse = inverse_norm(norm);
                 ops::scale(isa, *inverse, y);
             }
         }
@@ -178,6 +175,17 @@ const fn layer_len(input: usize, output: usize) -> usize {
     output.saturating_mul(input.saturating_add(1))
 }
 
+/// 1 / norm, and 0 for 0. NaN for a norm that overflowed: 0 would make the row a zero vector, which counts as
+/// absent.
+#[inline(always)]
+fn inverse_norm<T: Real>(norm: T) -> T {
+    if norm == T::ZERO {
+        T::ZERO
+    } else {
+        T::ONE / norm + T::ZERO * norm
+    }
+}
+
 /// y = W·x + b per row; the layer is W \[output, input\] followed by b.
 #[inline(always)]
 fn affine<I: Isa>(
@@ -216,12 +224,13 @@ fn affine_gradient<I: Isa>(
     }
 }
 
-/// max(x, 0).
+/// max(x, 0); a NaN stays.
 #[inline(always)]
 fn rectify<I: Isa>(isa: I, x: &mut [I::Scalar]) {
     let zero = isa.splat(I::Scalar::ZERO);
     for x in x.chunks_mut(I::WIDTH) {
-        isa.store(isa.load(x).max(zero), x);
+        let value = isa.load(x);
+        isa.store(I::Lanes::select(value.less(zero), zero, value), x);
     }
 }
 

@@ -6,7 +6,9 @@
 //! without AVX2.
 //!
 //! Every method is `#[inline(always)]`, and so is everything generic over [`Isa`]: inside a
-//! `#[target_feature]` entry a call that is not inlined would lose the features.
+//! `#[target_feature]` entry a call that is not inlined would lose the features. A large piece that is used
+//! in several places is a [`Kernel`] and goes through [`Isa::enter`], an entry of its own: it keeps the
+//! features, and its code exists once for each instruction set.
 
 use core::fmt::{Debug, Display};
 use core::marker::PhantomData;
@@ -29,6 +31,20 @@ pub trait Isa: Copy + 'static {
     fn load(self, from: &[Self::Scalar]) -> Self::Lanes;
     /// Writes the lanes to the first `WIDTH` places of `to`, or to as many as there are.
     fn store(self, value: Self::Lanes, to: &mut [Self::Scalar]);
+    /// Runs a kernel in a function of its own that has this instruction set.
+    fn enter<K: Kernel<Self::Scalar>>(self, kernel: K) -> K::Output;
+}
+
+/// Work that runs on the lanes of any instruction set.
+///
+/// `run` must be `#[inline(always)]`, and so must everything generic over [`Isa`] that it calls: it is
+/// compiled once for each instruction set inside a function that has its target features, and a call
+/// that is not inlined would lose them.
+pub trait Kernel<T> {
+    /// What it returns.
+    type Output;
+    /// The work.
+    fn run<I: Isa<Scalar = T>>(self, isa: I) -> Self::Output;
 }
 
 /// A vector of numbers, or one number, with the arithmetic that the formulas need.
@@ -201,6 +217,10 @@ impl<T: Real> Isa for One<T> {
         if let Some(x) = to.first_mut() {
             *x = value;
         }
+    }
+    #[inline(never)]
+    fn enter<K: Kernel<T>>(self, kernel: K) -> K::Output {
+        kernel.run(self)
     }
 }
 

@@ -8,6 +8,7 @@
 //! Sources: B. T. Polyak 1964; I. Loshchilov and F. Hutter, "Decoupled Weight Decay Regularization"
 //! (arXiv 1711.05101, algorithm 2). SGD's weight decay is coupled, AdamW's is not, as in PyTorch.
 
+use crate::error::TrainError;
 use crate::lanes::{Isa, Lanes, Real, count};
 use crate::ops;
 
@@ -16,18 +17,18 @@ use crate::ops;
 pub enum Optimizer<T> {
     /// Stochastic gradient descent with momentum.
     Sgd {
-        /// μ in [0, 1); 0 needs no state.
+        /// μ in \[0, 1); 0 needs no state.
         momentum: T,
         /// λ.
         weight_decay: T,
     },
     /// Adam with decoupled weight decay.
     AdamW {
-        /// β₁ in [0, 1).
+        /// β₁ in \[0, 1).
         beta1: T,
-        /// β₂ in [0, 1).
+        /// β₂ in \[0, 1).
         beta2: T,
-        /// ε.
+        /// ε, positive: a parameter that never had a gradient would divide 0 by 0.
         epsilon: T,
         /// λ.
         weight_decay: T,
@@ -62,10 +63,34 @@ impl<T: Real> Optimizer<T> {
         }
     }
 
-    /// One update: the `update`-th (from 1), at rate `lr`. `state` holds [`Optimizer::state_len`] floats; where
-    /// slices are too short, only as many parameters as all of them cover are updated.
+    /// An error where a number is out of its range.
+    pub fn check(&self) -> Result<(), TrainError> {
+        let share = |x: T| x >= T::ZERO && x < T::ONE;
+        let (shares, epsilon, weight_decay) = match *self {
+            Optimizer::Sgd {
+                momentum,
+                weight_decay,
+            } => (share(momentum), T::ONE, weight_decay),
+            Optimizer::AdamW {
+                beta1,
+                beta2,
+                epsilon,
+                weight_decay,
+            } => (share(beta1) && share(beta2), epsilon, weight_decay),
+        };
+        let positive = epsilon > T::ZERO && epsilon.is_finite();
+        if shares && positive && weight_decay >= T::ZERO && weight_decay.is_finite() {
+            Ok(())
+        } else {
+            Err(TrainError::Optimizer)
+        }
+    }
+
+    /// One update: the `update`-th, counted from 1, at rate `lr`. `gradient` is as long as `parameters` and
+    /// `state` holds [`Optimizer::state_len`] floats; with other lengths it is unspecified which parameters
+    /// are updated.
     ///
-    /// Cost: one pass over parameters, gradient and state.
+    /// Cost: one pass over parameters, gradient and state; two to four short ones with SGD.
     #[inline(always)]
     pub fn update<I: Isa<Scalar = T>>(
         &self,
@@ -163,8 +188,8 @@ impl<T: Real> AdamW<T> {
     }
 }
 
-/// Scales the gradient down to norm `limit` where its norm is larger; returns the norm it had. A gradient
-/// that is not finite stays as it is.
+/// Scales the gradient down to norm `limit` ≥ 0 where its norm is larger; returns the norm it had. Where the
+/// norm is not finite, which is where its square is not, the gradient stays as it is.
 #[inline(always)]
 pub fn clip<I: Isa>(isa: I, limit: I::Scalar, gradient: &mut [I::Scalar]) -> I::Scalar {
     let norm = ops::dot(isa, gradient, gradient).sqrt();

@@ -10,7 +10,7 @@
 
 use crate::eisl;
 use crate::encode::{Crc32, OVERHEAD, Reader, Writer};
-use crate::error::{TrainBuffer, TrainError};
+use crate::error::{EncodeError, TrainBuffer, TrainError};
 use crate::gram::contrastive::{self, GramLoss, GramReport, gram_loss};
 use crate::head::Head;
 use crate::lanes::{Isa, Real};
@@ -28,15 +28,14 @@ pub struct Setup<'a, T> {
     pub heads: &'a [Head],
     /// The rule of the updates.
     pub optimizer: Optimizer<T>,
-    /// The gradient of all parameters is scaled down to this norm; `None` leaves it.
+    /// The gradient of all parameters is scaled down to this norm, at least 0; `None` leaves it.
     pub clip: Option<T>,
 }
 
 impl<T: Real> Setup<'_, T> {
     /// Floats of parameters, and of their gradient.
     pub fn parameters_len(&self) -> usize {
-        let sum = |sum: usize, head: &Head| sum.saturating_add(head.parameters_len());
-        self.heads.iter().fold(0, sum)
+        parameters_len(self.heads)
     }
 
     /// Floats of the optimizer's state.
@@ -46,17 +45,7 @@ impl<T: Real> Setup<'_, T> {
 
     /// Floats of workspace for [`Trainer::align`] with `rows` tuples.
     pub fn align_workspace_len(&self, rows: usize) -> usize {
-        let k = self.heads.len();
-        let d = self.heads.first().map_or(0, |head| head.output);
-        let outputs = k.saturating_mul(rows).saturating_mul(d);
-        let per_head = |sum: usize, head: &Head| sum.saturating_add(head.cache_len(rows));
-        let scratch = |most: usize, head: &Head| most.max(head.scratch_len(rows));
-        outputs
-            .saturating_mul(2)
-            .saturating_add(self.heads.iter().fold(0, per_head))
-            .saturating_add(
-                contrastive::workspace_len(k, rows, d).max(self.heads.iter().fold(0, scratch)),
-            )
+        align_workspace_len(self.heads, rows)
     }
 
     /// Floats of workspace for [`Trainer::transcribe`] with a batch of this shape and so many orders.
@@ -80,7 +69,7 @@ impl<T: Real> Setup<'_, T> {
             .saturating_add(State::<T>::SAVED_LEN)
     }
 
-    /// Of the heads and the optimizer: a saved state fits only an equal setup.
+    /// Of everything in it: a saved state fits only an equal setup.
     fn hash(&self) -> u32 {
         let mut crc = Crc32::new();
         for head in self.heads {
@@ -105,8 +94,44 @@ impl<T: Real> Setup<'_, T> {
         for number in numbers {
             crc.update(&number.to_bits().to_le_bytes());
         }
+        let limit = self.clip.unwrap_or(T::INFINITY);
+        crc.update(&limit.to_bits().to_le_bytes());
         crc.value()
     }
+}
+
+/// [`Setup::parameters_len`] as a constant, for arrays.
+pub const fn parameters_len(heads: &[Head]) -> usize {
+    let (mut sum, mut rest) = (0_usize, heads);
+    while let [head, others @ ..] = rest {
+        sum = sum.saturating_add(head.parameters_len());
+        rest = others;
+    }
+    sum
+}
+
+/// [`Setup::align_workspace_len`] as a constant, for arrays.
+pub const fn align_workspace_len(heads: &[Head], rows: usize) -> usize {
+    let [first, ..] = heads else {
+        return 0;
+    };
+    let outputs = heads
+        .len()
+        .saturating_mul(rows)
+        .saturating_mul(first.output);
+    let mut scratch = contrastive::workspace_len(heads.len(), rows, first.output);
+    let (mut caches, mut rest) = (0_usize, heads);
+    while let [head, others @ ..] = rest {
+        caches = caches.saturating_add(head.cache_len(rows));
+        if scratch < head.scratch_len(rows) {
+            scratch = head.scratch_len(rows);
+        }
+        rest = others;
+    }
+    outputs
+        .saturating_mul(2)
+        .saturating_add(caches)
+        .saturating_add(scratch)
 }
 
 /// The caller's buffers. Parameters are the caller's to initialise ([`Head::initialise`]); moments start
@@ -135,6 +160,54 @@ pub struct Step<T> {
 }
 
 /// Heads in training.
+///
+/// Three modalities of four features each, two tuples a batch, in storage of fixed size, as firmware has it:
+///
+/// ```
+/// use rivergram_core::gram::contrastive::{Anchor, GramLoss, Term};
+/// use rivergram_core::head::Head;
+/// use rivergram_core::lanes::One;
+/// use rivergram_core::optim::Optimizer;
+/// use rivergram_core::schedule::{Plan, Settings, State};
+/// use rivergram_core::trainer::{self, Setup, Storage, Trainer};
+///
+/// const HEADS: [Head; 3] = [Head { input: 4, hidden: 0, output: 3, normalise: true }; 3];
+/// const ROWS: usize = 2;
+/// const PARAMETERS: usize = trainer::parameters_len(&HEADS);
+///
+/// struct Memory {
+///     parameters: [f32; PARAMETERS],
+///     gradient: [f32; PARAMETERS],
+///     moments: [f32; 2 * PARAMETERS],
+///     workspace: [f32; trainer::align_workspace_len(&HEADS, ROWS)],
+/// }
+/// let mut memory = Memory {
+///     // Any numbers but equal ones; see `Head::initialise`.
+///     parameters: core::array::from_fn(|i| (i * i % 7) as f32 * 0.1 - 0.3),
+///     gradient: [0.0; PARAMETERS],
+///     moments: [0.0; 2 * PARAMETERS],
+///     workspace: [0.0; trainer::align_workspace_len(&HEADS, ROWS)],
+/// };
+/// let storage = Storage {
+///     parameters: &mut memory.parameters,
+///     gradient: &mut memory.gradient,
+///     moments: &mut memory.moments,
+///     workspace: &mut memory.workspace,
+/// };
+/// let setup = Setup { heads: &HEADS, optimizer: Optimizer::adamw(), clip: Some(1.0) };
+/// let plan = Plan::new(Settings::constant(0.002_f32), &[])?;
+/// let mut trainer = Trainer::new(setup, storage, State::new(&plan))?;
+///
+/// let image = [0.9_f32, 0.1, 0.3, 0.0, 0.2, 0.8, 0.0, 0.5];
+/// let audio = [0.0, 0.7, 0.4, 0.2, 0.6, 0.1, 0.9, 0.3];
+/// let text = [0.5, 0.5, 0.0, 1.0, 0.1, 0.3, 0.7, 0.0];
+/// let loss = GramLoss { term: Term::Volume(Anchor::Each), normalise: false, ..GramLoss::paper(0) };
+/// let mut step = || trainer.align(One::new(), &loss, &[&image, &audio, &text], None, ROWS);
+/// let (first, _) = step()?;
+/// let (second, _) = step()?;
+/// assert!(second.loss < first.loss);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Trainer<'a, T> {
     setup: Setup<'a, T>,
@@ -144,7 +217,8 @@ pub struct Trainer<'a, T> {
 }
 
 impl<'a, T: Real> Trainer<'a, T> {
-    /// A trainer before its first update. Errors: an empty head, buffers of the wrong length.
+    /// A trainer before its first update. Errors: an empty head, numbers of the optimizer or a norm to clip to
+    /// that are out of their range, buffers of the wrong length.
     pub fn new(
         setup: Setup<'a, T>,
         storage: Storage<'a, T>,
@@ -152,6 +226,11 @@ impl<'a, T: Real> Trainer<'a, T> {
     ) -> Result<Self, TrainError> {
         for (index, head) in setup.heads.iter().enumerate() {
             head.check(index)?;
+        }
+        setup.optimizer.check()?;
+        let may_clip = |limit: T| limit >= T::ZERO;
+        if !setup.clip.is_none_or(may_clip) {
+            return Err(TrainError::Clip);
         }
         let (parameters, moments) = (setup.parameters_len(), setup.moments_len());
         for (buffer, need, have) in [
@@ -226,8 +305,9 @@ impl<'a, T: Real> Trainer<'a, T> {
     }
 
     /// One step of alignment: `inputs` holds for each head its \[rows, input\] features, row i of each
-    /// belonging together; absent ones are `false` in `present` \[heads, rows\]. The heads should normalise
-    /// ([`Head::normalise`]), and the loss then need not.
+    /// belonging together; absent ones are `false` in `present` \[heads, rows\]. They pass through their head all
+    /// the same, so they must be finite, such as zeros. The heads should normalise ([`Head::normalise`]), and
+    /// the loss then need not.
     ///
     /// Errors: sizes, everything that [`gram_loss`] refuses, a loss that is not finite. After an error
     /// nothing has changed.
@@ -289,8 +369,8 @@ impl<'a, T: Real> Trainer<'a, T> {
         Ok((self.update(isa, report.loss)?, report))
     }
 
-    /// One step of transcription: one head gives the logits of every output position, `inputs`
-    /// \[B, T, input\], for a sequence loss with labels.
+    /// One step of transcription: the only head, which must not normalise, gives the logits of every output
+    /// position, `inputs` \[B, T, input\], for a sequence loss with labels.
     ///
     /// Errors: sizes, everything that the sequence loss refuses, a loss that is not finite. After an error
     /// nothing has changed.
@@ -394,7 +474,10 @@ impl<'a, T: Real> Trainer<'a, T> {
             });
         };
         let shape = batch.shape;
-        if head.output != shape.vocabulary || head.normalise {
+        if head.normalise {
+            return Err(TrainError::Normalised { head: 0 });
+        }
+        if head.output != shape.vocabulary {
             return Err(TrainError::Output {
                 head: 0,
                 need: shape.vocabulary,
@@ -424,8 +507,12 @@ impl<'a, T: Real> Trainer<'a, T> {
     }
 
     /// Writes parameters, moments, counts and the schedule's state to the start of `to`; returns the
-    /// length, [`Setup::saved_len`].
+    /// length, [`Setup::saved_len`]. Error: fewer bytes than that; none is then written.
     pub fn save(&self, to: &mut [u8]) -> Result<usize, TrainError> {
+        let (need, have) = (self.setup.saved_len(), to.len());
+        if have < need {
+            return Err(EncodeError::NoSpace { need, have }.into());
+        }
         let mut writer = Writer::new(to, MAGIC, VERSION);
         writer.u32(self.setup.hash());
         writer.u64(self.updates);
@@ -436,7 +523,10 @@ impl<'a, T: Real> Trainer<'a, T> {
         Ok(frame.saturating_add(self.schedule.save(rest)?))
     }
 
-    /// Reads what a trainer of an equal setup and schedule saved. After an error nothing has changed.
+    /// Reads what a trainer of an equal setup and schedule saved; what follows it in `bytes` is not looked at.
+    ///
+    /// Errors: bytes that are cut or damaged, or saved by a trainer of another setup or schedule. After an
+    /// error nothing has changed.
     pub fn load(&mut self, bytes: &[u8]) -> Result<(), TrainError> {
         let mut reader = Reader::open(bytes, MAGIC, VERSION)?;
         if reader.u32()? != self.setup.hash() {

@@ -9,5 +9,6 @@ pub mod error;
 pub mod path;
 pub mod plot;
 pub mod random;
+pub mod schedule;
 pub mod store;
 pub mod train;

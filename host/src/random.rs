@@ -23,6 +23,8 @@ pub enum Purpose {
     Noise = 5,
     /// Initial weights; the index is the head.
     Weights = 6,
+    /// The numbers that are left out of the training.
+    Unseen = 7,
 }
 
 /// A stream of random numbers.

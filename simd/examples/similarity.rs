@@ -14,7 +14,7 @@ struct Similarity<'a> {
     probabilities: &'a mut [f32],
 }
 
-impl Kernel for Similarity<'_> {
+impl Kernel<f32> for Similarity<'_> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa<Scalar = f32>>(self, isa: I) {

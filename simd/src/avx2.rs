@@ -12,7 +12,7 @@ use core::arch::x86::*;
 use core::arch::x86_64::*;
 use core::ops::{Add, Div, Mul, Neg, Sub};
 
-use rivergram_core::lanes::{Isa, Lanes};
+use rivergram_core::lanes::{Isa, Kernel, Lanes};
 use rivergram_core::math;
 
 use crate::level::LevelError;
@@ -99,6 +99,18 @@ impl Isa for Avx2 {
             },
         }
     }
+    #[inline(always)]
+    fn enter<K: Kernel<f32>>(self, kernel: K) -> K::Output {
+        // SAFETY: the token was made after detection.
+        unsafe { run(kernel, self) }
+    }
+}
+
+/// Never inlined, so that a disassembly shows one kernel as one function.
+#[target_feature(enable = "avx2,fma")]
+#[inline(never)]
+fn run<K: Kernel<f32>>(kernel: K, isa: Avx2) -> K::Output {
+    kernel.run(isa)
 }
 
 impl Add for F32x8 {

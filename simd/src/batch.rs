@@ -134,7 +134,7 @@ struct GramLossKernel<'a> {
     workspace: &'a mut [f32],
 }
 
-impl Kernel for GramLossKernel<'_> {
+impl Kernel<f32> for GramLossKernel<'_> {
     type Output = Result<GramReport<f32>, GramError>;
     #[inline(always)]
     fn run<I: Isa<Scalar = f32>>(self, isa: I) -> Self::Output {
@@ -152,7 +152,7 @@ struct VolumeMatrix<'a> {
     workspace: &'a mut [f32],
 }
 
-impl Kernel for VolumeMatrix<'_> {
+impl Kernel<f32> for VolumeMatrix<'_> {
     type Output = Result<(), GramError>;
     #[inline(always)]
     fn run<I: Isa<Scalar = f32>>(self, isa: I) -> Self::Output {
@@ -177,7 +177,7 @@ struct EislLoss<'a, 'b> {
     workspace: &'a mut [f32],
 }
 
-impl Kernel for EislLoss<'_, '_> {
+impl Kernel<f32> for EislLoss<'_, '_> {
     type Output = Result<eisl::Losses<f32>, EislError>;
     #[inline(always)]
     fn run<I: Isa<Scalar = f32>>(self, isa: I) -> Self::Output {
@@ -200,7 +200,7 @@ struct Forward<'a> {
     cache: &'a mut [f32],
 }
 
-impl Kernel for Forward<'_> {
+impl Kernel<f32> for Forward<'_> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa<Scalar = f32>>(self, isa: I) {
@@ -217,7 +217,7 @@ struct Product<'a> {
     c: &'a mut [f32],
 }
 
-impl Kernel for Product<'_> {
+impl Kernel<f32> for Product<'_> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa<Scalar = f32>>(self, isa: I) {
@@ -233,7 +233,7 @@ struct Align<'s, 't> {
     rows: usize,
 }
 
-impl Kernel for Align<'_, '_> {
+impl Kernel<f32> for Align<'_, '_> {
     type Output = Result<(Step<f32>, GramReport<f32>), TrainError>;
     #[inline(always)]
     fn run<I: Isa<Scalar = f32>>(self, isa: I) -> Self::Output {
@@ -249,7 +249,7 @@ struct Transcribe<'s, 't> {
     inputs: &'s [f32],
 }
 
-impl Kernel for Transcribe<'_, '_> {
+impl Kernel<f32> for Transcribe<'_, '_> {
     type Output = Result<(Step<f32>, eisl::Losses<f32>), TrainError>;
     #[inline(always)]
     fn run<I: Isa<Scalar = f32>>(self, isa: I) -> Self::Output {

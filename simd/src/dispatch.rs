@@ -1,9 +1,6 @@
 //! From a level to the code of its instruction set: the one file that knows them all.
 
-// The one call into a function with target features.
-#![allow(unsafe_code)]
-
-use rivergram_core::lanes::{Isa, One};
+use rivergram_core::lanes::{Isa, Kernel, One};
 
 #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
 use crate::avx2::Avx2;
@@ -14,18 +11,6 @@ use crate::level::LevelError;
     target_feature = "simd128"
 ))]
 use crate::wide_lanes::Wide;
-
-/// Work that runs on the lanes of any instruction set.
-///
-/// `run` must be `#[inline(always)]`, and so must everything generic over [`Isa`] that it calls: it is
-/// compiled once for each instruction set inside a function that has its target features, and a call
-/// that is not inlined would lose them.
-pub trait Kernel {
-    /// What it returns.
-    type Output;
-    /// The work.
-    fn run<I: Isa<Scalar = f32>>(self, isa: I) -> Self::Output;
-}
 
 /// Names of all targets; on one machine a later one is faster.
 pub(crate) const NAMES: [&str; 5] = ["scalar", "sse2", "avx2", "neon", "wasm128"];
@@ -95,18 +80,17 @@ impl Backend {
     }
 
     #[inline]
-    pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
+    pub(crate) fn run<K: Kernel<f32>>(self, kernel: K) -> K::Output {
         match self {
-            Backend::Scalar => kernel.run(One::<f32>::new()),
+            Backend::Scalar => One::<f32>::new().enter(kernel),
             #[cfg(target_feature = "sse2")]
-            Backend::Sse2(isa) => kernel.run(isa),
+            Backend::Sse2(isa) => isa.enter(kernel),
             #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-            // SAFETY: the token is only made where AVX2 and FMA are known to be there.
-            Backend::Avx2(isa) => unsafe { run_avx2(kernel, isa) },
+            Backend::Avx2(isa) => isa.enter(kernel),
             #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
-            Backend::Neon(isa) => kernel.run(isa),
+            Backend::Neon(isa) => isa.enter(kernel),
             #[cfg(target_feature = "simd128")]
-            Backend::Wasm128(isa) => kernel.run(isa),
+            Backend::Wasm128(isa) => isa.enter(kernel),
         }
     }
 }
@@ -120,12 +104,4 @@ fn not_in_build(name: &str) -> LevelError {
         _ => return LevelError::Unknown,
     };
     LevelError::NotInBuild { needs }
-}
-
-/// Never inlined, so that a disassembly shows one kernel as one function.
-#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-#[target_feature(enable = "avx2,fma")]
-#[inline(never)]
-fn run_avx2<K: Kernel>(kernel: K, isa: Avx2) -> K::Output {
-    kernel.run(isa)
 }

@@ -3,7 +3,9 @@
 use core::error::Error;
 use core::fmt::{Display, Formatter, Result as FmtResult};
 
-use crate::dispatch::{self, Backend, Kernel};
+use rivergram_core::lanes::Kernel;
+
+use crate::dispatch::{self, Backend};
 
 /// An instruction set that this CPU has.
 ///
@@ -69,7 +71,7 @@ impl Level {
     ///
     /// Costs one branch and one call, so a kernel is worth a batch, not a number.
     #[inline]
-    pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
+    pub fn run<K: Kernel<f32>>(self, kernel: K) -> K::Output {
         self.0.run(kernel)
     }
 }

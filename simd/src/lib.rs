@@ -10,7 +10,7 @@
 //!
 //! struct Dot<'a>(&'a [f32], &'a [f32]);
 //!
-//! impl Kernel for Dot<'_> {
+//! impl Kernel<f32> for Dot<'_> {
 //!     type Output = f32;
 //!     #[inline(always)]
 //!     fn run<I: Isa<Scalar = f32>>(self, isa: I) -> f32 {
@@ -46,5 +46,5 @@ mod level;
 ))]
 mod wide_lanes;
 
-pub use dispatch::Kernel;
 pub use level::{Level, LevelError};
+pub use rivergram_core::lanes::Kernel;

@@ -6,7 +6,7 @@
 
 use core::ops::{Add, Div, Mul, Neg, Sub};
 
-use rivergram_core::lanes::{Isa, Lanes};
+use rivergram_core::lanes::{Isa, Kernel, Lanes};
 use rivergram_core::math;
 use wide::{f32x4, i32x4, u32x4};
 
@@ -56,6 +56,10 @@ impl Isa for Wide {
             [a] => [*a, _, _, _] = v,
             [] => {}
         }
+    }
+    #[inline(never)]
+    fn enter<K: Kernel<f32>>(self, kernel: K) -> K::Output {
+        kernel.run(self)
     }
 }
 

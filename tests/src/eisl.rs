@@ -364,7 +364,7 @@ pub fn run<I: Isa>(isa: I, case: &Case) -> Result<Outcome, EislError> {
 /// The case at every level of this CPU, by name; `scalar` is among them.
 pub fn run_at_all_levels(case: &Case) -> Vec<(&'static str, Result<Outcome, EislError>)> {
     struct Run<'a>(&'a Case);
-    impl Kernel for Run<'_> {
+    impl Kernel<f32> for Run<'_> {
         type Output = Result<Outcome, EislError>;
         #[inline(always)]
         fn run<I: Isa<Scalar = f32>>(self, isa: I) -> Self::Output {

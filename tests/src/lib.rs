@@ -1,5 +1,6 @@
 //! What the tests share: the golden files, the naive oracle, the precision table and the source files.
 
+pub mod cases;
 pub mod disassembly;
 pub mod eisl;
 pub mod golden;
@@ -7,6 +8,7 @@ pub mod oracle;
 pub mod precision;
 pub mod random;
 pub mod source;
+pub mod train;
 
 /// The README's examples, run as documentation tests.
 #[cfg(doctest)]

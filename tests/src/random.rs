@@ -29,6 +29,11 @@ impl Random {
         low + (self.bits() % (high - low + 1) as u64) as usize
     }
 
+    /// Uniform in `0..n`.
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.bits() % n as u64) as usize
+    }
+
     /// Standard normal.
     pub fn normal(&mut self) -> f64 {
         let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();

@@ -6,20 +6,11 @@ use rivergram_core::gram::pair::{self, Measure, volume_matrix};
 use rivergram_core::gram::retrieval::{Order, rank, recall_at};
 use rivergram_core::gram::tuple;
 use rivergram_core::lanes::{One, Real};
+use rivergram_tests::cases::{Rows, assert_gradient, flat, norm, planes};
 use rivergram_tests::golden;
 use rivergram_tests::oracle::gram as oracle;
 use rivergram_tests::precision::{DOUBLE, Precision, SINGLE, assert_close};
 use serde::{Deserialize, Deserializer};
-
-type Rows = Vec<Vec<f64>>;
-
-fn flat<T: Real>(rows: &Rows) -> Vec<T> {
-    rows.iter().flatten().map(|x| T::constant(*x)).collect()
-}
-
-fn planes<T: Real>(x: &[Rows]) -> Vec<T> {
-    x.iter().flat_map(flat).collect()
-}
 
 /// The inputs of the golden files are exact in `f32`: their decimals are rounded to that first.
 fn rows_of_singles<'de, D: Deserializer<'de>>(input: D) -> Result<Rows, D::Error> {
@@ -40,22 +31,6 @@ fn planes_of_singles<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<Rows>, D
                 .collect()
         })
         .collect())
-}
-
-fn norm(x: impl IntoIterator<Item = f64>) -> f64 {
-    x.into_iter().map(|x| x * x).sum::<f64>().sqrt()
-}
-
-fn assert_gradient<T: Real>(what: &str, got: &[T], want: impl IntoIterator<Item = f64>, cap: f64) {
-    let want: Vec<f64> = want.into_iter().collect();
-    assert_eq!(got.len(), want.len(), "{what}");
-    assert!(
-        got.iter().all(|g| g.is_finite()),
-        "{what}: the gradient is not finite"
-    );
-    let error = norm(got.iter().zip(&want).map(|(g, w)| g.to_f64() - w));
-    let scale = norm(want.iter().copied());
-    assert_close(&format!("{what}: gradient"), error, 0.0, scale, cap);
 }
 
 // One tuple.

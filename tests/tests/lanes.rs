@@ -59,7 +59,7 @@ struct Elementwise<'a> {
     out: &'a mut [f32],
 }
 
-impl Kernel for Elementwise<'_> {
+impl Kernel<f32> for Elementwise<'_> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa<Scalar = f32>>(self, isa: I) {
@@ -338,7 +338,7 @@ struct Seen {
     any_below_zero: bool,
 }
 
-impl Kernel for Short<'_> {
+impl Kernel<f32> for Short<'_> {
     type Output = Seen;
     #[inline(always)]
     fn run<I: Isa<Scalar = f32>>(self, isa: I) -> Seen {
@@ -411,7 +411,7 @@ struct Rows<'a> {
     sub_product: &'a mut [f32],
 }
 
-impl Kernel for Rows<'_> {
+impl Kernel<f32> for Rows<'_> {
     type Output = f32;
     #[inline(always)]
     fn run<I: Isa<Scalar = f32>>(mut self, isa: I) -> f32 {
@@ -476,7 +476,7 @@ struct Matmul<'a> {
     c: &'a mut [f32],
 }
 
-impl Kernel for Matmul<'_> {
+impl Kernel<f32> for Matmul<'_> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa<Scalar = f32>>(self, isa: I) {

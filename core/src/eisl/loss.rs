@@ -5,7 +5,7 @@ use super::config::{Batch, Config, Shape};
 use super::row::RowLoss;
 use super::work::Work;
 use crate::error::{EislBuffer, EislError};
-use crate::lanes::{Isa, Real};
+use crate::lanes::{Isa, Kernel, Real};
 
 /// The loss of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -103,14 +103,43 @@ pub fn loss_and_gradient_in_place<I: Isa>(
     parts: Parts<'_, I::Scalar>,
     workspace: &mut [I::Scalar],
 ) -> Result<Losses<I::Scalar>, EislError> {
-    let (checked, mut work, mut tally) = start(config, batch, x.len(), parts, workspace)?;
-    let rows = x.chunks_mut(checked.row_len().max(1));
-    for (b, x) in (0..batch.shape.batch).zip(rows) {
-        let row = checked.forward(isa, b, x, true, &mut work)?;
-        tally.add(b, row, work.losses);
-        checked.gradient(isa, b, x, &mut work);
+    isa.enter(InPlace {
+        config,
+        batch,
+        x,
+        parts,
+        workspace,
+    })
+}
+
+struct InPlace<'a, 'c, 'p, T> {
+    config: &'a Config<'c, T>,
+    batch: &'a Batch<'c, T>,
+    x: &'a mut [T],
+    parts: Parts<'p, T>,
+    workspace: &'a mut [T],
+}
+
+impl<T: Real> Kernel<T> for InPlace<'_, '_, '_, T> {
+    type Output = Result<Losses<T>, EislError>;
+    #[inline(always)]
+    fn run<I: Isa<Scalar = T>>(self, isa: I) -> Self::Output {
+        let InPlace {
+            config,
+            batch,
+            x,
+            parts,
+            workspace,
+        } = self;
+        let (checked, mut work, mut tally) = start(config, batch, x.len(), parts, workspace)?;
+        let rows = x.chunks_mut(checked.row_len().max(1));
+        for (b, x) in (0..batch.shape.batch).zip(rows) {
+            let row = checked.forward(isa, b, x, true, &mut work)?;
+            tally.add(b, row, work.losses);
+            checked.gradient(isa, b, x, &mut work);
+        }
+        Ok(tally.finish(&checked))
     }
-    Ok(tally.finish(&checked))
 }
 
 /// One row of fixed size with its workspace (4·T·U + 2·T + U numbers) on the stack; `x` is replaced by

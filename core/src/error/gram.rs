@@ -34,7 +34,7 @@ pub enum GramError {
         /// The length that was given.
         have: usize,
     },
-    /// A vector holds NaN or an infinity.
+    /// A vector holds NaN or an infinity, or its square leaves the range.
     NotFinite {
         /// The plane of the vector, or its index in the tuple.
         modality: usize,
@@ -80,7 +80,10 @@ impl fmt::Display for GramError {
                 write!(f, "a workspace of {have} numbers where {need} are needed")
             }
             Self::NotFinite { modality, row } => {
-                write!(f, "modality {modality}, row {row}: NaN or infinite")
+                write!(
+                    f,
+                    "modality {modality}, row {row}: NaN, infinite or too large to square"
+                )
             }
             Self::ZeroRow { modality, row } => write!(f, "modality {modality}, row {row}: zero"),
             Self::Anchor { anchor, k } => write!(f, "anchor {anchor} of {k} modalities"),

@@ -41,6 +41,15 @@ pub enum TrainError {
         /// Its outputs.
         have: usize,
     },
+    /// A head that normalises where logits are needed.
+    Normalised {
+        /// Which head.
+        head: usize,
+    },
+    /// A number of the optimizer that is out of its range.
+    Optimizer,
+    /// A norm to clip to that is negative or NaN.
+    Clip,
     /// A step for another number of heads.
     Heads {
         /// Heads that the step is for.
@@ -62,11 +71,11 @@ pub enum TrainError {
         /// Updates made so far.
         updates: u64,
     },
-    /// The vectors or the options of the GRAM loss.
+    /// The vectors or the options of the GRAM loss; a vector is an output of the head that its modality is.
     Gram(GramError),
     /// The batch or the options of the sequence loss.
     Eisl(EislError),
-    /// Saved bytes of another trainer: other heads or another optimizer.
+    /// Saved bytes of another trainer: other heads, another optimizer or norm to clip to.
     OtherTrainer,
     /// Saved bytes that cannot be read.
     Decode(DecodeError),
@@ -113,6 +122,14 @@ impl Display for TrainError {
             Self::Output { head, need, have } => {
                 write!(f, "head {head} has {have} outputs where {need} are needed")
             }
+            Self::Normalised { head } => {
+                write!(
+                    f,
+                    "head {head} normalises its outputs, which are to be logits"
+                )
+            }
+            Self::Optimizer => write!(f, "a number of the optimizer is out of its range"),
+            Self::Clip => write!(f, "the norm to clip to is negative or not a number"),
             Self::Heads { need, have } => {
                 write!(f, "a step for {need} heads on a trainer of {have}")
             }
@@ -120,11 +137,14 @@ impl Display for TrainError {
                 write!(f, "{buffer:?}: {have} numbers where {need} are needed")
             }
             Self::NotFinite { updates } => {
-                write!(f, "after {updates} updates the loss is not finite")
+                write!(
+                    f,
+                    "after {updates} updates the loss or its gradient is not finite"
+                )
             }
             Self::Gram(e) => e.fmt(f),
             Self::Eisl(e) => e.fmt(f),
-            Self::OtherTrainer => write!(f, "saved by a trainer of other heads or optimizer"),
+            Self::OtherTrainer => write!(f, "saved by a trainer of another setup"),
             Self::Decode(e) => e.fmt(f),
             Self::State(e) => e.fmt(f),
             Self::Encode(e) => e.fmt(f),

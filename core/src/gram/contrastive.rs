@@ -23,7 +23,7 @@ use crate::error::GramError;
 use crate::gram::basis::{self, Item};
 use crate::gram::info_nce::{self, InfoNce};
 use crate::gram::pair::{self, Bases, BasesMut};
-use crate::lanes::{Isa, Lanes, Real};
+use crate::lanes::{Isa, Kernel, Lanes, Real};
 use crate::ops::{self, take};
 
 /// The most modalities of a batch.
@@ -72,7 +72,8 @@ pub struct GramLoss<T> {
     pub temperature: T,
     /// ε in [0, 1).
     pub label_smoothing: T,
-    /// L2-normalise the vectors first, with the gradient through it.
+    /// L2-normalise the vectors first, with the gradient through it. Each unit vector is rounded once: in
+    /// `f32` that turns the gradient of tuples in a cone of width σ by up to about ε/σ.
     pub normalise: bool,
     /// What a vector of zeros means.
     pub zero_rows: ZeroRows,
@@ -166,79 +167,87 @@ pub fn gram_loss<I: Isa>(
     gradient: &mut [I::Scalar],
     workspace: &mut [I::Scalar],
 ) -> Result<GramReport<I::Scalar>, GramError> {
-    check(config, batch, gradient.len(), workspace.len())?;
-    let mut work = Work::split(workspace, batch.k, batch.rows, batch.d);
-    let missing = prepare(
-        isa,
+    isa.enter(LossKernel {
         config,
         batch,
-        work.unit,
-        work.present,
-        work.inverse_norm,
-    )?;
-    let mut report = GramReport {
-        missing,
-        ..GramReport::default()
-    };
-    gradient.fill(I::Scalar::ZERO);
-    match config.term {
-        Term::Volume(Anchor::One(anchor)) => {
+        gradient,
+        workspace,
+    })
+}
+
+struct LossKernel<'a, T> {
+    config: &'a GramLoss<T>,
+    batch: &'a Batch<'a, T>,
+    gradient: &'a mut [T],
+    workspace: &'a mut [T],
+}
+
+impl<T: Real> Kernel<T> for LossKernel<'_, T> {
+    type Output = Result<GramReport<T>, GramError>;
+    #[inline(always)]
+    fn run<I: Isa<Scalar = T>>(self, isa: I) -> Self::Output {
+        let LossKernel {
+            config,
+            batch,
+            gradient,
+            workspace,
+        } = self;
+        check(config, batch, gradient.len(), workspace.len())?;
+        let mut work = Work::split(workspace, batch.k, batch.rows, batch.d);
+        let missing = prepare(
+            isa,
+            config,
+            batch,
+            work.unit,
+            work.present,
+            work.inverse_norm,
+        )?;
+        let mut report = GramReport {
+            missing,
+            ..GramReport::default()
+        };
+        gradient.fill(T::ZERO);
+        // One call of each term: its code is large, and is inlined where it is called.
+        let (anchors, weight, cosine) = match config.term {
+            Term::Volume(Anchor::One(anchor)) => (anchor..anchor.saturating_add(1), T::ONE, None),
+            Term::Volume(Anchor::Each) => (0..batch.k, T::ONE / T::from_usize(batch.k), None),
+            Term::Cosine(anchor) => (0..0, T::ONE, Some(anchor)),
+        };
+        for anchor in anchors {
             volume_term(
                 isa,
                 config,
                 batch,
                 anchor,
-                I::Scalar::ONE,
+                weight,
                 &mut work,
                 gradient,
                 &mut report,
             );
         }
-        Term::Volume(Anchor::Each) => {
-            let weight = I::Scalar::ONE / I::Scalar::from_usize(batch.k);
-            for anchor in 0..batch.k {
-                volume_term(
-                    isa,
-                    config,
-                    batch,
-                    anchor,
-                    weight,
-                    &mut work,
-                    gradient,
-                    &mut report,
-                );
-            }
-        }
-        Term::Cosine(anchor) => {
-            report.loss = cosine_terms(
+        let pairs = (config.pairs > T::ZERO).then_some(Anchor::Each);
+        for (anchor, weight) in [(cosine, T::ONE), (pairs, config.pairs)] {
+            let Some(anchor) = anchor else { continue };
+            report.pairs_loss = cosine_terms(
                 isa,
                 config,
                 batch,
                 anchor,
-                I::Scalar::ONE,
+                weight,
                 &mut work,
                 gradient,
                 &mut report,
             );
+            report.loss += report.pairs_loss;
         }
+        if pairs.is_none() {
+            report.pairs_loss = T::ZERO;
+        }
+        if config.normalise {
+            through_normalisation(isa, work.unit, work.inverse_norm, batch.d, gradient);
+        }
+        Ok(report)
     }
-    if config.pairs > I::Scalar::ZERO {
-        report.pairs_loss = cosine_terms(
-            isa,
-            config,
-            batch,
-            Anchor::Each,
-            config.pairs,
-            &mut work,
-            gradient,
-            &mut report,
-        );
-        report.loss += report.pairs_loss;
-    }
-    if config.normalise {
-        through_normalisation(isa, work.unit, work.inverse_norm, batch.d, gradient);
-    }
-    Ok(report)
 }
 
 fn check<T: Real>(
@@ -400,9 +409,6 @@ fn prepare<I: Isa>(
         {
             missing = missing.saturating_add(1);
             continue;
-        }
-        if vector.iter().any(|x| !x.is_finite()) {
-            return Err(GramError::NotFinite { modality, row });
         }
         let norm = norm(isa, vector);
         if !norm.is_finite() {

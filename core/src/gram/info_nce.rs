@@ -10,7 +10,7 @@
 //!
 //! Three passes over the square: the maxima, the sums of exponentials, the gradient in place.
 
-use crate::lanes::{Isa, Lanes, Real};
+use crate::lanes::{Isa, Kernel, Lanes, Real};
 use crate::ops::take;
 
 /// The constants of one square of scores.
@@ -32,9 +32,9 @@ pub(super) struct Term<T> {
     pub logit_product: T,
 }
 
-/// Floats of statistics for n rows and n columns.
+/// Floats of statistics for n rows and n columns: four per side, and the targets' logits.
 pub(super) const fn stats_len(n: usize) -> usize {
-    n.saturating_mul(8)
+    n.saturating_mul(9)
 }
 
 /// Per row or per column: the maximum, Σ exp(l − max) and later its logarithm, Σ l, and whether it counts.
@@ -66,7 +66,7 @@ impl<'a, T: Real> Side<'a, T> {
     }
 
     /// Σ over those that count of CE · count, given the logits of the targets.
-    fn loss(&mut self, target: impl Iterator<Item = T>, smoothing: T, candidates: T) -> T {
+    fn loss(&mut self, targets: &[T], smoothing: T, candidates: T) -> T {
         let mut loss = T::ZERO;
         let stats = self
             .max
@@ -74,12 +74,12 @@ impl<'a, T: Real> Side<'a, T> {
             .zip(self.sum.iter_mut())
             .zip(self.total.iter())
             .zip(self.counts.iter());
-        for ((((max, sum), total), counts), target) in stats.zip(target) {
+        for ((((max, sum), total), counts), target) in stats.zip(targets) {
             if *counts == T::ZERO {
                 continue;
             }
             *sum = sum.ln();
-            let to_target = (T::ONE - smoothing) * (*max - target);
+            let to_target = (T::ONE - smoothing) * (*max - *target);
             let to_mean = smoothing * (*max - *total / candidates);
             loss += *sum + to_target + to_mean;
         }
@@ -87,21 +87,29 @@ impl<'a, T: Real> Side<'a, T> {
     }
 }
 
-impl<T: Real> InfoNce<T> {
-    /// The loss of the scores \[n, n\]; the scores become dL/ds. `rows` and `columns` \[n\] are 1 where there is
-    /// one and 0 where not.
+struct Contrast<'a, T> {
+    info_nce: InfoNce<T>,
+    rows: &'a [T],
+    columns: &'a [T],
+    scores: &'a mut [T],
+    stats: &'a mut [T],
+}
+
+impl<T: Real> Kernel<T> for Contrast<'_, T> {
+    type Output = Term<T>;
     #[inline(always)]
-    pub(super) fn both_directions<I: Isa<Scalar = T>>(
-        self,
-        isa: I,
-        rows: &[T],
-        columns: &[T],
-        scores: &mut [T],
-        stats: &mut [T],
-    ) -> Term<T> {
+    fn run<I: Isa<Scalar = T>>(self, isa: I) -> Term<T> {
+        let Contrast {
+            info_nce,
+            rows,
+            columns,
+            scores,
+            stats,
+        } = self;
         let n = rows.len();
         let (mut row_side, stats) = Side::split(stats, n);
-        let (mut column_side, _) = Side::split(stats, n);
+        let (mut column_side, stats) = Side::split(stats, n);
+        let (targets, _) = take(stats, n);
         let (mut counting, mut row_candidates, mut column_candidates) = (0_usize, T::ZERO, T::ZERO);
         for (((row, column), r), c) in rows
             .iter()
@@ -121,19 +129,23 @@ impl<T: Real> InfoNce<T> {
             scores.fill(T::ZERO);
             return Term::default();
         }
-        self.logits(isa, rows, columns, scores, &mut row_side, &mut column_side);
+        info_nce.logits(isa, rows, columns, scores, &mut row_side, &mut column_side);
         sums(isa, scores, &mut row_side, &mut column_side);
-        let diagonal = || scores.iter().step_by(n.saturating_add(1)).copied();
-        let share = self.weight * T::constant(0.5) / T::from_usize(counting);
-        let loss = row_side.loss(diagonal(), self.smoothing, column_candidates)
-            + column_side.loss(diagonal(), self.smoothing, row_candidates);
-        let logit_product = self.gradient(
+        let diagonal = scores.iter().step_by(n.saturating_add(1));
+        for ((target, l), counts) in targets.iter_mut().zip(diagonal).zip(&*row_side.counts) {
+            *target = if *counts > T::ZERO { *l } else { T::ZERO };
+        }
+        let share = info_nce.weight * T::constant(0.5) / T::from_usize(counting);
+        let loss = row_side.loss(targets, info_nce.smoothing, column_candidates)
+            + column_side.loss(targets, info_nce.smoothing, row_candidates);
+        let logit_product = info_nce.gradient(
             isa,
             scores,
-            [&row_side, &column_side],
+            targets,
+            [row_side, column_side],
             [
-                self.smoothing / column_candidates,
-                self.smoothing / row_candidates,
+                info_nce.smoothing / column_candidates,
+                info_nce.smoothing / row_candidates,
             ],
             share,
         );
@@ -141,6 +153,28 @@ impl<T: Real> InfoNce<T> {
             loss: share * loss,
             logit_product,
         }
+    }
+}
+
+impl<T: Real> InfoNce<T> {
+    /// The loss of the scores \[n, n\]; the scores become dL/ds. `rows` and `columns` \[n\] are 1 where there is
+    /// one and 0 where not.
+    #[inline(always)]
+    pub(super) fn both_directions<I: Isa<Scalar = T>>(
+        self,
+        isa: I,
+        rows: &[T],
+        columns: &[T],
+        scores: &mut [T],
+        stats: &mut [T],
+    ) -> Term<T> {
+        isa.enter(Contrast {
+            info_nce: self,
+            rows,
+            columns,
+            scores,
+            stats,
+        })
     }
 
     /// Scores to logits, −∞ where the row or the column is absent; maxima and totals of both sides.
@@ -162,8 +196,7 @@ impl<T: Real> InfoNce<T> {
                 continue;
             }
             let (whole, tail) = split_whole::<I, T>(scores);
-            let (columns_whole, columns_tail) =
-                columns.split_at_checked(whole.len()).unwrap_or_default();
+            let (columns_whole, columns_tail) = halves(columns, whole.len());
             let (max_whole, max_tail) = take(column_side.max, whole.len());
             let (total_whole, total_tail) = take(column_side.total, whole.len());
             let (max_0, total_0) = logits_of_row(
@@ -187,113 +220,118 @@ impl<T: Real> InfoNce<T> {
     }
 
     /// Logits to dL/ds; returns Σ dL/dl · l.
+    ///
+    /// The gradient of each cross-entropy sums to 0. So a target's is minus the sum of the others', where
+    /// p − 1 would cancel for a sure match, and the product may take l − target for l.
     #[inline(always)]
     fn gradient<I: Isa<Scalar = T>>(
         self,
         isa: I,
         scores: &mut [T],
-        [row_side, column_side]: [&Side<'_, T>; 2],
+        targets: &[T],
+        [row_side, column_side]: [Side<'_, T>; 2],
         [row_uniform, column_uniform]: [T; 2],
         share: T,
     ) -> T {
-        let n = row_side.max.len().max(1);
+        let n = targets.len().max(1);
         let mut product = T::ZERO;
-        for (i, scores) in scores.chunks_exact_mut(n).enumerate() {
-            let of_row = |values: &[T]| values.get(i).copied().unwrap_or_default();
+        // The totals are done with: now they are the sums of the gradients without the targets'.
+        column_side.total.fill(T::ZERO);
+        let stats = row_side.max.iter().zip(row_side.sum.iter());
+        let stats = stats.zip(row_side.counts.iter()).zip(targets);
+        let rows = scores.chunks_exact_mut(n).zip(row_side.total.iter_mut());
+        for (i, ((scores, sum), (((max, ln_sum), counts), target))) in rows.zip(stats).enumerate() {
             let row = Row {
-                scale: self.scale,
-                share,
-                max: of_row(row_side.max),
-                ln_sum: of_row(row_side.sum),
-                counts: of_row(row_side.counts),
+                factor: share * self.scale,
+                max: *max,
+                ln_sum: *ln_sum,
+                counts: *counts,
+                target: *target,
                 row_uniform,
                 column_uniform,
             };
-            let target = scores.get(i).copied().unwrap_or_default();
+            if let Some(target) = scores.get_mut(i) {
+                *target = -T::INFINITY;
+            }
             let (whole, tail) = split_whole::<I, T>(scores);
             let cut = whole.len();
-            let halves = |values: &[T]| -> usize { values.len().min(cut) };
-            let (max, sum, counts) = (&column_side.max, &column_side.sum, &column_side.counts);
-            product += row.gradient(
-                isa,
-                whole,
-                [
-                    max.get(..halves(max)).unwrap_or(&[]),
-                    sum.get(..halves(sum)).unwrap_or(&[]),
-                    counts.get(..halves(counts)).unwrap_or(&[]),
-                ],
-            );
-            product += row.gradient(
-                T::one_lane(),
-                tail,
-                [
-                    max.get(cut..).unwrap_or(&[]),
-                    sum.get(cut..).unwrap_or(&[]),
-                    counts.get(cut..).unwrap_or(&[]),
-                ],
-            );
-            // The target's own share of both directions.
-            let counted = row.counts;
-            if counted > T::ZERO
-                && let Some(diagonal) = scores.get_mut(i)
-            {
-                let extra = share * (T::ONE - self.smoothing) * T::constant(2.0);
-                *diagonal -= extra * self.scale;
-                product -= extra * target;
-            }
+            let (max_whole, max_tail) = halves(column_side.max, cut);
+            let (ln_sum_whole, ln_sum_tail) = halves(column_side.sum, cut);
+            let (counts_whole, counts_tail) = halves(column_side.counts, cut);
+            let (targets_whole, targets_tail) = halves(targets, cut);
+            let (sums_whole, sums_tail) = take(column_side.total, cut);
+            let columns = [max_whole, ln_sum_whole, counts_whole, targets_whole];
+            let (sum_0, product_0) = row.gradient(isa, whole, columns, sums_whole);
+            let columns = [max_tail, ln_sum_tail, counts_tail, targets_tail];
+            let (sum_1, product_1) = row.gradient(T::one_lane(), tail, columns, sums_tail);
+            *sum = sum_0 + sum_1;
+            product += product_0 + product_1;
         }
-        product
+        let sums = row_side.total.iter().zip(column_side.total.iter());
+        let diagonal = scores.iter_mut().step_by(n.saturating_add(1));
+        for (target, (row, column)) in diagonal.zip(sums) {
+            *target = -(share * self.scale) * (*row + *column);
+        }
+        share * product
     }
 }
 
 /// What the gradient needs of one row.
 #[derive(Clone, Copy)]
 struct Row<T> {
-    scale: T,
-    share: T,
+    /// dl/ds times the share of one cross-entropy in the loss.
+    factor: T,
     max: T,
     ln_sum: T,
     counts: T,
+    target: T,
     row_uniform: T,
     column_uniform: T,
 }
 
 impl<T: Real> Row<T> {
-    /// p − ε/C of both directions, times scale and share, over the logits; Σ dL/dl · l.
+    /// p − ε/C of both directions, times the factor, over the logits. Adds the columns' p − ε/C to `sums`;
+    /// returns the sum of the row's and the sum of each times its distance to the target.
     #[inline(always)]
     fn gradient<I: Isa<Scalar = T>>(
         self,
         isa: I,
         logits: &mut [T],
-        [max, ln_sum, counts]: [&[T]; 3],
-    ) -> T {
+        [max, ln_sum, counts, targets]: [&[T]; 4],
+        sums: &mut [T],
+    ) -> (T, T) {
         let zero = isa.splat(T::ZERO);
         let lowest = isa.splat(-T::MAX);
         let (row_max, row_ln_sum) = (isa.splat(self.max), isa.splat(self.ln_sum));
-        let (row_counts, share, scale) = (
-            isa.splat(self.counts),
-            isa.splat(self.share),
-            isa.splat(self.scale),
-        );
+        let (row_counts, row_target) = (isa.splat(self.counts), isa.splat(self.target));
+        let factor = isa.splat(self.factor);
         let (row_uniform, column_uniform) =
             (isa.splat(self.row_uniform), isa.splat(self.column_uniform));
-        let mut product = zero;
+        let (mut row_sum, mut product) = (zero, zero);
         let columns = max
             .chunks(I::WIDTH)
             .zip(ln_sum.chunks(I::WIDTH))
-            .zip(counts.chunks(I::WIDTH));
-        for (values, ((max, ln_sum), counts)) in logits.chunks_mut(I::WIDTH).zip(columns) {
+            .zip(counts.chunks(I::WIDTH))
+            .zip(targets.chunks(I::WIDTH))
+            .zip(sums.chunks_mut(I::WIDTH));
+        for (values, ((((max, ln_sum), counts), target), sum)) in
+            logits.chunks_mut(I::WIDTH).zip(columns)
+        {
             let l = isa.load(values);
             let there = lowest.less(l);
             let p_row = (l - row_max - row_ln_sum).exp();
             let p_column = (l - isa.load(max) - isa.load(ln_sum)).exp();
-            let row = row_counts * (p_row - row_uniform);
+            let row = I::Lanes::select(there, row_counts * (p_row - row_uniform), zero);
             let column = isa.load(counts) * (p_column - column_uniform);
-            let gradient = share * I::Lanes::select(there, row + column, zero);
-            product = gradient.mul_add(I::Lanes::select(there, l, zero), product);
-            isa.store(gradient * scale, values);
+            let column = I::Lanes::select(there, column, zero);
+            let l = I::Lanes::select(there, l, zero);
+            row_sum = row_sum + row;
+            product = row.mul_add(l - row_target, product);
+            product = column.mul_add(l - isa.load(target), product);
+            isa.store(isa.load(sum) + column, sum);
+            isa.store((row + column) * factor, values);
         }
-        product.sum()
+        (row_sum.sum(), product.sum())
     }
 }
 
@@ -302,6 +340,12 @@ impl<T: Real> Row<T> {
 fn split_whole<I: Isa<Scalar = T>, T: Real>(values: &mut [T]) -> (&mut [T], &mut [T]) {
     let whole = values.len() - values.len() % I::WIDTH;
     take(values, whole)
+}
+
+/// The first `cut` numbers and the others.
+#[inline(always)]
+fn halves<T>(values: &[T], cut: usize) -> (&[T], &[T]) {
+    values.split_at_checked(cut).unwrap_or_default()
 }
 
 /// One row of scores to logits; returns its maximum and total, and updates those of the columns.
@@ -346,8 +390,8 @@ fn sums<I: Isa>(
     let stats = row_side.max.iter().zip(row_side.sum.iter_mut());
     for (logits, (max, sum)) in logits.chunks_exact(n).zip(stats) {
         let cut = n - n % I::WIDTH;
-        let (whole, tail) = logits.split_at_checked(cut).unwrap_or_default();
-        let (max_whole, max_tail) = column_side.max.split_at_checked(cut).unwrap_or_default();
+        let (whole, tail) = halves(logits, cut);
+        let (max_whole, max_tail) = halves(column_side.max, cut);
         let (sum_whole, sum_tail) = take(column_side.sum, cut);
         *sum += sums_of_row(isa, *max, whole, max_whole, sum_whole);
         *sum += sums_of_row(I::Scalar::one_lane(), *max, tail, max_tail, sum_tail);

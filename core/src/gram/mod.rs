@@ -7,12 +7,12 @@
 //! Source: "Gramian Multimodal Representation Learning and Alignment" (arXiv 2412.11959, ICLR 2025).
 //!
 //! No determinant is computed: it loses all digits where the vectors are nearly aligned, which is what
-//! training makes of them. [`tuple`] factors a Gram matrix of *differences*; batches go through an
+//! training makes of them. [`mod@tuple`] factors a Gram matrix of *differences*; batches go through an
 //! orthonormal basis per item ([`basis`]) and a distance per pair ([`pair`]).
 //!
 //! | module | for |
 //! |---|---|
-//! | [`tuple`] | one tuple: volume, gradient, Gram matrix, determinant, log-volume |
+//! | [`mod@tuple`] | one tuple: volume, gradient, Gram matrix, determinant, log-volume |
 //! | [`basis`], [`pair`] | anchors against items: orthonormal rows, distances, volume matrices |
 //! | [`contrastive`] | the loss of a batch in both directions, with all its gradients |
 //! | [`retrieval`] | ranks and recall |

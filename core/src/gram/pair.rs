@@ -344,8 +344,8 @@ pub fn volume_matrix<I: Isa>(
             have: workspace.len(),
         });
     }
-    check_finite(anchors, b1, d, 0)?;
-    check_finite(items, b2, d, 1)?;
+    check_finite(isa, anchors, b1, d, 0)?;
+    check_finite(isa, items, b2, d, 1)?;
     let (bases, workspace) = take(workspace, bases_len(m, b2, d));
     let (item, workspace) = take(workspace, basis::item_len(m, d));
     let (flags, workspace) = take(workspace, m.saturating_mul(b2));
@@ -372,24 +372,28 @@ pub fn volume_matrix<I: Isa>(
     Ok(())
 }
 
-/// The first row that holds NaN or an infinity is an error; `values` are planes \[.., rows, d\].
+/// The first row that holds NaN or an infinity, or of which the square of a difference could leave the
+/// range, is an error; `values` are planes \[.., rows, d\].
 #[inline(always)]
-pub(crate) fn check_finite<T: Real>(
-    values: &[T],
+pub(crate) fn check_finite<I: Isa>(
+    isa: I,
+    values: &[I::Scalar],
     rows: usize,
     d: usize,
     first: usize,
 ) -> Result<(), GramError> {
+    let four = I::Scalar::constant(4.0);
     for (plane, values) in values
         .chunks_exact(rows.saturating_mul(d).max(1))
         .enumerate()
     {
-        let bad = |row: &[T]| row.iter().any(|x| !x.is_finite());
-        if let Some(row) = values.chunks_exact(d.max(1)).position(bad) {
-            return Err(GramError::NotFinite {
-                modality: first.saturating_add(plane),
-                row,
-            });
+        for (row, x) in values.chunks_exact(d.max(1)).enumerate() {
+            if !(four * ops::dot(isa, x, x)).is_finite() {
+                return Err(GramError::NotFinite {
+                    modality: first.saturating_add(plane),
+                    row,
+                });
+            }
         }
     }
     Ok(())

@@ -20,12 +20,18 @@
 //! and the pass is repeated, at most [`sweeps`] times, with T in two words and every sum of T·X compensated:
 //! T need not be exact, since any unit triangular T spans the same volume, but Z must be exactly T times X.
 //! A pivot that still collapses belongs to a dependent vector: the volume is 0. Relative error in `f32`:
-//! below 1e-6 however the vectors lie, to a volume of about 1e-7 of the product of norms.
+//! below 1e-6 however the vectors lie, to a volume of about 1e-7 of the product of norms. From 9 vectors on
+//! the orthonormal basis of [`basis`] is used: below 1e-6 in a cone, condition × ε for vectors that are
+//! nearly dependent but far apart.
+//!
+//! Squares must stay in range: in `f32` vectors shorter than 1e-19 count as 0. Longer than 9e18 they are an
+//! error of the slice functions; those of fixed size give an infinite volume or NaN, never 0.
 
 use core::iter::repeat;
 
 use crate::error::GramError;
 use crate::gram::basis::{self, Item, Rows};
+use crate::gram::pair::check_finite;
 use crate::lanes::{Isa, Lanes, One, Real};
 use crate::ops;
 
@@ -83,7 +89,7 @@ pub const fn workspace_len(k: usize, d: usize) -> usize {
 }
 
 /// [`volume`] over a slice of k rows of length d, row-major, on any instruction set. A vector that is not
-/// finite is an error with its row.
+/// finite, or too long, is an error with its row.
 pub fn volume_on<I: Isa>(
     isa: I,
     vectors: &[I::Scalar],
@@ -91,7 +97,7 @@ pub fn volume_on<I: Isa>(
     d: usize,
     workspace: &mut [I::Scalar],
 ) -> Result<I::Scalar, GramError> {
-    check(vectors, k, d, workspace.len())?;
+    check(isa, vectors, k, d, workspace.len())?;
     if k > d {
         return Ok(I::Scalar::ZERO);
     }
@@ -120,7 +126,7 @@ pub fn volume_gradient_on<I: Isa>(
     gradient: &mut [I::Scalar],
     workspace: &mut [I::Scalar],
 ) -> Result<I::Scalar, GramError> {
-    check(vectors, k, d, workspace.len())?;
+    check(isa, vectors, k, d, workspace.len())?;
     if gradient.len() != vectors.len() {
         return Err(GramError::BufferSize {
             need: vectors.len(),
@@ -144,11 +150,12 @@ pub fn volume_gradient_on<I: Isa>(
             let mut item = Item::split(workspace, k, d);
             let volume =
                 basis::orthonormalise(isa, Rows::contiguous(vectors, d), repeat(true), &mut item);
-            // V·R⁻¹·Q
+            // V·R⁻¹·Q; V comes last, since V·Q would leave the range first.
             for (g, q) in gradient.iter_mut().zip(item.q.iter()) {
-                *g = volume * *q;
+                *g = *q;
             }
             basis::solve(isa, item.r, k, d, gradient);
+            ops::scale(isa, volume, gradient);
             volume
         }
     })
@@ -162,7 +169,7 @@ pub fn gram_matrix<I: Isa>(
     d: usize,
     gram: &mut [I::Scalar],
 ) -> Result<(), GramError> {
-    check_vectors(vectors, k, d)?;
+    check_vectors(isa, vectors, k, d)?;
     if gram.len() != k.saturating_mul(k) {
         return Err(GramError::BufferSize {
             need: k.saturating_mul(k),
@@ -201,8 +208,15 @@ pub fn log_volume_on<I: Isa>(
     Ok(volume_on(isa, vectors, k, d, workspace)?.ln())
 }
 
-fn check<T: Real>(vectors: &[T], k: usize, d: usize, workspace: usize) -> Result<(), GramError> {
-    check_vectors(vectors, k, d)?;
+#[inline(always)]
+fn check<I: Isa>(
+    isa: I,
+    vectors: &[I::Scalar],
+    k: usize,
+    d: usize,
+    workspace: usize,
+) -> Result<(), GramError> {
+    check_vectors(isa, vectors, k, d)?;
     let need = workspace_len(k, d);
     if workspace < need {
         return Err(GramError::Workspace {
@@ -213,7 +227,13 @@ fn check<T: Real>(vectors: &[T], k: usize, d: usize, workspace: usize) -> Result
     Ok(())
 }
 
-fn check_vectors<T: Real>(vectors: &[T], k: usize, d: usize) -> Result<(), GramError> {
+#[inline(always)]
+fn check_vectors<I: Isa>(
+    isa: I,
+    vectors: &[I::Scalar],
+    k: usize,
+    d: usize,
+) -> Result<(), GramError> {
     if k == 0 || d == 0 {
         return Err(GramError::Empty { k, rows: 1, d });
     }
@@ -224,13 +244,7 @@ fn check_vectors<T: Real>(vectors: &[T], k: usize, d: usize) -> Result<(), GramE
             have: vectors.len(),
         });
     }
-    match vectors
-        .chunks_exact(d)
-        .position(|row| row.iter().any(|x| !x.is_finite()))
-    {
-        Some(modality) => Err(GramError::NotFinite { modality, row: 0 }),
-        None => Ok(()),
-    }
+    check_finite(isa, vectors, 1, d, 0)
 }
 
 /// The second vector comes first: the base must be a member of the item, not the anchor. Two items that
@@ -443,7 +457,8 @@ impl<T: Real, const K: usize> Frame<T, K> {
 }
 
 /// L and the pivots of a symmetric matrix (lower triangle), and whether every pivot kept its digits.
-/// The column of a pivot that did not is left out of L. `None` where a diagonal is 0.
+/// The column of a pivot that did not is left out of L. `None` where a diagonal is 0
+/// or too small for a normal number.
 #[inline(always)]
 fn pivots<T: Real, const K: usize>(gram: &[[T; K]; K]) -> Option<(Factors<T, K>, bool)> {
     let keep = T::constant(keep(K));
@@ -453,11 +468,12 @@ fn pivots<T: Real, const K: usize>(gram: &[[T; K]; K]) -> Option<(Factors<T, K>,
     let mut kept = true;
     for p in 0..K {
         let (now, diagonal) = (work[p][p], gram[p][p]);
-        if diagonal <= T::ZERO {
+        if diagonal < T::MIN_POSITIVE {
             return None;
         }
         pivot[p] = now;
-        if now <= keep * diagonal {
+        // A square that left the range stays infinite or NaN: a volume of 0 would be the best of matches.
+        if now <= keep * diagonal && diagonal.is_finite() {
             kept = false;
             continue;
         }
@@ -505,10 +521,11 @@ fn gradient_matrix<T: Real, const K: usize>(
 ) -> [[T; K]; K] {
     let mut matrix = [[T::ZERO; K]; K];
     for (p, row) in matrix.iter_mut().enumerate() {
-        // Solve (L·diag·Lᵀ) y = column p of T.
+        // Solve (L·diag·Lᵀ) y = V · column p of T.
         let mut y = [T::ZERO; K];
         for q in 0..K {
-            let mut sum = frame.high[q][p];
+            // V first: 1/π would leave the range where V/π does not.
+            let mut sum = volume * frame.high[q][p];
             for r in 0..q {
                 sum -= factors.lower[q][r] * y[r];
             }
@@ -521,7 +538,7 @@ fn gradient_matrix<T: Real, const K: usize>(
             }
             y[q] = sum;
         }
-        *row = y.map(|y| volume * y);
+        *row = y;
     }
     matrix
 }

@@ -15,7 +15,7 @@
 //! eight products; single rows left over go through [`dot`] and [`axpy`].
 
 use super::{axpy, dot};
-use crate::lanes::{Isa, Lanes, Real};
+use crate::lanes::{Isa, Kernel, Lanes, Real};
 
 /// C\[n, m\] += A\[n, k\] · B\[m, k\]ᵀ.
 ///
@@ -36,22 +36,39 @@ pub fn matmul_nt<I: Isa>(
     b: &[I::Scalar],
     c: &mut [I::Scalar],
 ) {
-    if m == 0 || k == 0 {
-        return;
-    }
-    let (a_pairs, mut c_pairs) = (
-        a.chunks_exact(k.saturating_mul(2)),
-        c.chunks_exact_mut(m.saturating_mul(2)),
-    );
-    let a_last = a_pairs.remainder();
-    for (a, c) in a_pairs.zip(c_pairs.by_ref()) {
-        if let Some((c0, c1)) = c.split_at_mut_checked(m) {
-            two_rows(isa, k, rows(a, k), b, [c0, c1]);
+    isa.enter(Nt { m, k, a, b, c });
+}
+
+struct Nt<'a, T> {
+    m: usize,
+    k: usize,
+    a: &'a [T],
+    b: &'a [T],
+    c: &'a mut [T],
+}
+
+impl<T: Real> Kernel<T> for Nt<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa<Scalar = T>>(self, isa: I) {
+        let Nt { m, k, a, b, c } = self;
+        if m == 0 || k == 0 {
+            return;
         }
-    }
-    if !a_last.is_empty() {
-        for (b, c) in b.chunks_exact(k).zip(c_pairs.into_remainder()) {
-            *c += dot(isa, a_last, b);
+        let (a_pairs, mut c_pairs) = (
+            a.chunks_exact(k.saturating_mul(2)),
+            c.chunks_exact_mut(m.saturating_mul(2)),
+        );
+        let a_last = a_pairs.remainder();
+        for (a, c) in a_pairs.zip(c_pairs.by_ref()) {
+            if let Some((c0, c1)) = c.split_at_mut_checked(m) {
+                two_rows(isa, k, rows(a, k), b, [c0, c1]);
+            }
+        }
+        if !a_last.is_empty() {
+            for (b, c) in b.chunks_exact(k).zip(c_pairs.into_remainder()) {
+                *c += dot(isa, a_last, b);
+            }
         }
     }
 }
@@ -130,32 +147,49 @@ pub fn matmul_nn<I: Isa>(
     b: &[I::Scalar],
     c: &mut [I::Scalar],
 ) {
-    if m == 0 || k == 0 {
-        return;
-    }
-    let blocks = b.chunks_exact(k.saturating_mul(4));
-    let (a_pairs, mut c_pairs) = (
-        a.chunks_exact(m.saturating_mul(2)),
-        c.chunks_exact_mut(k.saturating_mul(2)),
-    );
-    let a_last = a_pairs.remainder();
-    for (a, c) in a_pairs.zip(c_pairs.by_ref()) {
-        let ([a0, a1], Some((c0, c1))) = (rows(a, m), c.split_at_mut_checked(k)) else {
+    isa.enter(Nn { m, k, a, b, c });
+}
+
+struct Nn<'a, T> {
+    m: usize,
+    k: usize,
+    a: &'a [T],
+    b: &'a [T],
+    c: &'a mut [T],
+}
+
+impl<T: Real> Kernel<T> for Nn<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa<Scalar = T>>(self, isa: I) {
+        let Nn { m, k, a, b, c } = self;
+        if m == 0 || k == 0 {
             return;
-        };
-        let ((a0, a0_rest), (a1, a1_rest)) = (a0.as_chunks(), a1.as_chunks());
-        for ((a0, a1), b) in a0.iter().zip(a1).zip(blocks.clone()) {
-            axpy_2x4(isa, [*a0, *a1], rows(b, k), [c0, c1]);
         }
-        let b_rest = blocks.remainder().chunks_exact(k);
-        for ((a0, a1), b) in a0_rest.iter().zip(a1_rest).zip(b_rest) {
-            axpy(isa, *a0, b, c0);
-            axpy(isa, *a1, b, c1);
+        let blocks = b.chunks_exact(k.saturating_mul(4));
+        let (a_pairs, mut c_pairs) = (
+            a.chunks_exact(m.saturating_mul(2)),
+            c.chunks_exact_mut(k.saturating_mul(2)),
+        );
+        let a_last = a_pairs.remainder();
+        for (a, c) in a_pairs.zip(c_pairs.by_ref()) {
+            let ([a0, a1], Some((c0, c1))) = (rows(a, m), c.split_at_mut_checked(k)) else {
+                return;
+            };
+            let ((a0, a0_rest), (a1, a1_rest)) = (a0.as_chunks(), a1.as_chunks());
+            for ((a0, a1), b) in a0.iter().zip(a1).zip(blocks.clone()) {
+                axpy_2x4(isa, [*a0, *a1], rows(b, k), [c0, c1]);
+            }
+            let b_rest = blocks.remainder().chunks_exact(k);
+            for ((a0, a1), b) in a0_rest.iter().zip(a1_rest).zip(b_rest) {
+                axpy(isa, *a0, b, c0);
+                axpy(isa, *a1, b, c1);
+            }
         }
-    }
-    let c_last = c_pairs.into_remainder();
-    for (a, b) in a_last.iter().zip(b.chunks_exact(k)) {
-        axpy(isa, *a, b, c_last);
+        let c_last = c_pairs.into_remainder();
+        for (a, b) in a_last.iter().zip(b.chunks_exact(k)) {
+            axpy(isa, *a, b, c_last);
+        }
     }
 }
 
@@ -169,20 +203,37 @@ pub fn matmul_tn<I: Isa>(
     b: &[I::Scalar],
     c: &mut [I::Scalar],
 ) {
-    if m == 0 || k == 0 {
-        return;
-    }
-    let (a, b) = (
-        a.chunks_exact(m.saturating_mul(4)),
-        b.chunks_exact(k.saturating_mul(4)),
-    );
-    let (a_rest, b_rest) = (a.remainder(), b.remainder());
-    for (a, b) in a.zip(b) {
-        rank_four(isa, k, rows(a, m), rows(b, k), c);
-    }
-    for (a, b) in a_rest.chunks_exact(m).zip(b_rest.chunks_exact(k)) {
-        for (a, c) in a.iter().zip(c.chunks_exact_mut(k)) {
-            axpy(isa, *a, b, c);
+    isa.enter(Tn { m, k, a, b, c });
+}
+
+struct Tn<'a, T> {
+    m: usize,
+    k: usize,
+    a: &'a [T],
+    b: &'a [T],
+    c: &'a mut [T],
+}
+
+impl<T: Real> Kernel<T> for Tn<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa<Scalar = T>>(self, isa: I) {
+        let Tn { m, k, a, b, c } = self;
+        if m == 0 || k == 0 {
+            return;
+        }
+        let (a, b) = (
+            a.chunks_exact(m.saturating_mul(4)),
+            b.chunks_exact(k.saturating_mul(4)),
+        );
+        let (a_rest, b_rest) = (a.remainder(), b.remainder());
+        for (a, b) in a.zip(b) {
+            rank_four(isa, k, rows(a, m), rows(b, k), c);
+        }
+        for (a, b) in a_rest.chunks_exact(m).zip(b_rest.chunks_exact(k)) {
+            for (a, c) in a.iter().zip(c.chunks_exact_mut(k)) {
+                axpy(isa, *a, b, c);
+            }
         }
     }
 }

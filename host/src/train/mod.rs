@@ -1,23 +1,27 @@
 //! The loop around core's trainer: jobs, checkpoints, evaluation.
 
+mod align;
 pub mod defaults;
+mod evaluate;
 mod event;
+mod job;
 mod options;
-// TEMPORARY, dropped at the merge of the training loop.
-mod stub;
+mod run;
+#[cfg(feature = "demo-data")]
+mod strips;
+#[cfg(feature = "demo-data")]
+pub mod tune;
+
+use std::sync::atomic::AtomicBool;
 
 pub use event::{BudgetReport, Event, JobReport, Metrics, RunReport};
 pub use options::{
     AlignOptions, DecayKind, JobKind, JobOptions, LossKind, RunOptions, ScheduleKind,
     ScheduleOptions, SelectKind, Source, StripsOptions,
 };
-
-use std::sync::atomic::AtomicBool;
+pub use run::{read_options, resume, run};
 
 use rivergram_simd::Level;
-
-// TEMPORARY, dropped at the merge of the training loop.
-pub use stub::{read_options, resume, run, tune};
 
 /// What a run needs besides its options; none of it changes the result, but for the path's rounding.
 #[derive(Clone, Copy)]
@@ -30,4 +34,11 @@ pub struct Context<'a> {
     pub stop: &'a AtomicBool,
     /// Called from the threads of all jobs.
     pub observe: &'a (dyn Fn(Event) + Sync),
+}
+
+/// The built-in data are not in this build.
+#[cfg(not(feature = "demo-data"))]
+fn no_demo_data() -> crate::error::Error {
+    let problem = "not in this build, which lacks the feature demo-data: give --data or --modality";
+    crate::error::Error::input("the built-in data", problem)
 }

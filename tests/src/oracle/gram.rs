@@ -1,5 +1,7 @@
 //! GRAM by its definitions, in `f64`, one pair at a time.
 
+use rivergram_core::gram::contrastive::{Anchor, GramLoss, Term, ZeroRows};
+
 /// Rows of length d.
 pub type Rows = Vec<Vec<f64>>;
 
@@ -80,6 +82,9 @@ fn cross_entropy(logits: &[f64], target: usize, smoothing: f64) -> (f64, Vec<f64
         loss += q * (lse - l);
         gradient.push((l - lse).exp() - q);
     }
+    // The gradient sums to 0, and p − 1 would cancel where the match is sure.
+    gradient[target] = 0.0;
+    gradient[target] = -gradient.iter().sum::<f64>();
     (loss, gradient)
 }
 
@@ -155,9 +160,10 @@ fn contrast(scores: &[Vec<Option<f64>>], scale: f64, constants: Constants) -> (f
             let (ce, dl) = cross_entropy(&logits, target, constants.smoothing);
             let share = 0.5 / counting.len() as f64;
             loss += share * ce;
-            for ((c, dl), l) in candidates.iter().zip(dl).zip(logits) {
+            for ((c, dl), l) in candidates.iter().zip(dl).zip(&logits) {
                 gradient[at(*c).0][at(*c).1] += share * dl * scale;
-                temperature -= share * dl * l / constants.temperature;
+                // As Σ dl = 0, any number may be taken from all l.
+                temperature -= share * dl * (l - logits[target]) / constants.temperature;
             }
         }
     }
@@ -272,4 +278,55 @@ pub fn through_normalisation(raw: &[Rows], gradient: &mut [Rows]) {
             *g = (*g - u * along) / norm;
         }
     }
+}
+
+/// The whole loss of a batch and, apart, its part that is the weighted cosines of all pairs;
+/// `present`\[modality\]\[row\]. Absent vectors must hold numbers.
+pub fn batch_loss(config: &GramLoss<f64>, x: &[Rows], present: &[Vec<bool>]) -> (Loss, f64) {
+    let k = x.len();
+    let constants = Constants {
+        temperature: config.temperature,
+        smoothing: config.label_smoothing,
+    };
+    let mut present = present.to_vec();
+    if config.zero_rows == ZeroRows::Missing {
+        for (flag, row) in present.iter_mut().flatten().zip(x.iter().flatten()) {
+            *flag &= dot(row, row) > 0.0;
+        }
+    }
+    let vectors = if config.normalise {
+        normalised(x)
+    } else {
+        x.to_vec()
+    };
+    let cosines = |anchor: Anchor| -> Loss {
+        let pairs: Vec<(usize, usize)> = match anchor {
+            Anchor::One(p) => (0..k).filter(|q| *q != p).map(|q| (p, q)).collect(),
+            Anchor::Each => (0..k).flat_map(|q| (0..q).map(move |p| (p, q))).collect(),
+        };
+        let mut sum = Loss::zero(x);
+        for (p, q) in &pairs {
+            let term = cosine_loss(&vectors, &present, *p, *q, constants);
+            sum.add(1.0 / pairs.len() as f64, &term);
+        }
+        sum
+    };
+    let mut loss = match config.term {
+        Term::Volume(Anchor::One(anchor)) => volume_loss(&vectors, &present, anchor, constants),
+        Term::Volume(Anchor::Each) => {
+            let mut sum = Loss::zero(x);
+            for anchor in 0..k {
+                let term = volume_loss(&vectors, &present, anchor, constants);
+                sum.add(1.0 / k as f64, &term);
+            }
+            sum
+        }
+        Term::Cosine(anchor) => cosines(anchor),
+    };
+    let pairs = cosines(Anchor::Each);
+    loss.add(config.pairs, &pairs);
+    if config.normalise {
+        through_normalisation(x, &mut loss.gradient);
+    }
+    (loss, config.pairs * pairs.loss)
 }

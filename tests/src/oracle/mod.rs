@@ -2,4 +2,6 @@
 
 pub mod eisl;
 pub mod gram;
+pub mod head;
+pub mod optim;
 pub mod schedule;

@@ -1,0 +1,298 @@
+//! Alignment of several modalities: one head each into a shared space, trained by a contrastive loss.
+
+use rivergram_core::gram::contrastive::{GramLoss, K_MAX, ZeroRows};
+use rivergram_core::head::Head;
+use rivergram_core::optim::Optimizer;
+use rivergram_core::trainer::{Setup, Trainer};
+use rivergram_simd::Level;
+
+use super::evaluate::{Embedded, Evaluation};
+use super::event::Metrics;
+use super::job::{Task, refused};
+use super::options::{AlignOptions, LossKind, Source};
+use crate::data::sample::Sampler;
+use crate::data::standardise::Standardiser;
+use crate::data::{Dataset, npy, safetensors};
+use crate::error::{Error, Result};
+use crate::store::Tensor;
+
+/// The name that is the anchor where none is named.
+const ANCHOR: &str = "text";
+
+/// Which rows of a dataset are there, \[modality\]\[row\]: a row of zeros is an absent modality.
+pub(super) type Present = Vec<Vec<bool>>;
+
+pub(super) struct Align {
+    options: AlignOptions,
+    seed: u64,
+    heads: Vec<(String, Head)>,
+    anchor: usize,
+    train: Dataset,
+    present: Option<Present>,
+    sampler: Sampler,
+    standardiser: Standardiser,
+    evaluation: Evaluation,
+    warning: Option<String>,
+}
+
+/// Training data, and what is evaluated.
+pub(super) struct Parts {
+    pub(super) train: Dataset,
+    pub(super) test: Dataset,
+    /// The labels that were left out of the training data.
+    pub(super) unseen: Vec<i64>,
+    /// Items that are the built-in numbers: their names are known.
+    pub(super) numbers: bool,
+}
+
+impl Align {
+    pub(super) fn new(options: &AlignOptions, seed: u64) -> Result<Self> {
+        Self::with_data(options, seed, load(options, seed)?)
+    }
+
+    pub(super) fn with_data(options: &AlignOptions, seed: u64, parts: Parts) -> Result<Self> {
+        let Parts {
+            mut train,
+            test,
+            unseen,
+            numbers,
+        } = parts;
+        check(options, &train)?;
+        let anchor = match &options.anchor {
+            Some(name) => train.anchor(name)?,
+            None => train
+                .modalities
+                .iter()
+                .position(|modality| modality.name == ANCHOR)
+                .unwrap_or_default(),
+        };
+        let sampler = Sampler::new("--batch", &train, options.batch)?;
+        let present = presence(&train);
+        let standardiser = Standardiser::fit(&train);
+        standardiser.apply("the training data", &mut train)?;
+        let test_present = presence(&test);
+        let mut test = test;
+        standardiser.apply("the test data", &mut test)?;
+        let heads = train
+            .modalities
+            .iter()
+            .map(|modality| {
+                let head = Head {
+                    input: modality.dim,
+                    hidden: options.hidden,
+                    output: options.dim,
+                    normalise: true,
+                };
+                (modality.name.clone(), head)
+            })
+            .collect();
+        let evaluation = Evaluation::new(test, test_present, unseen, numbers);
+        let warning = match &options.source {
+            Source::Safetensors { test: None, .. } | Source::Npy(_) => {
+                Some("no --test data: the figures below are those of the training data".to_string())
+            }
+            _ => None,
+        };
+        Ok(Align {
+            options: options.clone(),
+            seed,
+            heads,
+            anchor,
+            train,
+            present,
+            sampler,
+            standardiser,
+            evaluation,
+            warning,
+        })
+    }
+
+    /// Something that the user should know before the job begins.
+    pub(super) fn warning(&self) -> Option<String> {
+        self.warning.clone()
+    }
+
+    fn loss(&self, step: u64) -> GramLoss<f32> {
+        let warming = step < self.options.warmup_cosine;
+        let (kind, pairs) = match warming {
+            true => (LossKind::Cosine, 0.0),
+            false => (self.options.loss, self.options.pairs),
+        };
+        GramLoss {
+            term: kind.term(self.anchor),
+            pairs,
+            temperature: self.options.temperature,
+            label_smoothing: self.options.label_smoothing,
+            normalise: false,
+            zero_rows: ZeroRows::Missing,
+        }
+    }
+}
+
+fn check(options: &AlignOptions, train: &Dataset) -> Result<()> {
+    let k = train.modalities.len();
+    if k > K_MAX {
+        let problem = format!("{k} modalities: at most {K_MAX} expected");
+        return Err(Error::input("the training data", problem));
+    }
+    if options.dim == 0 {
+        return Err(Error::flag("--dim", "0: at least 1 expected"));
+    }
+    let positive = |flag, x: f32| match x > 0.0 && x.is_finite() {
+        true => Ok(()),
+        false => Err(Error::flag(
+            flag,
+            format!("{x}: a positive number expected"),
+        )),
+    };
+    positive("--tau", options.temperature)?;
+    if !(options.pairs >= 0.0 && options.pairs.is_finite()) {
+        let problem = format!("{}: a weight of 0 or more expected", options.pairs);
+        return Err(Error::flag("--pairs", problem));
+    }
+    if !(0.0..1.0).contains(&options.label_smoothing) {
+        let problem = format!("{}: a number in [0, 1) expected", options.label_smoothing);
+        return Err(Error::flag("--label-smoothing", problem));
+    }
+    Ok(())
+}
+
+fn load(options: &AlignOptions, seed: u64) -> Result<Parts> {
+    let own = |train: Dataset, test: Dataset| Parts {
+        train,
+        test,
+        unseen: Vec::new(),
+        numbers: false,
+    };
+    match &options.source {
+        Source::Numbers => numbers(options, seed),
+        Source::Safetensors { train, test } => {
+            let data = safetensors::read(train)?;
+            let test = match test {
+                Some(file) => safetensors::read(file)?.like(&file.display().to_string(), &data)?,
+                None => data.clone(),
+            };
+            Ok(own(data, test))
+        }
+        Source::Npy(files) => {
+            let data = npy::read_all(files)?;
+            Ok(own(data.clone(), data))
+        }
+    }
+}
+
+/// The built-in numbers, text first, since it is the anchor.
+#[cfg(feature = "demo-data")]
+fn numbers(options: &AlignOptions, seed: u64) -> Result<Parts> {
+    use crate::data::numbers;
+    let order = ["text", "image", "audio"];
+    let train = numbers::train(seed)?.select("the built-in data", &order)?;
+    let test = numbers::test(seed)?.select("the built-in data", &order)?;
+    let unseen = unseen_labels(options.unseen, seed)?;
+    let (_, train) = train.split_labels(&unseen.iter().copied().collect());
+    Ok(Parts {
+        train,
+        test,
+        unseen,
+        numbers: true,
+    })
+}
+
+#[cfg(feature = "demo-data")]
+fn unseen_labels(count: usize, seed: u64) -> Result<Vec<i64>> {
+    use crate::data::numbers::NUMBERS;
+    use crate::random::{Purpose, stream};
+    if count >= NUMBERS {
+        let problem = format!("{count} of {NUMBERS} numbers left out of the training");
+        return Err(Error::flag("--unseen", problem));
+    }
+    let mut chosen = stream(seed, Purpose::Unseen, 0).distinct(NUMBERS, count);
+    chosen.sort_unstable();
+    Ok(chosen.into_iter().map(|number| number as i64).collect())
+}
+
+#[cfg(not(feature = "demo-data"))]
+fn numbers(_: &AlignOptions, _: u64) -> Result<Parts> {
+    Err(super::no_demo_data())
+}
+
+/// Which rows are not zero; nothing where all are.
+fn presence(data: &Dataset) -> Option<Present> {
+    let there = |row: &[f32]| row.iter().any(|x| *x != 0.0);
+    let present: Present = data
+        .modalities
+        .iter()
+        .map(|modality| {
+            modality
+                .rows
+                .chunks_exact(modality.dim.max(1))
+                .map(there)
+                .collect()
+        })
+        .collect();
+    match present.iter().flatten().all(|there| *there) {
+        true => None,
+        false => Some(present),
+    }
+}
+
+impl Task for Align {
+    fn heads(&self) -> &[(String, Head)] {
+        &self.heads
+    }
+
+    fn optimizer(&self) -> Optimizer<f32> {
+        Optimizer::AdamW {
+            beta1: 0.9,
+            beta2: 0.98,
+            epsilon: 1e-8,
+            weight_decay: 0.01,
+        }
+    }
+
+    fn workspace_len(&self, setup: &Setup<'_, f32>) -> usize {
+        setup.align_workspace_len(self.options.batch)
+    }
+
+    fn step(
+        &mut self,
+        level: Level,
+        trainer: &mut Trainer<'_, f32>,
+        _leg: &str,
+        step: u64,
+    ) -> Result<f32> {
+        let rows = self.sampler.batch(self.seed, step);
+        let inputs: Vec<Vec<f32>> = self
+            .train
+            .modalities
+            .iter()
+            .map(|modality| {
+                let rows = rows.iter().filter_map(|row| modality.row(*row));
+                rows.flatten().copied().collect()
+            })
+            .collect();
+        let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+        let present: Option<Vec<bool>> = self.present.as_ref().map(|present| {
+            let of = |there: &Vec<bool>| -> Vec<bool> {
+                rows.iter()
+                    .filter_map(|row| there.get(*row).copied())
+                    .collect()
+            };
+            present.iter().flat_map(of).collect()
+        });
+        let loss = self.loss(step);
+        let (step, _) = level
+            .align(trainer, &loss, &inputs, present.as_deref(), rows.len())
+            .map_err(refused)?;
+        Ok(step.loss)
+    }
+
+    fn evaluate(&self, level: Level, parameters: &[f32]) -> Result<Metrics> {
+        let embedded = Embedded::new(level, &self.heads, parameters, self.evaluation.data());
+        self.evaluation.metrics(level, &embedded)
+    }
+
+    fn tensors(&self) -> Vec<Tensor> {
+        self.standardiser.to_tensors("input.")
+    }
+}

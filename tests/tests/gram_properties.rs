@@ -1,0 +1,554 @@
+//! Volumes and gradients of random tuples: against the naive oracle, and by the properties of a volume.
+
+use rivergram_core::error::GramError;
+use rivergram_core::gram::tuple;
+use rivergram_core::lanes::{Isa, One, Real};
+use rivergram_simd::{Kernel, Level};
+use rivergram_tests::cases::{
+    Rows, assert_gradient, condition, condition_of_differences, cone, flat, near_coplanar, norm,
+    norm_product, scaled, shuffled, singles, two_cones,
+};
+use rivergram_tests::oracle::gram as oracle;
+use rivergram_tests::precision::{DOUBLE, SINGLE, assert_close};
+use rivergram_tests::random::Random;
+
+const DIMENSIONS: [usize; 14] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 16, 17, 64, 100];
+const SINGLE_EPSILON: f64 = f32::EPSILON as f64;
+
+fn sizes(rows: &Rows) -> (usize, usize) {
+    (rows.len(), rows[0].len())
+}
+
+/// The volume and its gradient, with everything that must be overwritten filled with something else.
+fn gradient_on<I: Isa>(isa: I, rows: &Rows) -> (f64, Vec<I::Scalar>) {
+    let (k, d) = sizes(rows);
+    let x: Vec<I::Scalar> = flat(rows);
+    let nan = I::Scalar::constant(f64::NAN);
+    let mut gradient = vec![nan; k * d];
+    let mut workspace = vec![nan; tuple::workspace_len(k, d)];
+    let volume =
+        tuple::volume_gradient_on(isa, &x, k, d, &mut gradient, &mut workspace).expect("a volume");
+    (volume.to_f64(), gradient)
+}
+
+fn single(rows: &Rows) -> (f64, Vec<f32>) {
+    gradient_on(One::<f32>::new(), rows)
+}
+
+fn double(rows: &Rows) -> (f64, Vec<f64>) {
+    gradient_on(One::<f64>::new(), rows)
+}
+
+/// One tuple of each kind: unrelated, in one or two cones of each width, near-coplanar.
+fn tuples(random: &mut Random, k: usize, d: usize) -> Vec<(String, Rows)> {
+    let mut cases = vec![("unrelated".to_string(), random.normals(k, d))];
+    for sigma in [10.0, 1.0, 0.3, 0.1, 1e-2, 1e-3, 1e-4, 1e-5] {
+        cases.push((format!("cone σ {sigma}"), cone(random, k, d, sigma)));
+        if k > 2 {
+            cases.push((
+                format!("two cones σ {sigma}"),
+                two_cones(random, k, d, sigma),
+            ));
+        }
+    }
+    if k > 1 {
+        for sigma in [0.1, 1e-2, 1e-3] {
+            let rows = near_coplanar(random, k, d, sigma);
+            cases.push((format!("near-coplanar σ {sigma}"), rows));
+        }
+    }
+    // Scales within what a product of k norms can hold in single precision.
+    let limit = 1000_f64.min(60_f64.exp2().powf(1.0 / k as f64));
+    let mixed: Vec<_> = cases
+        .iter()
+        .map(|(name, rows)| {
+            (
+                format!("scaled {name}"),
+                scaled(random, rows.clone(), limit),
+            )
+        })
+        .collect();
+    cases.extend(mixed);
+    for (name, rows) in &mut cases {
+        *rows = shuffled(random, std::mem::take(rows));
+        *name = format!("k {k} d {d} {name}");
+    }
+    cases
+}
+
+/// A tuple with what the oracle says; `None` where it says little or `f32` cannot hold the volume.
+fn expected(rows: &Rows) -> Option<(f64, Rows, f64)> {
+    let volume = oracle::volume(rows);
+    if volume < f64::from(f32::MIN_POSITIVE) {
+        return None;
+    }
+    let gradient = oracle::volume_gradient(rows);
+    let condition = condition(rows, volume, &gradient);
+    // Beyond that the vectors are dependent but for the rounding of the inputs.
+    (condition < 1e7).then_some((volume, gradient, condition))
+}
+
+fn check_tuple(name: &str, rows: &Rows) {
+    let Some((volume, gradient, condition)) = expected(rows) else {
+        return;
+    };
+    let caps = if rows.len() <= tuple::K_WITHOUT_WORKSPACE {
+        (SINGLE.volume, SINGLE.tuple_gradient)
+    } else {
+        // An orthogonal basis in working precision: condition times ε, where a cone does not count for the
+        // volume.
+        let differences = condition_of_differences(rows);
+        (
+            SINGLE.volume.max(2.0 * SINGLE_EPSILON * differences),
+            SINGLE.tuple_gradient.max(2.0 * SINGLE_EPSILON * condition),
+        )
+    };
+    let want = || gradient.iter().flatten().copied();
+    let (got, g) = single(rows);
+    assert_close(&format!("{name}: volume"), got, volume, volume, caps.0);
+    assert_gradient(name, &g, want(), caps.1);
+
+    // The oracle itself rounds in double precision.
+    let of_oracle = 12.0 * f64::EPSILON * condition;
+    let (got, g) = double(rows);
+    let cap = DOUBLE.volume.max(of_oracle);
+    assert_close(&format!("{name}: f64 volume"), got, volume, volume, cap);
+    let cap = DOUBLE.tuple_gradient.max(of_oracle);
+    assert_gradient(&format!("{name}: f64"), &g, want(), cap);
+}
+
+fn random_tuples(seed: u64, arities: std::ops::RangeInclusive<usize>, rounds: usize) {
+    let mut random = Random::new(seed);
+    for k in arities {
+        for d in DIMENSIONS.into_iter().filter(|d| k <= *d) {
+            for _ in 0..rounds {
+                for (name, rows) in tuples(&mut random, k, d) {
+                    check_tuple(&name, &rows);
+                }
+            }
+        }
+        for (name, rows) in tuples(&mut random, k, 512) {
+            check_tuple(&name, &rows);
+        }
+    }
+}
+
+#[test]
+fn tuples_without_workspace_agree_with_the_oracle() {
+    random_tuples(1, 1..=tuple::K_WITHOUT_WORKSPACE, 8);
+}
+
+#[test]
+fn tuples_with_workspace_agree_with_the_oracle() {
+    random_tuples(2, tuple::K_WITHOUT_WORKSPACE + 1..=12, 8);
+}
+
+/// A volume and its gradient on any lanes.
+struct Gradient<'a>(&'a Rows);
+
+impl Kernel<f32> for Gradient<'_> {
+    type Output = (f64, Vec<f32>);
+    #[inline(always)]
+    fn run<I: Isa<Scalar = f32>>(self, isa: I) -> Self::Output {
+        let (k, d) = sizes(self.0);
+        let x: Vec<f32> = flat(self.0);
+        let mut gradient = vec![f32::NAN; k * d];
+        let mut workspace = vec![f32::NAN; tuple::workspace_len(k, d)];
+        tuple::volume_gradient_on(isa, &x, k, d, &mut gradient, &mut workspace)
+            .map(|volume| (f64::from(volume), gradient))
+            .expect("a volume")
+    }
+}
+
+#[test]
+fn every_path_agrees_with_the_oracle() {
+    let mut random = Random::new(3);
+    for (k, d) in [(1, 3), (2, 17), (3, 64), (4, 100), (5, 9), (8, 33)] {
+        for (name, rows) in tuples(&mut random, k, d) {
+            let Some((volume, gradient, _)) = expected(&rows) else {
+                continue;
+            };
+            for level in Level::available() {
+                let name = format!("{level} {name}");
+                let (got, g) = level.run(Gradient(&rows));
+                assert_close(&name, got, volume, volume, SINGLE.volume);
+                assert_gradient(
+                    &name,
+                    &g,
+                    gradient.iter().flatten().copied(),
+                    SINGLE.tuple_gradient,
+                );
+            }
+        }
+    }
+}
+
+// Dependent vectors.
+
+#[track_caller]
+fn assert_zero(what: &str, rows: &Rows) {
+    let (volume, gradient) = single(rows);
+    assert_eq!(volume, 0.0, "{what}");
+    assert!(gradient.iter().all(|g| *g == 0.0), "{what}: gradient");
+    let (volume, gradient) = double(rows);
+    assert_eq!(volume, 0.0, "{what}: f64");
+    assert!(gradient.iter().all(|g| *g == 0.0), "{what}: f64 gradient");
+}
+
+/// Vectors of several widths to be made dependent.
+fn to_spoil(random: &mut Random) -> impl Iterator<Item = Rows> + '_ {
+    (2..=12)
+        .flat_map(|k| [12, 17, 64].map(|d| (k, d)))
+        .flat_map(|(k, d)| {
+            [f64::INFINITY, 0.3, 1e-3].map(|sigma| {
+                if sigma.is_finite() {
+                    cone(random, k, d, sigma)
+                } else {
+                    random.normals(k, d)
+                }
+            })
+        })
+}
+
+#[test]
+fn a_multiple_by_a_power_of_two_spans_no_volume() {
+    let mut random = Random::new(4);
+    let mut other = Random::new(5);
+    for rows in to_spoil(&mut random) {
+        for factor in [1.0, -1.0, 2.0, -0.5, 1024.0, 0.0] {
+            let mut rows = rows.clone();
+            let last = rows.len() - 1;
+            rows[last] = rows[0].iter().map(|x| factor * x).collect();
+            let rows = shuffled(&mut other, rows);
+            assert_zero(&format!("{:?} times {factor}", sizes(&rows)), &rows);
+        }
+    }
+}
+
+#[test]
+fn more_vectors_than_dimensions_span_no_volume() {
+    let mut random = Random::new(6);
+    for d in 1..=11 {
+        for k in d + 1..=12 {
+            assert_zero(&format!("k {k} d {d}"), &random.normals(k, d));
+        }
+    }
+}
+
+#[test]
+fn a_sum_of_others_spans_next_to_no_volume() {
+    let mut random = Random::new(7);
+    let mut other = Random::new(8);
+    for rows in to_spoil(&mut random).filter(|rows| rows.len() > 2) {
+        let mut rows = rows;
+        let last = rows.len() - 1;
+        let (a, b) = (other.normal(), other.normal());
+        rows[last] = rows[0]
+            .iter()
+            .zip(&rows[1])
+            .map(|(x, y)| a * x + b * y)
+            .collect();
+        let rows = shuffled(&mut other, singles(rows));
+        let (volume, gradient) = single(&rows);
+        let (what, product) = (format!("{:?}", sizes(&rows)), norm_product(&rows));
+        assert_close(&what, volume, 0.0, product, 1e-6);
+        for (row, g) in rows.iter().zip(gradient.chunks_exact(rows[0].len())) {
+            let length = norm(g.iter().map(|g| f64::from(*g)));
+            let others = product / norm(row.iter().copied());
+            assert!(
+                length <= others * (1.0 + 1e-5),
+                "{what}: {length:e} of {others:e}"
+            );
+        }
+    }
+}
+
+// What holds for every volume.
+
+/// Tuples that are not too ill conditioned, with their volume and condition.
+fn fair_tuples(seed: u64) -> Vec<(String, Rows, f64, f64)> {
+    let mut random = Random::new(seed);
+    let mut fair = Vec::new();
+    for (k, d) in [(1, 4), (2, 3), (3, 16), (4, 8), (5, 64), (8, 17), (10, 33)] {
+        for (name, rows) in tuples(&mut random, k, d) {
+            if let Some((volume, _, condition)) = expected(&rows).filter(|found| found.2 < 1e4) {
+                fair.push((name, rows, volume, condition));
+            }
+        }
+    }
+    fair
+}
+
+/// What rounding a tuple's vectors to `f32`, and the volume itself, may change of the volume.
+fn rounding(rows: &Rows, condition: f64) -> f64 {
+    let vectors = rows.len() as f64;
+    2.0 * SINGLE.volume + vectors * SINGLE_EPSILON * condition
+}
+
+#[test]
+fn rotation_keeps_the_volume() {
+    let mut random = Random::new(10);
+    for (name, rows, volume, condition) in fair_tuples(9) {
+        let d = rows[0].len();
+        // A product of reflections.
+        let mut turned = rows.clone();
+        for mirror in random.normals(d.min(6), d) {
+            let square = oracle::dot(&mirror, &mirror);
+            for row in &mut turned {
+                let part = 2.0 * oracle::dot(row, &mirror) / square;
+                row.iter_mut()
+                    .zip(&mirror)
+                    .for_each(|(x, m)| *x -= part * m);
+            }
+        }
+        let (got, _) = double(&turned);
+        let cap = DOUBLE.volume.max(100.0 * f64::EPSILON * condition);
+        assert_close(&format!("f64 {name}"), got, volume, volume, cap);
+        let turned = singles(turned);
+        let (got, _) = single(&turned);
+        assert_close(&name, got, volume, volume, rounding(&rows, condition));
+    }
+}
+
+#[test]
+fn order_and_sign_do_not_matter() {
+    let mut random = Random::new(12);
+    for (name, rows, volume, condition) in fair_tuples(11) {
+        let mut other = shuffled(&mut random, rows.clone());
+        for row in &mut other {
+            let sign = if random.bits() & 1 == 0 { 1.0 } else { -1.0 };
+            row.iter_mut().for_each(|x| *x *= sign);
+        }
+        let (got, _) = single(&other);
+        assert_close(&name, got, volume, volume, rounding(&rows, condition));
+    }
+}
+
+#[test]
+fn a_multiple_of_one_vector_may_be_added_to_another() {
+    let mut random = Random::new(14);
+    for (name, rows, volume, _) in fair_tuples(13) {
+        let k = rows.len();
+        if k == 1 {
+            continue;
+        }
+        let to = random.range(0, k - 1);
+        let from = (to + random.range(1, k - 1)) % k;
+        let factor = random.normal();
+        let mut sheared = rows.clone();
+        let added: Vec<f64> = rows[from].iter().map(|x| factor * x).collect();
+        sheared[to].iter_mut().zip(added).for_each(|(x, a)| *x += a);
+        let condition = condition(&sheared, volume, &oracle::volume_gradient(&sheared));
+        let (got, _) = single(&singles(sheared.clone()));
+        assert_close(&name, got, volume, volume, rounding(&sheared, condition));
+    }
+}
+
+#[test]
+fn the_volume_scales_with_every_vector() {
+    let mut random = Random::new(16);
+    for (name, rows, volume, condition) in fair_tuples(15) {
+        let (before, gradient) = single(&rows);
+        let twice: Rows = rows
+            .iter()
+            .map(|row| row.iter().map(|x| 2.0 * x).collect())
+            .collect();
+        let (after, twice_gradient) = single(&twice);
+        let factor = 2_f64.powi(rows.len() as i32);
+        assert_eq!(after, before * factor, "{name}: all twice as long");
+        let exact = gradient
+            .iter()
+            .zip(&twice_gradient)
+            .all(|(g, twice)| f64::from(*twice) == f64::from(*g) * factor / 2.0);
+        assert!(exact, "{name}: the gradient of all twice as long");
+
+        let mut one = rows.clone();
+        let p = random.range(0, rows.len() - 1);
+        one[p].iter_mut().for_each(|x| *x *= -8.0);
+        let (got, _) = single(&one);
+        assert_close(
+            &name,
+            got,
+            8.0 * volume,
+            8.0 * volume,
+            rounding(&rows, condition),
+        );
+    }
+}
+
+#[test]
+fn no_volume_exceeds_the_product_of_the_norms() {
+    for (name, rows, ..) in fair_tuples(17) {
+        let (volume, gradient) = single(&rows);
+        let product = norm_product(&rows);
+        assert!(volume <= product * (1.0 + SINGLE.volume), "{name}");
+        for (row, g) in rows.iter().zip(gradient.chunks_exact(rows[0].len())) {
+            let length = norm(g.iter().map(|g| f64::from(*g)));
+            let others = product / norm(row.iter().copied());
+            assert!(length <= others * (1.0 + SINGLE.tuple_gradient), "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_gradient_is_that_of_central_differences() {
+    let mut random = Random::new(18);
+    for (k, d) in [(1, 5), (2, 4), (3, 8), (5, 9), (8, 12), (10, 12)] {
+        for rows in [random.normals(k, d), cone(&mut random, k, d, 0.3)] {
+            let (volume, gradient) = double(&rows);
+            let mut differences = Vec::new();
+            for (p, c) in (0..k).flat_map(|p| (0..d).map(move |c| (p, c))) {
+                let at = |step: f64| {
+                    let mut moved = rows.clone();
+                    moved[p][c] += step;
+                    double(&moved).0
+                };
+                // The volume is the root of a quadratic in each number: the error is of third order.
+                let step = 1e-6 * volume / norm(gradient.iter().copied());
+                differences.push((at(step) - at(-step)) / (2.0 * step));
+            }
+            assert_gradient(&format!("k {k} d {d}"), &gradient, differences, 1e-7);
+        }
+    }
+}
+
+#[test]
+fn gradients_stay_finite_to_the_ends_of_the_range() {
+    let mut random = Random::new(20);
+    for exponent in -45..=38 {
+        let scale = 10_f64.powi(exponent);
+        for k in 1..=4 {
+            let mut rows = random.normals(k, 6);
+            for row in &mut rows {
+                let length = norm(row.iter().copied());
+                row.iter_mut().for_each(|x| *x *= scale / length);
+            }
+            let rows = singles(rows);
+            let x: Vec<f32> = flat(&rows);
+            let mut gradient = vec![f32::NAN; x.len()];
+            let isa = One::<f32>::new();
+            let volume = tuple::volume_gradient_on(isa, &x, k, 6, &mut gradient, &mut []);
+            let what = format!("k {k} length {scale:e}: {volume:?}");
+            // Squares of differences of lengths to 9e18 are in range.
+            assert_eq!(volume.is_ok(), exponent < 19, "{what}");
+            let Ok(volume) = volume else { continue };
+            let product = norm_product(&rows);
+            if product < f64::from(f32::MAX) {
+                assert!(
+                    volume.is_finite() && f64::from(volume) <= 1.001 * product,
+                    "{what}"
+                );
+                assert!(
+                    gradient.iter().all(|g| g.is_finite()),
+                    "{what} {gradient:?}"
+                );
+            }
+            // Rows of the gradient are products of the other norms.
+            if exponent >= -18 && scale.powi(k as i32) > 1e-37 && product < 1e38 {
+                let want = oracle::volume_gradient(&rows);
+                let volume_want = oracle::volume(&rows);
+                assert_close(
+                    &what,
+                    f64::from(volume),
+                    volume_want,
+                    volume_want,
+                    SINGLE.volume,
+                );
+                assert_gradient(
+                    &what,
+                    &gradient,
+                    want.into_iter().flatten(),
+                    SINGLE.tuple_gradient,
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn fixed_sizes_show_that_a_square_left_the_range() {
+    for x in [[[1e30, 0.0], [0.0, 1.0]], [[1e20, 1e20], [1e20, -1e20]]] {
+        let mut gradient = [[0.0; 2]; 2];
+        assert!(!tuple::volume(&x).is_finite());
+        assert!(!tuple::volume_gradient(&x, &mut gradient).is_finite());
+    }
+}
+
+// The two faces.
+
+fn same_on_both_faces<const K: usize, const D: usize>(random: &mut Random) {
+    for (name, rows) in tuples(random, K, D) {
+        let x: [[f32; D]; K] = std::array::from_fn(|p| std::array::from_fn(|c| rows[p][c] as f32));
+        let (volume, gradient) = single(&rows);
+        let mut fixed = [[f32::NAN; D]; K];
+        let with_gradient = tuple::volume_gradient(&x, &mut fixed);
+        let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        assert_eq!(f64::from(tuple::volume(&x)), volume, "{name}");
+        assert_eq!(f64::from(with_gradient), volume, "{name}");
+        assert_eq!(bits(fixed.as_flattened()), bits(&gradient), "{name}");
+    }
+}
+
+#[test]
+fn fixed_sizes_give_the_same_bits_as_slices() {
+    let mut random = Random::new(19);
+    same_on_both_faces::<1, 7>(&mut random);
+    same_on_both_faces::<2, 2>(&mut random);
+    same_on_both_faces::<2, 64>(&mut random);
+    same_on_both_faces::<3, 64>(&mut random);
+    same_on_both_faces::<4, 33>(&mut random);
+    same_on_both_faces::<5, 16>(&mut random);
+    same_on_both_faces::<8, 17>(&mut random);
+    same_on_both_faces::<3, 2>(&mut random);
+}
+
+// Errors.
+
+/// The error of every function of one tuple on the same input.
+fn error_of(x: &[f32], k: usize, d: usize, workspace: usize) -> Option<GramError> {
+    let isa = One::<f32>::new();
+    let mut space = vec![0.0; workspace];
+    let mut gradient = vec![0.0; x.len()];
+    let error = tuple::volume_on(isa, x, k, d, &mut space).err();
+    let others = [
+        tuple::volume_gradient_on(isa, x, k, d, &mut gradient, &mut space).err(),
+        tuple::determinant_on(isa, x, k, d, &mut space).err(),
+        tuple::log_volume_on(isa, x, k, d, &mut space).err(),
+    ];
+    assert_eq!(others, [error; 3]);
+    error
+}
+
+#[test]
+fn wrong_tuples_are_errors() {
+    let x = [1.0; 12];
+    assert_eq!(error_of(&x, 3, 4, 0), None);
+    let empty = |k, d| Some(GramError::Empty { k, rows: 1, d });
+    assert_eq!(error_of(&x, 0, 4, 0), empty(0, 4));
+    assert_eq!(error_of(&x, 3, 0, 0), empty(3, 0));
+    let size = Some(GramError::BufferSize { need: 8, have: 12 });
+    assert_eq!(error_of(&x, 2, 4, 0), size);
+    let huge = error_of(&x, usize::MAX, 2, 0);
+    let need = usize::MAX;
+    assert_eq!(huge, Some(GramError::BufferSize { need, have: 12 }));
+    for (at, modality) in [(0, 0), (7, 1), (11, 2)] {
+        for bad in [f32::NAN, f32::INFINITY] {
+            let mut x = x;
+            x[at] = bad;
+            let error = Some(GramError::NotFinite { modality, row: 0 });
+            assert_eq!(error_of(&x, 3, 4, 0), error);
+        }
+    }
+    let need = tuple::workspace_len(9, 10);
+    let have = need - 1;
+    let short = Some(GramError::Workspace { need, have });
+    assert_eq!(error_of(&[1.0; 90], 9, 10, have), short);
+    assert_eq!(error_of(&[1.0; 90], 9, 10, need), None);
+
+    let isa = One::<f32>::new();
+    let size = Err(GramError::BufferSize { need: 12, have: 11 });
+    let gradient = tuple::volume_gradient_on(isa, &x, 3, 4, &mut [0.0; 11], &mut []);
+    assert_eq!(gradient.map(|_| ()), size);
+    let size = Err(GramError::BufferSize { need: 9, have: 8 });
+    assert_eq!(tuple::gram_matrix(isa, &x, 3, 4, &mut [0.0; 8]), size);
+}
