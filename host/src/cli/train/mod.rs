@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use rivergram::error::{Error, Result};
 use rivergram::path::{self, Choice, Reason, VARIABLE};
-use rivergram::train::{self, Context, Event, RunOptions};
+use rivergram::train::{self, Context, RunOptions};
 use rivergram_simd::Level;
 
 pub(crate) use flags::Flags;
@@ -59,13 +59,6 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
         }
     };
     screen.tell(&opening(&options, &folder, &choice));
-    if options.path != choice.level.name() {
-        let message = format!(
-            "the run began on path {}: on {} the results differ in rounding from an uninterrupted run",
-            options.path, choice.level
-        );
-        progress.observe(Event::Warning { message });
-    }
     let context = Context {
         level: choice.level,
         threads: flags.machine.threads,
