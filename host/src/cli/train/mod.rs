@@ -6,6 +6,7 @@ pub(crate) mod summary;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Once;
 use std::time::Instant;
 
 use rivergram::error::{Error, Result};
@@ -58,12 +59,17 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
             (choice, options, folder)
         }
     };
-    screen.tell(&opening(&options, &folder, &choice));
+    // Said once the run has begun: what is refused before is told in one line.
+    let opening = opening(&options, &folder, &choice);
+    let begun = Once::new();
     let context = Context {
         level: choice.level,
         threads: flags.machine.threads,
         stop: interrupt::listen(screen.clone()),
-        observe: &|event| progress.observe(event),
+        observe: &|event| {
+            begun.call_once(|| screen.tell(&opening));
+            progress.observe(event);
+        },
     };
     let done = match flags.run.resume {
         Some(_) => train::resume(&folder, &context),
