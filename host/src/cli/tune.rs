@@ -25,7 +25,7 @@ pub(crate) struct Flags {
     #[arg(long, help = value::list("Losses, with commas (default: all)", &LossKind::ALL, LossKind::name), hide_possible_values = true, value_delimiter = ',', value_parser = value::named(&LossKind::ALL, LossKind::name))]
     loss: Vec<LossKind>,
     /// Temperatures to try, separated by commas
-    #[arg(long, value_name = "T,…", value_delimiter = ',', value_parser = value::positive, default_value = "0.05,0.07,0.1,0.15,0.25,0.4")]
+    #[arg(long, value_name = "T,…", value_delimiter = ',', value_parser = value::positive, default_value = "0.03,0.05,0.07,0.1,0.15,0.25,0.4,0.6")]
     tau: Vec<f32>,
     /// Hidden units of each head; 0: linear
     #[arg(long, value_name = "N", value_parser = value::size_or_none, default_value_t = HIDDEN)]
