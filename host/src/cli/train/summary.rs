@@ -12,8 +12,10 @@ use serde::Serialize;
 use crate::cli::output::one_line;
 use crate::cli::table::{Table, percent};
 
-/// The three rankings, as the names of metrics have them.
-const RANKINGS: [&str; 3] = ["", "_distance", "_cosine"];
+/// The rankings of three and more modalities, as the names of metrics and the columns have them.
+const RANKINGS: &[(&str, &str)] = &[("", "vol"), ("_distance", "dist"), ("_cosine", "cos")];
+/// Two modalities have one.
+const RANKING_OF_TWO: &[(&str, &str)] = &[("", "cos")];
 /// Room for the name of a job in progress lines.
 pub(crate) const NAME_WIDTH: usize = 27;
 const PICTURE: &str = "picture.svg";
@@ -131,8 +133,10 @@ pub(crate) fn budget_line(report: &BudgetReport) -> String {
     let queries = Queries::of([metrics], None).0;
     let query = |query: &Query| format!("{}→ {}", query.name, query.r1(metrics, ""));
     let mut figures: Vec<String> = queries.iter().map(query).collect();
-    if !figures.is_empty() {
-        figures.push("(R@1 % by volume)".to_string());
+    match queries.len() {
+        0 => {}
+        1 | 2 => figures.push("(R@1 % by cosine)".to_string()),
+        _ => figures.push("(R@1 % by volume)".to_string()),
     }
     if let Some(&error) = metrics.get(DIGIT_ERROR) {
         figures.push(format!("digit error {} %", percent(Some(error))));
@@ -205,13 +209,21 @@ struct Query {
 }
 
 impl Query {
-    /// Reads `text_to_image+audio_distance_r1`: every query has exactly one such metric.
-    fn parse(metric: &str) -> Option<Self> {
-        let (name, others) = metric.strip_suffix("_distance_r1")?.split_once("_to_")?;
+    /// Reads `text_to_image+audio_distance_r1`, which there is once per query of three and more modalities, or
+    /// `text_to_image_r1`.
+    fn parse(metric: &str, ending: &str) -> Option<Self> {
+        let (name, others) = metric.strip_suffix(ending)?.split_once("_to_")?;
         Some(Query {
             name: name.to_string(),
             others: others.split('+').map(String::from).collect(),
         })
+    }
+
+    fn rankings(&self) -> &'static [(&'static str, &'static str)] {
+        match self.others.len() {
+            1 => RANKING_OF_TWO,
+            _ => RANKINGS,
+        }
     }
 
     fn r1(&self, metrics: &Metrics, ranking: &str) -> String {
@@ -219,10 +231,18 @@ impl Query {
         percent(metrics.get(&name).copied())
     }
 
-    /// The three rankings side by side.
+    /// The rankings side by side.
     fn cell(&self, metrics: &Metrics) -> String {
-        let rates = RANKINGS.map(|ranking| format!("{:>5}", self.r1(metrics, ranking)));
-        rates.join(" ")
+        let rankings = self.rankings().iter();
+        let rates = rankings.map(|(ranking, _)| format!("{:>5}", self.r1(metrics, ranking)));
+        rates.collect::<Vec<_>>().join(" ")
+    }
+
+    /// The names of the rankings, side by side.
+    fn head(&self) -> String {
+        let rankings = self.rankings().iter();
+        let names = rankings.map(|(_, name)| format!("{name:>5}"));
+        names.collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -232,11 +252,17 @@ struct Queries(Vec<Query>);
 
 impl Queries {
     fn of<'a>(metrics: impl IntoIterator<Item = &'a Metrics>, anchor: Option<&str>) -> Self {
-        let mut queries: BTreeMap<String, Query> = BTreeMap::new();
-        for name in metrics.into_iter().flat_map(|metrics| metrics.keys()) {
-            if let Some(query) = Query::parse(name) {
-                queries.insert(query.name.clone(), query);
-            }
+        let names: Vec<&str> = metrics
+            .into_iter()
+            .flat_map(|metrics| metrics.keys().map(String::as_str))
+            .collect();
+        let found = |ending| -> BTreeMap<String, Query> {
+            let queries = names.iter().filter_map(|name| Query::parse(name, ending));
+            queries.map(|query| (query.name.clone(), query)).collect()
+        };
+        let mut queries = found("_distance_r1");
+        if queries.is_empty() {
+            queries = found("_r1");
         }
         let mut queries: Vec<Query> = queries.into_values().collect();
         let lists: Vec<Vec<String>> = queries.iter().map(|query| query.others.clone()).collect();
@@ -315,9 +341,11 @@ impl Columns {
                 self.row(&label, &budget.metrics, &mut table);
             }
         }
-        let mut title = "\
-R@1 in % by volume (vol), conditional distance (dist) and sum of cosines (cos)\n"
-            .to_string();
+        let mut title = match self.queries.0.len() {
+            0..=2 => "R@1 in % by cosine\n".to_string(),
+            _ => "R@1 in % by volume (vol), conditional distance (dist) and sum of cosines (cos)\n"
+                .to_string(),
+        };
         if !self.numbers.is_empty() {
             title += "number: accuracy in % from image and audio; unseen: of numbers left out of the training\n";
         }
@@ -331,7 +359,7 @@ R@1 in % by volume (vol), conditional distance (dist) and sum of cosines (cos)\n
         let (mut names, mut rankings) = (vec![String::new()], vec![String::new()]);
         for query in &self.queries.0 {
             names.push(one_line(&format!("{}→", query.name)));
-            rankings.push("  vol  dist   cos".to_string());
+            rankings.push(query.head());
         }
         if let Some((a, b)) = self.pair() {
             names.push(one_line(&format!("{a}→{b}")));
@@ -356,7 +384,8 @@ R@1 in % by volume (vol), conditional distance (dist) and sum of cosines (cos)\n
         table.row([format!("  {label}")]);
         for query in &self.queries.0 {
             let mut cells = vec![format!("    {}→", one_line(&query.name))];
-            cells.extend(RANKINGS.map(|ranking| query.r1(metrics, ranking)));
+            let rankings = query.rankings().iter();
+            cells.extend(rankings.map(|(ranking, _)| query.r1(metrics, ranking)));
             table.row(cells);
         }
     }
@@ -414,7 +443,7 @@ mod tests {
         for query in modalities {
             let others = modalities.iter().filter(|name| *name != query);
             let others: Vec<&str> = others.copied().collect();
-            for (ranking, rate) in RANKINGS.into_iter().zip([0.5, 0.25, 1.0]) {
+            for ((ranking, _), rate) in RANKINGS.iter().zip([0.5, 0.25, 1.0]) {
                 let name = format!("{query}_to_{}{ranking}_r1", others.join("+"));
                 metrics.insert(name, rate);
             }
@@ -496,6 +525,22 @@ align-gram
     }
 
     #[test]
+    fn two_modalities_are_ranked_by_their_cosine() {
+        let rates = [("a_to_b_r1", 0.5), ("b_to_a_r1", 1.0), ("b_to_a_r5", 0.3)];
+        let trained = rates.map(|(name, rate)| (name.to_string(), rate));
+        let text = alignment(Some("b"), Metrics::new(), Metrics::from(trained));
+        let expected = "\
+R@1 in % by cosine
+                b→     a→
+               cos    cos
+align-gram
+  600 steps  100.0   50.0
+
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
     fn the_best_way_to_transcribe_is_marked() {
         let options = JobOptions::strips(StripsOptions::new("shuffle:5"), 0);
         let name = options.name.clone();
@@ -540,11 +585,9 @@ shuffle:5       13.3        17.8           9.2*
 
     #[test]
     fn a_budget_is_told_in_a_line() {
-        let report = budget("align-gram", "branch-600", 600, metrics(&["a", "b"]));
+        let report = budget("align-gram", "branch-600", 600, metrics(&["a", "b", "c"]));
         let line = budget_line(&report);
-        assert!(
-            line.ends_with("branch-600 at 600  a→ 50.0  b→ 50.0  (R@1 % by volume)"),
-            "{line}"
-        );
+        let end = "branch-600 at 600  a→ 50.0  b→ 50.0  c→ 50.0  (R@1 % by volume)";
+        assert!(line.ends_with(end), "{line}");
     }
 }
