@@ -136,7 +136,7 @@ impl Run {
 
 struct OnLevel<'a>(&'a Run);
 
-impl Kernel for OnLevel<'_> {
+impl Kernel<f32> for OnLevel<'_> {
     type Output = Vec<f32>;
     #[inline(always)]
     fn run<I: Isa<Scalar = f32>>(self, isa: I) -> Vec<f32> {
@@ -378,7 +378,7 @@ fn clipping_scales_down_and_never_up() {
 
 struct Clip<'a>(f32, &'a mut [f32]);
 
-impl Kernel for Clip<'_> {
+impl Kernel<f32> for Clip<'_> {
     type Output = f32;
     #[inline(always)]
     fn run<I: Isa<Scalar = f32>>(self, isa: I) -> f32 {

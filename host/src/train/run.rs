@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::align::Align;
 use super::event::{Event, JobReport, RunReport};
 use super::options::{JobKind, JobOptions, RunOptions};
+#[cfg(feature = "demo-data")]
 use super::strips::{self, Strips};
 use super::{Context, job};
 use crate::error::{Error, Result};
@@ -61,10 +62,13 @@ fn check(options: &RunOptions) -> Result<()> {
                 schedule::legs(&align.schedule)?;
                 Align::new(align, job.seed)?;
             }
+            #[cfg(feature = "demo-data")]
             JobKind::Strips(options) => {
                 strips::legs(&options.schedule)?;
                 Strips::new(options, job.seed)?;
             }
+            #[cfg(not(feature = "demo-data"))]
+            JobKind::Strips(_) => return Err(super::no_demo_data()),
         }
     }
     Ok(())
@@ -127,10 +131,13 @@ fn train_job(
             let legs: Vec<Leg<'_>> = schedule::legs(&align.schedule)?;
             job::run(options, &mut task, &legs, folder, save_every, context)
         }
+        #[cfg(feature = "demo-data")]
         JobKind::Strips(strips) => {
             let mut task = Strips::new(strips, options.seed)?;
             let legs = strips::legs(&strips.schedule)?;
             job::run(options, &mut task, &legs, folder, save_every, context)
         }
+        #[cfg(not(feature = "demo-data"))]
+        JobKind::Strips(_) => Err(super::no_demo_data()),
     }
 }

@@ -9,7 +9,6 @@ use super::{Context, job};
 
 use super::options::{AlignOptions, LossKind, Source};
 
-use crate::data::numbers;
 use crate::error::{Error, Result};
 use crate::schedule;
 
@@ -123,7 +122,9 @@ fn row(options: &TuneOptions, loss: LossKind, tau: f32, context: &Context<'_>) -
 }
 
 /// The training data without some voices, and those voices.
+#[cfg(feature = "demo-data")]
 fn parts(options: &TuneOptions, seed: u64) -> Result<Parts> {
+    use crate::data::numbers;
     let (train, test) = numbers::train_split(seed, options.held_out_voices)?;
     let order = ["text", "image", "audio"];
     Ok(Parts {
@@ -132,6 +133,11 @@ fn parts(options: &TuneOptions, seed: u64) -> Result<Parts> {
         unseen: Vec::new(),
         numbers: true,
     })
+}
+
+#[cfg(not(feature = "demo-data"))]
+fn parts(_: &TuneOptions, _: u64) -> Result<Parts> {
+    Err(super::no_demo_data())
 }
 
 /// The mean of R@1 over the three queries, each by its best ranking, and of image→audio by cosine.
