@@ -99,7 +99,7 @@ pub fn legs(options: &ScheduleOptions) -> Result<Vec<Leg<'_>>> {
             "none given: at least one expected",
         ));
     }
-    let refused = |e| Error::flag("the schedule", e);
+    let refused = |e| Error::flag("--budgets, --warmup, --lr, --floor or --decay", e);
     if options.kind == ScheduleKind::Wsd {
         let branches = Branches::new(settings(options), budgets).map_err(refused)?;
         return Ok(branch_legs(&branches, budgets));

@@ -123,7 +123,9 @@ pub(super) fn run(
     };
     let interrupted = job.train(task)?;
     let lines = job.lines()?;
-    folder.replace(PICTURE, job.picture(&lines)?.as_bytes())?;
+    if !lines.is_empty() {
+        folder.replace(PICTURE, job.picture(&lines)?.as_bytes())?;
+    }
     let report = JobReport {
         name: options.name.clone(),
         untrained,
