@@ -7,7 +7,7 @@ use rivergram_core::lanes::{Isa, Lanes};
 use rivergram_core::{lse::LogSum, ops};
 use rivergram_simd::{Kernel, Level};
 
-/// Adds the products to `probabilities`, which is 0 before, and makes probabilities of them.
+/// The softmax of the products into `probabilities`.
 struct Similarity<'a> {
     query: &'a [f32],
     gallery: &'a [f32],
@@ -18,15 +18,10 @@ impl Kernel<f32> for Similarity<'_> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa<Scalar = f32>>(self, isa: I) {
-        let (rows, length) = (self.probabilities.len(), self.query.len());
-        ops::matmul_nt(
-            isa,
-            rows,
-            length,
-            self.query,
-            self.gallery,
-            self.probabilities,
-        );
+        let rows = self.gallery.chunks_exact(self.query.len().max(1));
+        for (p, row) in self.probabilities.iter_mut().zip(rows) {
+            *p = ops::dot(isa, self.query, row);
+        }
         let all = LogSum::of(isa, self.probabilities);
         let (max, ln_sum) = (isa.splat(all.max), isa.splat(all.ln_sum));
         for p in self.probabilities.chunks_mut(I::WIDTH) {

@@ -102,14 +102,14 @@ impl Isa for Avx2 {
     #[inline(always)]
     fn enter<K: Kernel<f32>>(self, kernel: K) -> K::Output {
         // SAFETY: the token was made after detection.
-        unsafe { run(kernel, self) }
+        unsafe { run_avx2(kernel, self) }
     }
 }
 
 /// Never inlined, so that a disassembly shows one kernel as one function.
 #[target_feature(enable = "avx2,fma")]
 #[inline(never)]
-fn run<K: Kernel<f32>>(kernel: K, isa: Avx2) -> K::Output {
+fn run_avx2<K: Kernel<f32>>(kernel: K, isa: Avx2) -> K::Output {
     kernel.run(isa)
 }
 

@@ -2,7 +2,7 @@
 
 use rivergram_core::error::GramError;
 use rivergram_core::gram::pair::{Measure, volume_matrix, volume_matrix_workspace_len};
-use rivergram_core::gram::retrieval::{Order, best, rank, recall_at};
+use rivergram_core::gram::retrieval::{Order, TopK, best, rank, recall_at};
 use rivergram_core::lanes::{Isa, One, Real};
 use rivergram_simd::{Kernel, Level};
 use rivergram_tests::cases::{Rows, flat, norm, planes};
@@ -350,4 +350,29 @@ fn recall_counts_the_ranks_below_k() {
         assert_eq!(recall_at::<f64>(&ranks, k), hits / 8.0, "{k}");
     }
     assert_eq!(recall_at::<f32>(&[], 5), 0.0);
+}
+
+#[test]
+fn top_k_is_the_start_of_the_sorted_scores() {
+    let mut random = Random::new(11);
+    for count in [0, 1, 4, 5, 6, 60] {
+        for order in [Order::Ascending, Order::Descending] {
+            // Few different scores, so that many are equal, and some that are NaN.
+            let scores: Vec<f32> = (0..count)
+                .map(|_| match random.range(0, 6) {
+                    0 => f32::NAN,
+                    score => score as f32,
+                })
+                .collect();
+            let mut top = TopK::<f32, 5>::new(order);
+            for (index, score) in scores.iter().enumerate() {
+                top.push(*score, index);
+            }
+            let got: Vec<usize> = top.best().iter().map(|(_, index)| *index).collect();
+            let mut want: Vec<usize> = (0..count).collect();
+            want.sort_by_key(|index| rank(&scores, *index, order));
+            want.truncate(5);
+            assert_eq!(got, want, "{scores:?} {order:?}");
+        }
+    }
 }

@@ -211,15 +211,17 @@ fn start<'a, 'w, 'p, T: Real>(
     mut parts: Parts<'p, T>,
     workspace: &'w mut [T],
 ) -> Result<Started<'a, 'w, 'p, T>, EislError> {
-    // First, so that a batch size that does not fit is not walked through.
     let Shape {
         batch: rows,
         positions,
         vocabulary,
         ..
     } = batch.shape;
-    let expected = rows.saturating_mul(positions).saturating_mul(vocabulary);
-    check_len(EislBuffer::Input, expected, input_len)?;
+    // First, so that a batch size that does not fit is not walked through.
+    let row_len = positions.checked_mul(vocabulary).filter(|len| *len > 0);
+    if let Some(expected) = row_len.and_then(|len| len.checked_mul(rows)) {
+        check_len(EislBuffer::Input, expected, input_len)?;
+    }
     let checked = Checked::new(config, batch)?;
     let orders = config.orders.len();
     let work = Work::split(workspace, batch.shape, orders)?;

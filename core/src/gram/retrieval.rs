@@ -61,3 +61,53 @@ pub fn recall_at<T: Real>(ranks: &[usize], k: usize) -> T {
     let hits = ranks.iter().filter(|rank| **rank < k).count();
     T::from_usize(hits) / T::from_usize(ranks.len().max(1))
 }
+
+/// The best `K` of many scores, one at a time: memory does not grow with the gallery.
+///
+/// ```
+/// use rivergram_core::gram::retrieval::{Order, TopK};
+///
+/// let mut top = TopK::<f32, 2>::new(Order::Ascending);
+/// for (index, volume) in [0.3, 0.1, 0.2, 0.1].into_iter().enumerate() {
+///     top.push(volume, index);
+/// }
+/// assert_eq!(top.best(), [(0.1, 1), (0.1, 3)]);
+/// ```
+#[derive(Clone, Debug)]
+pub struct TopK<T, const K: usize> {
+    order: Order,
+    best: heapless::Vec<(T, usize), K>,
+}
+
+impl<T: Real, const K: usize> TopK<T, K> {
+    /// Of no scores yet.
+    pub fn new(order: Order) -> Self {
+        TopK {
+            order,
+            best: heapless::Vec::new(),
+        }
+    }
+
+    /// Takes one more candidate. Cost: at most K comparisons and moves.
+    pub fn push(&mut self, score: T, index: usize) {
+        let before = |other: &(T, usize)| self.order.before(*other, (score, index));
+        let place = self
+            .best
+            .iter()
+            .take_while(|other| before(other))
+            .fold(0, |n: usize, _| n.saturating_add(1));
+        if place >= K {
+            return;
+        }
+        if self.best.is_full() {
+            self.best.pop();
+        }
+        // There is room now, and the place is at most the length.
+        let _ = self.best.insert(place, (score, index));
+    }
+
+    /// The scores with their indices, best first; of equals the lower index first.
+    pub fn best(&self) -> &[(T, usize)] {
+        &self.best
+    }
+}
