@@ -123,7 +123,10 @@ pub(super) fn run(
     };
     let interrupted = job.train(task)?;
     let lines = job.lines()?;
-    folder.replace(PICTURE, job.picture(&lines)?.as_bytes())?;
+    let picture = job.picture(&lines)?;
+    if std::fs::read(folder.file(PICTURE)).ok().as_deref() != Some(picture.as_bytes()) {
+        folder.replace(PICTURE, picture.as_bytes())?;
+    }
     let report = JobReport {
         name: options.name.clone(),
         untrained,
@@ -228,6 +231,10 @@ impl<'p> Job<'_, 'p> {
         });
         while let Some(leg) = self.legs.get(place.leg) {
             if place.step >= leg.end {
+                // Where a branch begins at step 0 the main branch has no updates, but its end is gone back to.
+                if leg.updates() == 0 && leg.from.is_none() {
+                    self.save(&leg.save_as, place)?;
+                }
                 place = self.next_leg(place)?;
                 continue;
             }
@@ -353,6 +360,12 @@ impl<'p> Job<'_, 'p> {
     /// Weights, moments and counts of a checkpoint.
     fn take(&mut self, name: &str, checkpoint: &Checkpoint) -> Result<()> {
         let file = self.folder.file(name);
+        for own in &self.extra {
+            if checkpoint.values(&file, &own.name, &own.shape)? != own.values {
+                let problem = "not what the data have now: they have changed since the run began";
+                return Err(Error::tensor(&file, &own.name, problem));
+            }
+        }
         let mut parameters = Vec::new();
         for (tensor, shape) in self.shapes() {
             parameters.extend_from_slice(checkpoint.values(&file, &tensor, &shape)?);

@@ -6,11 +6,12 @@ pub(crate) mod summary;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Once;
 use std::time::Instant;
 
 use rivergram::error::{Error, Result};
 use rivergram::path::{self, Choice, Reason, VARIABLE};
-use rivergram::train::{self, Context, Event, RunOptions};
+use rivergram::train::{self, Context, RunOptions};
 use rivergram_simd::Level;
 
 pub(crate) use flags::Flags;
@@ -58,19 +59,18 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
             (choice, options, folder)
         }
     };
-    screen.tell(&opening(&options, &folder, &choice));
-    if options.path != choice.level.name() {
-        let message = format!(
-            "the run began on path {}: on {} the results differ in rounding from an uninterrupted run",
-            options.path, choice.level
-        );
-        progress.observe(Event::Warning { message });
-    }
+    // Told when something happens: what is refused before that is one line.
+    let opening = opening(&options, &folder, &choice);
+    let opened = Once::new();
+    let observe = |event| {
+        opened.call_once(|| screen.tell(&opening));
+        progress.observe(event);
+    };
     let context = Context {
         level: choice.level,
         threads: flags.machine.threads,
         stop: interrupt::listen(screen.clone()),
-        observe: &|event| progress.observe(event),
+        observe: &observe,
     };
     let done = match flags.run.resume {
         Some(_) => train::resume(&folder, &context),
