@@ -4,6 +4,7 @@
 //! each going on from the decayed weights of the one before. WSD goes along the main branch to where a decay
 //! begins, runs the decay as a branch, and goes back to the checkpoint before it.
 
+use rivergram_core::error::PlanError;
 use rivergram_core::schedule::{Branches, DecayEdge, Phase, Plan, Settings, Shape, WarmupEdge};
 
 use crate::error::{Error, Result};
@@ -87,6 +88,18 @@ fn settings(options: &ScheduleOptions) -> Settings<f32> {
     }
 }
 
+/// The flag that sets what a plan refuses.
+fn flag(problem: &PlanError) -> &'static str {
+    match problem {
+        PlanError::Rate { .. } => "--lr",
+        PlanError::AbovePeak { .. } | PlanError::FloorZero { .. } => "--floor",
+        PlanError::ShapeParameter { .. } => "--decay",
+        PlanError::Fraction { .. } => "--decay-fraction",
+        PlanError::BudgetOrder { .. } | PlanError::BudgetTooLarge { .. } => "--budgets",
+        PlanError::WarmupMeetsDecay { .. } => "--warmup",
+    }
+}
+
 /// The legs of a schedule, in the order in which they are trained.
 ///
 /// # Errors
@@ -99,7 +112,7 @@ pub fn legs(options: &ScheduleOptions) -> Result<Vec<Leg<'_>>> {
             "none given: at least one expected",
         ));
     }
-    let refused = |e| Error::flag("--budgets, --warmup, --lr, --floor or --decay", e);
+    let refused = |e| Error::flag(flag(&e), e);
     if options.kind == ScheduleKind::Wsd {
         let branches = Branches::new(settings(options), budgets).map_err(refused)?;
         return Ok(branch_legs(&branches, budgets));

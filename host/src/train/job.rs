@@ -124,7 +124,11 @@ pub(super) fn run(
     let interrupted = job.train(task)?;
     let lines = job.lines()?;
     if !lines.is_empty() {
-        folder.replace(PICTURE, job.picture(&lines)?.as_bytes())?;
+        let picture = job.picture(&lines)?;
+        // A finished run that is resumed changes nothing.
+        if std::fs::read(folder.file(PICTURE)).ok().as_deref() != Some(picture.as_bytes()) {
+            folder.replace(PICTURE, picture.as_bytes())?;
+        }
     }
     let report = JobReport {
         name: options.name.clone(),
@@ -230,6 +234,10 @@ impl<'p> Job<'_, 'p> {
         });
         while let Some(leg) = self.legs.get(place.leg) {
             if place.step >= leg.end {
+                // Where a branch begins at step 0 the main branch has no updates, but its end is gone back to.
+                if leg.updates() == 0 && leg.from.is_none() {
+                    self.save(&leg.save_as, place)?;
+                }
                 place = self.next_leg(place)?;
                 continue;
             }
@@ -355,6 +363,12 @@ impl<'p> Job<'_, 'p> {
     /// Weights, moments and counts of a checkpoint.
     fn take(&mut self, name: &str, checkpoint: &Checkpoint) -> Result<()> {
         let file = self.folder.file(name);
+        for own in &self.extra {
+            if checkpoint.values(&file, &own.name, &own.shape)? != own.values {
+                let problem = "not what the data have now: they have changed since the run began";
+                return Err(Error::tensor(&file, &own.name, problem));
+            }
+        }
         let mut parameters = Vec::new();
         for (tensor, shape) in self.shapes() {
             parameters.extend_from_slice(checkpoint.values(&file, &tensor, &shape)?);

@@ -34,7 +34,7 @@ pub fn resume(folder: &Path, context: &Context<'_>) -> Result<(RunOptions, RunRe
     let (folder, options) = RunFolder::open::<RunOptions>(folder)?;
     if options.path != context.level.name() {
         let message = format!(
-            "the run began on path {}, this is {}: results will differ in their last digits",
+            "the run began on path {}: on {} the results differ in rounding from an uninterrupted run",
             options.path, context.level
         );
         (context.observe)(Event::Warning { message });

@@ -131,6 +131,9 @@ pub(crate) struct RunFlags {
     /// The run folder, a new one (default: the next of runs/001, runs/002, …)
     #[arg(long, value_name = "DIR", value_parser = value::path())]
     pub(crate) out: Option<PathBuf>,
+    /// Steps between two saves of the latest checkpoint (default: 200)
+    #[arg(long, value_name = "N", value_parser = value::steps)]
+    pub(crate) save_every: Option<u64>,
     /// Go on with the run of this folder, bit for bit as if never stopped
     #[arg(long, value_name = "DIR", value_parser = value::path())]
     pub(crate) resume: Option<PathBuf>,

@@ -14,6 +14,12 @@ use crate::cli::value::Budgets;
 
 /// What the flags ask for: nothing, and it is the main job; else one alignment, transcriptions, or both.
 pub(crate) fn options(flags: &Flags, path: &str) -> Result<RunOptions> {
+    let mut options = jobs(flags, path)?;
+    options.save_every = flags.run.save_every.unwrap_or(options.save_every);
+    Ok(options)
+}
+
+fn jobs(flags: &Flags, path: &str) -> Result<RunOptions> {
     let seed = flags.run.seed.unwrap_or(0);
     let align = flags.align != AlignFlags::default();
     let strips = flags.strips != StripsFlags::default();

@@ -1,0 +1,743 @@
+//! The program as a process: runs that are killed, interrupted and resumed, own data, and what is refused.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant, SystemTime};
+
+use half::{bf16, f16};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    line.split_whitespace()
+}
+
+/// The program in a folder of its own.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Place(tempfile::tempdir().expect("a folder"))
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rivergram"));
+        command.env_remove("RIVERGRAM_PATH").current_dir(&self.0);
+        command.arg("train").args(words(line));
+        command
+    }
+
+    fn run(&self, line: &str) -> Output {
+        self.command(line).output().expect("the program starts")
+    }
+
+    /// A run that has to succeed; its stdout.
+    fn train(&self, line: &str) -> String {
+        let output = self.run(line);
+        assert!(output.status.success(), "{line}: {output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    /// The last line of a run with `--json`.
+    fn summary(&self, line: &str) -> Value {
+        let text = self.train(&format!("{line} --json --quiet"));
+        let last = text.lines().last().expect("a line");
+        serde_json::from_str(last).expect("JSON")
+    }
+
+    fn spawn(&self, line: &str) -> Child {
+        let mut command = self.command(line);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().expect("the program starts")
+    }
+
+    /// A run that has to be refused with one line, before anything is written; the line.
+    fn refused(&self, line: &str, parts: &[&str]) {
+        let before = listing(self.0.path());
+        let output = self.run(&format!("{line} --out refused"));
+        assert_refused(line, &output, parts);
+        assert_eq!(listing(self.0.path()), before, "{line}: something is left");
+    }
+}
+
+fn assert_refused(line: &str, output: &Output, parts: &[&str]) {
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{line}: {text}");
+    assert!(output.stdout.is_empty(), "{line}: {output:?}");
+    assert_eq!(text.lines().count(), 1, "{line}: {text}");
+    for part in parts {
+        assert!(text.contains(part), "{line}: {part:?} is not in {text}");
+    }
+}
+
+/// Every file below a folder, by its path in it.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let name = PathBuf::from(path.file_name().expect("a name"));
+        if path.is_dir() {
+            let below = files(&path).into_iter();
+            found.extend(below.map(|(file, bytes)| (name.join(file), bytes)));
+        } else {
+            found.insert(name, fs::read(&path).expect("a file"));
+        }
+    }
+    found
+}
+
+/// Every file below a folder with its time.
+fn listing(folder: &Path) -> BTreeMap<PathBuf, SystemTime> {
+    let time = |file: &Path| {
+        let data = fs::metadata(folder.join(file)).expect("a file");
+        data.modified().expect("a time")
+    };
+    let names = files(folder).into_keys();
+    names.map(|file| (file.clone(), time(&file))).collect()
+}
+
+/// The same files with the same bytes.
+fn assert_same(found: &Path, expected: &Path) {
+    let (found, expected) = (files(found), files(expected));
+    let names = |files: &BTreeMap<PathBuf, Vec<u8>>| files.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&found), names(&expected));
+    for (name, bytes) in &expected {
+        assert!(found.get(name) == Some(bytes), "{} differs", name.display());
+    }
+}
+
+/// SplitMix64: as random as delays and test data need.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Uniform in [−1, 1).
+    fn signed(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0
+    }
+
+    fn delay(&mut self, most: Duration) -> Duration {
+        most.mul_f64((self.next() >> 11) as f64 / (1_u64 << 53) as f64)
+    }
+}
+
+/// The features of `n` items in `dim` columns: items share what they are in all modalities, mixed another way in each.
+fn features(n: usize, dim: usize, modality: u64) -> Vec<f32> {
+    const HIDDEN: usize = 6;
+    let mut items = Random(1);
+    let items: Vec<f32> = (0..n * HIDDEN).map(|_| items.signed()).collect();
+    let mut mix = Random(100 + modality);
+    let mix: Vec<f32> = (0..dim * HIDDEN).map(|_| mix.signed()).collect();
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+    let row = |item: &[f32]| -> Vec<f32> { mix.chunks(HIDDEN).map(|mix| dot(item, mix)).collect() };
+    items.chunks(HIDDEN).flat_map(row).collect()
+}
+
+/// A tensor as a safetensors file holds it.
+struct Raw {
+    name: String,
+    dtype: &'static str,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+fn floats(name: &str, dtype: &'static str, dim: usize, rows: &[f32]) -> Raw {
+    let bytes = match dtype {
+        "F32" => rows.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        "F16" => rows
+            .iter()
+            .flat_map(|x| f16::from_f32(*x).to_le_bytes())
+            .collect(),
+        _ => rows
+            .iter()
+            .flat_map(|x| bf16::from_f32(*x).to_le_bytes())
+            .collect(),
+    };
+    let (name, shape) = (name.to_string(), vec![rows.len() / dim, dim]);
+    Raw {
+        name,
+        dtype,
+        shape,
+        bytes,
+    }
+}
+
+fn labels(dtype: &'static str, labels: &[i64]) -> Raw {
+    let bytes = match dtype {
+        "I64" => labels.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        _ => labels
+            .iter()
+            .flat_map(|x| (*x as i32).to_le_bytes())
+            .collect(),
+    };
+    let (name, shape) = ("labels".to_string(), vec![labels.len()]);
+    Raw {
+        name,
+        dtype,
+        shape,
+        bytes,
+    }
+}
+
+fn safetensors(tensors: &[Raw]) -> Vec<u8> {
+    let mut header = serde_json::Map::new();
+    let mut payload = Vec::new();
+    for tensor in tensors {
+        let start = payload.len();
+        payload.extend_from_slice(&tensor.bytes);
+        let offsets = [start, payload.len()];
+        let entry = json!({"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": offsets});
+        header.insert(tensor.name.clone(), entry);
+    }
+    let header = Value::Object(header).to_string();
+    let length = (header.len() as u64).to_le_bytes();
+    [&length[..], header.as_bytes(), &payload].concat()
+}
+
+fn write(place: &Place, name: &str, tensors: &[Raw]) {
+    fs::write(place.file(name), safetensors(tensors)).expect("written");
+}
+
+/// Modalities a, b, … of f32.
+fn modalities(n: usize, dims: &[usize]) -> Vec<Raw> {
+    let names = 'a'..='z';
+    let each = dims.iter().zip(names).zip(0..);
+    each.map(|((&dim, name), index)| {
+        floats(&name.to_string(), "F32", dim, &features(n, dim, index))
+    })
+    .collect()
+}
+
+fn npy(dim: usize, rows: &[f32]) -> Vec<u8> {
+    let n = rows.len() / dim;
+    let text = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({n}, {dim}), }}");
+    let text = format!("{text:117}\n");
+    let data: Vec<u8> = rows.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let length = (text.len() as u16).to_le_bytes();
+    [b"\x93NUMPY\x01\x00", &length[..], text.as_bytes(), &data].concat()
+}
+
+fn lines(text: &str) -> Vec<Value> {
+    let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"));
+    text.lines().map(parse).collect()
+}
+
+/// Updates in the log of a run, over all its jobs.
+fn logged(folder: &Path) -> usize {
+    if !folder.is_dir() {
+        return 0;
+    }
+    let logs = files(folder).into_iter();
+    let logs = logs.filter(|(name, _)| name.ends_with("metrics.jsonl"));
+    let steps = |log: Vec<u8>| {
+        String::from_utf8_lossy(&log)
+            .matches("\"event\":\"step\"")
+            .count()
+    };
+    logs.map(|(_, log)| steps(log)).sum()
+}
+
+/// Kills a run `kills` times after random delays, resumes it each time, and compares what comes out with a run that
+/// was left alone. The first kill comes as soon as there is something to resume.
+fn kill_and_resume(place: &Place, line: &str, kills: usize, seed: u64) {
+    let began = Instant::now();
+    place.train(&format!("{line} --quiet --out whole"));
+    let whole = began.elapsed();
+    let (expected, folder) = (place.file("whole"), place.file("killed"));
+    let total = logged(&expected);
+    let start = || match folder.join("config.json").is_file() {
+        true => place.spawn("--resume killed"),
+        false => place.spawn(&format!("{line} --out killed")),
+    };
+    let mut random = Random(seed);
+    let mut landed = Vec::new();
+    for kill in 0..kills {
+        let mut child = start();
+        if kill == 0 {
+            while !folder.join("config.json").is_file() {
+                assert!(
+                    child.try_wait().expect("a state").is_none(),
+                    "it ended early"
+                );
+            }
+        } else {
+            sleep(random.delay(whole.mul_f64(1.6 / kills as f64)));
+        }
+        let finished = child.try_wait().expect("a state").is_some();
+        child.kill().expect("killed");
+        child.wait().expect("it ends");
+        landed.push(logged(&folder));
+        if finished {
+            assert_same_but_unfinished(&folder, &expected);
+            fs::remove_dir_all(&folder).expect("removed");
+        }
+    }
+    println!("{line}: {total} updates in {whole:?}, killed after {landed:?}");
+    let middle = landed.iter().filter(|&&updates| updates < total).count();
+    assert!(
+        middle * 10 >= kills * 7,
+        "{landed:?} of {total} are too late"
+    );
+    assert!(start().wait().expect("it ends").success());
+    assert_same_but_unfinished(&folder, &expected);
+}
+
+/// No temporary file looks like a checkpoint, and the rest is the same.
+fn assert_same_but_unfinished(found: &Path, expected: &Path) {
+    assert_same(found, expected);
+    let names: Vec<PathBuf> = files(found).into_keys().collect();
+    assert!(
+        names
+            .iter()
+            .all(|name| !name.to_string_lossy().contains("tmp"))
+    );
+}
+
+const OWN: &str = "--data d.safetensors --dim 8 --hidden 8 --batch 16 --save-every 5";
+
+fn own_data() -> Place {
+    let place = Place::new();
+    write(&place, "d.safetensors", &modalities(48, &[12, 9, 5]));
+    place
+}
+
+#[test]
+fn kills_leave_no_trace_in_wsd_s() {
+    let line = format!("{OWN} --budgets 500,900,1500");
+    kill_and_resume(&own_data(), &line, 11, 1);
+}
+
+#[test]
+fn kills_leave_no_trace_in_wsd() {
+    let line = format!("{OWN} --schedule wsd --loss gram --budgets 300,500,900");
+    kill_and_resume(&own_data(), &line, 6, 2);
+}
+
+#[test]
+fn kills_leave_no_trace_in_strips() {
+    let line = "--noise shuffle:5 --ngrams 1,2 --budgets 100,250 --save-every 7";
+    kill_and_resume(&Place::new(), line, 5, 3);
+}
+
+#[test]
+fn kills_leave_no_trace_in_several_jobs() {
+    let line = "--noise blank:.5,none --loss cosine --hidden 4 --budgets 40,100 --save-every 9";
+    kill_and_resume(&Place::new(), line, 4, 4);
+}
+
+#[test]
+fn a_finished_run_stays_as_it_is() {
+    let place = own_data();
+    place.train(&format!("{OWN} --budgets 20,40 --out run"));
+    let (before, bytes) = (listing(&place.file("run")), files(&place.file("run")));
+    let text = place.train("--resume run");
+    assert!(text.contains("40 steps"), "{text}");
+    let summary = place.summary("--resume run");
+    assert_eq!(summary["budgets"][1]["step"], 40);
+    assert_eq!(listing(&place.file("run")), before);
+    assert_eq!(files(&place.file("run")), bytes);
+}
+
+#[test]
+fn another_path_is_warned_of_once() {
+    let place = own_data();
+    place.train(&format!("{OWN} --budgets 20,40 --out run"));
+    let config = fs::read_to_string(place.file("run/config.json")).expect("a configuration");
+    let before = files(&place.file("run"));
+    let output = place.run("--resume run --path scalar --quiet");
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stderr).expect("text");
+    let expected = usize::from(!config.contains("\"scalar\""));
+    assert_eq!(
+        text.matches("warning: the run began on path").count(),
+        expected,
+        "{text}"
+    );
+    assert_eq!(files(&place.file("run")), before);
+
+    // Really going on, from the end of the first budget.
+    let latest = place.file("run/latest.safetensors");
+    fs::copy(place.file("run/budget-000020.safetensors"), latest).expect("copied");
+    place.train("--resume run --path scalar --quiet");
+    assert_eq!(logged(&place.file("run")), 40);
+}
+
+#[test]
+fn what_is_no_run_is_not_resumed() {
+    let place = own_data();
+    let resume = |parts: &[&str]| {
+        let output = place.run("--resume run");
+        assert_refused("--resume run", &output, parts);
+    };
+    resume(&["run"]);
+    fs::create_dir(place.file("run")).expect("a folder");
+    resume(&["run", "config.json"]);
+    fs::write(place.file("run/config.json"), "{}").expect("written");
+    resume(&["config.json"]);
+    fs::remove_dir_all(place.file("run")).expect("removed");
+
+    place.train(&format!("{OWN} --budgets 20,40 --quiet --out run"));
+    let latest = place.file("run/latest.safetensors");
+    let whole = fs::read(&latest).expect("a checkpoint");
+    let mut flipped = whole.clone();
+    *flipped.last_mut().expect("a byte") ^= 1;
+    let cut = whole.get(..whole.len() / 2).expect("a half");
+    for damaged in [&flipped[..], cut, b"", &[255; 64]] {
+        fs::write(&latest, damaged).expect("written");
+        let before = listing(&place.file("run"));
+        resume(&["run/latest.safetensors"]);
+        assert_eq!(listing(&place.file("run")), before);
+    }
+    fs::write(&latest, whole).expect("written");
+    write(&place, "d.safetensors", &modalities(60, &[12, 9, 5]));
+    resume(&["latest.safetensors", "changed"]);
+    fs::remove_file(place.file("d.safetensors")).expect("removed");
+    resume(&["d.safetensors"]);
+}
+
+#[test]
+fn a_run_folder_is_never_written_over() {
+    let place = own_data();
+    place.train(&format!("{OWN} --budgets 20,40 --quiet --out run"));
+    let before = listing(&place.file("run"));
+    let output = place.run(&format!("{OWN} --budgets 20,40 --out run"));
+    assert_refused("a second run", &output, &["run", "--resume"]);
+    let output = place.run(&format!("{OWN} --budgets 20,40 --out d.safetensors"));
+    assert_refused("a file", &output, &["d.safetensors", "not a folder"]);
+    assert_eq!(listing(&place.file("run")), before);
+}
+
+#[test]
+fn threads_change_nothing_and_seeds_do() {
+    let place = Place::new();
+    let line = "--noise none,blank:0.5 --loss gram --hidden 0 --budgets 10,20 --quiet";
+    place.train(&format!("{line} --threads 1 --out one"));
+    place.train(&format!("{line} --threads 2 --out two"));
+    assert_same(&place.file("two"), &place.file("one"));
+    place.train(&format!("{line} --seed 1 --out other"));
+    let (one, other) = (files(&place.file("one")), files(&place.file("other")));
+    let budgets = one
+        .keys()
+        .filter(|name| name.to_string_lossy().contains("budget-"));
+    let budgets: Vec<_> = budgets.collect();
+    assert!(!budgets.is_empty());
+    assert!(
+        budgets
+            .iter()
+            .all(|name| one.get(*name) != other.get(*name))
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_says_how_to_go_on() {
+    let place = own_data();
+    let line = format!("{OWN} --save-every 100000 --budgets 1000,2000");
+    let line = line.replace("--save-every 5 ", "");
+    place.train(&format!("{line} --quiet --out whole"));
+    let mut command = place.command(&format!("{line} --json --out run"));
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let child = child.expect("the program starts");
+    while logged(&place.file("run")) < 20 {
+        sleep(Duration::from_millis(1));
+    }
+    let kill = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(kill.expect("kill starts").success());
+    let output = child.wait_with_output().expect("it ends");
+    let text = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(output.status.code(), Some(130), "{text}");
+    assert!(text.contains("rivergram train --resume run"), "{text}");
+    let stdout = lines(&String::from_utf8(output.stdout).expect("text"));
+    assert_eq!(stdout.last().expect("a line")["interrupted"], true);
+    let updates = logged(&place.file("run"));
+    assert!(updates < 2000, "{updates}");
+    assert!(place.file("run/latest.safetensors").is_file());
+    place.train("--resume run --quiet");
+    assert_same(&place.file("run"), &place.file("whole"));
+}
+
+#[test]
+fn json_is_one_object_a_line() {
+    let place = Place::new();
+    let text = place.train("--budgets 20,40 --json --out run --path scalar");
+    let lines = lines(&text);
+    assert!(lines.iter().all(Value::is_object));
+    let summary = lines.last().expect("a line");
+    assert_eq!(summary["event"], "summary");
+    assert_eq!(summary["path"], "scalar");
+    assert!(summary["seconds"].as_f64().expect("a number") > 0.0);
+    let budgets = summary["budgets"].as_array().expect("a list");
+    let steps: Vec<u64> = budgets.iter().flat_map(|b| b["step"].as_u64()).collect();
+    assert_eq!(steps, [20, 40]);
+    for budget in budgets {
+        let metrics = budget["metrics"].as_object().expect("an object");
+        let rate = metrics["text_to_image+audio_r1"]
+            .as_f64()
+            .expect("a number");
+        assert!((0.0..=1.0).contains(&rate));
+    }
+    let log = fs::read_to_string(place.file("run/metrics.jsonl")).expect("a log");
+    assert_eq!(log.lines().count(), 42);
+}
+
+/// The metrics of the last budget of a short run: finite and in [0, 1].
+fn metrics(place: &Place, line: &str, out: &str) -> serde_json::Map<String, Value> {
+    let summary = place.summary(&format!("{line} --out {out}"));
+    let budgets = summary["budgets"].as_array().expect("a list");
+    let last = budgets.last().expect("a budget")["metrics"].clone();
+    let Value::Object(metrics) = last else {
+        panic!("{line}: {last}");
+    };
+    for (name, value) in &metrics {
+        let value = value.as_f64().unwrap_or(f64::NAN);
+        assert!((0.0..=1.0).contains(&value), "{line}: {name} is {value}");
+    }
+    metrics
+}
+
+#[test]
+fn own_data_of_every_type_are_learned() {
+    let place = Place::new();
+    let pairs: Vec<i64> = (0..48).map(|row| row / 2 - 5).collect();
+    for (index, (dtype, labelled)) in [("F32", None), ("F16", Some("I64")), ("BF16", Some("I32"))]
+        .into_iter()
+        .enumerate()
+    {
+        let mut tensors: Vec<Raw> = [("video", 12), ("text", 9), ("sound", 5)]
+            .into_iter()
+            .zip(0..)
+            .map(|((name, dim), modality)| floats(name, dtype, dim, &features(48, dim, modality)))
+            .collect();
+        tensors.extend(labelled.map(|dtype| labels(dtype, &pairs)));
+        write(&place, "d.safetensors", &tensors);
+        let line = "--data d.safetensors --dim 8 --hidden 16 --batch 16 --lr 0.01 --steps 150";
+        let metrics = metrics(&place, line, &format!("run{index}"));
+        let found = metrics["text_to_sound+video_distance_r5"]
+            .as_f64()
+            .expect("a number");
+        assert!(found > 0.5, "{dtype}: {found}");
+        let anchored = format!("{line} --test d.safetensors --anchor sound --loss gram");
+        self::metrics(&place, &anchored, &format!("anchored{index}"));
+    }
+}
+
+#[test]
+fn npy_files_are_modalities() {
+    let place = Place::new();
+    for (name, dim, modality) in [("i.npy", 12, 0), ("t.npy", 7, 1)] {
+        fs::write(place.file(name), npy(dim, &features(40, dim, modality))).expect("written");
+    }
+    let line = "--modality image=i.npy --modality text=t.npy --batch 8 --dim 8 --steps 100";
+    let metrics = metrics(&place, line, "run");
+    assert!(metrics["text_to_image_r10"].as_f64().expect("a number") > 0.5);
+}
+
+#[test]
+fn two_to_eight_modalities_are_aligned() {
+    let place = Place::new();
+    for dims in [&[6, 5][..], &[6, 5, 4, 3], &[3; 8]] {
+        let k = dims.len();
+        write(&place, "d.safetensors", &modalities(30, dims));
+        let line = "--data d.safetensors --batch 8 --dim 10 --hidden 4 --steps 12";
+        let metrics = metrics(&place, line, &format!("run{k}"));
+        assert!(metrics.contains_key("b_to_a_r1"), "{metrics:?}");
+        let text = place.train(&format!("--resume run{k}"));
+        assert!(text.contains("a→") && text.contains("12 steps"), "{text}");
+    }
+}
+
+#[test]
+fn rows_of_zeros_are_missing_modalities() {
+    let place = Place::new();
+    let mut rows = [features(48, 12, 0), features(48, 9, 1), features(48, 5, 2)];
+    let dims = [12, 9, 5];
+    for (modality, (rows, dim)) in rows.iter_mut().zip(dims).enumerate() {
+        for (row, values) in rows.chunks_mut(dim).enumerate() {
+            // Many items lack one modality, some two, one all.
+            if row % 4 == modality || row % 11 <= modality || row == 40 {
+                values.fill(0.0);
+            }
+        }
+    }
+    let tensors = |rows: &[Vec<f32>; 3]| -> Vec<Raw> {
+        let each = rows.iter().zip(dims).zip(["a", "b", "c"]);
+        each.map(|((rows, dim), name)| floats(name, "F32", dim, rows))
+            .collect()
+    };
+    write(&place, "d.safetensors", &tensors(&rows));
+    rows[0].fill(0.0);
+    write(&place, "t.safetensors", &tensors(&rows));
+    for loss in ["gram", "gram-symmetric", "cosine", "cosine-pairs"] {
+        let line = format!(
+            "--data d.safetensors --test t.safetensors --loss {loss} --batch 8 --dim 8 --hidden 8 --steps 60"
+        );
+        metrics(&place, &line, loss);
+        place.train(&format!("--resume {loss}"));
+    }
+}
+
+#[test]
+fn every_schedule_decay_and_loss_trains() {
+    let place = own_data();
+    let base = "--data d.safetensors --dim 8 --batch 16 --budgets 10,20";
+    let mut run = 0;
+    let mut each = |flags: &str| {
+        run += 1;
+        metrics(&place, &format!("{base} {flags}"), &format!("run{run}"));
+        let folder = place.file(&format!("run{run}"));
+        for budget in ["budget-000010.safetensors", "budget-000020.safetensors"] {
+            assert!(folder.join(budget).is_file(), "{flags}: no {budget}");
+        }
+    };
+    for schedule in ["wsd-s", "wsd", "cosine", "cyclic", "constant"] {
+        each(&format!("--schedule {schedule} --hidden 0"));
+    }
+    for decay in words(
+        "inverse-proportional linear cosine one-minus-sqrt one-minus-square geometric inverse-sqrt",
+    ) {
+        each(&format!("--decay {decay} --hidden 4 --decay-fraction 0.4"));
+    }
+    for loss in ["gram", "gram-symmetric", "cosine", "cosine-pairs"] {
+        each(&format!(
+            "--loss {loss} --pairs 0.2 --hidden 0 --warmup-cosine 3"
+        ));
+    }
+    // Branches that begin at step 0 go back to the initial weights.
+    each("--schedule wsd --decay-fraction 1 --warmup 0 --hidden 0");
+}
+
+#[test]
+fn files_that_are_not_what_they_say_are_refused() {
+    let place = own_data();
+    let good = fs::read(place.file("d.safetensors")).expect("a file");
+    let with_header = |text: &str| {
+        let length = (text.len() as u64).to_le_bytes();
+        [&length[..], text.as_bytes(), &[0; 32]].concat()
+    };
+    let huge = r#"{"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,32]}}"#;
+    let lying = r#"{"a":{"dtype":"F32","shape":[3,4],"data_offsets":[0,32]}}"#;
+    let far = r#"{"a":{"dtype":"F32","shape":[2,4],"data_offsets":[0,32]},"b":{"dtype":"F32","shape":[9,9],"data_offsets":[32,356]}}"#;
+    let cases: [(&str, Vec<u8>); 8] = [
+        ("0 bytes", Vec::new()),
+        ("cut off", good[..good.len() - 3].to_vec()),
+        ("cut off", good[..40].to_vec()),
+        ("header", [&u64::MAX.to_le_bytes()[..], b"{}"].concat()),
+        ("\"a\"", with_header(huge)),
+        ("\"a\"", with_header(lying)),
+        ("bad.safetensors", with_header(far)),
+        ("header", with_header("no JSON")),
+    ];
+    for (part, bytes) in cases {
+        fs::write(place.file("bad.safetensors"), bytes).expect("written");
+        place.refused(
+            "--data bad.safetensors --batch 8",
+            &["bad.safetensors", part],
+        );
+        let test = "--data d.safetensors --batch 8 --test bad.safetensors";
+        place.refused(test, &["bad.safetensors", part]);
+    }
+    place.refused("--data none.safetensors", &["none.safetensors"]);
+    place.refused("--data .", &["cannot be read"]);
+    place.refused("--modality a=none.npy --modality b=none.npy", &["none.npy"]);
+    fs::write(place.file("x.npy"), &npy(4, &features(6, 4, 0))[..90]).expect("written");
+    place.refused("--modality a=x.npy --modality b=x.npy", &["x.npy"]);
+}
+
+#[test]
+fn data_that_do_not_fit_are_refused() {
+    let place = own_data();
+    let bad = |tensors: &[Raw], flags: &str, parts: &[&str]| {
+        write(&place, "bad.safetensors", tensors);
+        place.refused(&format!("--data bad.safetensors --batch 8 {flags}"), parts);
+    };
+    let of = |name: &str, n: usize| floats(name, "F32", 4, &features(n, 4, 0));
+    bad(
+        &[of("a", 20), of("b", 19)],
+        "",
+        &["bad.safetensors", "\"b\"", "19"],
+    );
+    bad(&[of("a", 20)], "", &["bad.safetensors", "two modalities"]);
+    bad(&[], "", &["bad.safetensors", "two modalities"]);
+    bad(
+        &[of("a", 20), labels("I64", &[0; 20])],
+        "",
+        &["two modalities"],
+    );
+    bad(
+        &[of("a", 20), of("b", 20), labels("I64", &[0; 7])],
+        "",
+        &["labels", "7"],
+    );
+    bad(
+        &[of("a", 20), of("b", 20), labels("I64", &[3; 20])],
+        "",
+        &["--batch", "labels"],
+    );
+    for x in [f32::NAN, f32::INFINITY] {
+        let mut rows = features(20, 4, 0);
+        rows[4 * 13 + 2] = x;
+        let tensors = [of("a", 20), floats("b", "F32", 4, &rows)];
+        bad(
+            &tensors,
+            "",
+            &["bad.safetensors", "\"b\"", "row 13", "column 2"],
+        );
+        place.refused(
+            "--data d.safetensors --test bad.safetensors --batch 8",
+            &["bad.safetensors", "row 13"],
+        );
+    }
+    bad(&modalities(20, &[3; 9]), "", &["9 modalities", "8"]);
+    bad(
+        &[of("a", 20), of("b", 20)],
+        "--anchor c",
+        &["--anchor", "\"c\"", "a, b"],
+    );
+    bad(
+        &[of("a", 20), of("b", 20)],
+        "--batch 21",
+        &["--batch", "21"],
+    );
+    bad(&[of("a", 20), of("b", 20)], "--noise loud:1", &["--noise"]);
+    let own = "--data d.safetensors --batch 8 --test bad.safetensors";
+    write(&place, "bad.safetensors", &modalities(48, &[12, 9]));
+    place.refused(own, &["bad.safetensors", "\"c\""]);
+    write(&place, "bad.safetensors", &modalities(48, &[12, 9, 4]));
+    place.refused(own, &["bad.safetensors", "\"c\"", "dimension 4"]);
+}
+
+#[test]
+fn flags_that_do_not_fit_are_refused() {
+    let place = Place::new();
+    place.refused("--budgets 40,20", &["--budgets"]);
+    place.refused("--budgets 20,40 --warmup 30", &["--warmup", "30"]);
+    place.refused("--budgets 20,40 --schedule wsd --warmup 30", &["--warmup"]);
+    place.refused("--noise none --budgets 20,40 --warmup 30", &["--warmup"]);
+    place.refused("--steps 20 --batch 101", &["--batch", "101"]);
+    place.refused("--noise none --steps 20 --batch 201", &["--batch", "201"]);
+    place.refused(
+        "--anchor smell",
+        &["--anchor", "smell", "text, image, audio"],
+    );
+    place.refused("--steps 9 --save-every 0", &["--save-every"]);
+    place.refused("--loss none", &["--loss"]);
+    place.refused("--schedule none", &["--schedule"]);
+}
