@@ -90,7 +90,7 @@ impl<T: Real> Optimizer<T> {
     /// `state` holds [`Optimizer::state_len`] floats; with other lengths it is unspecified which parameters
     /// are updated.
     ///
-    /// Cost: one pass over parameters, gradient and state; two to four short ones with SGD.
+    /// Cost: one pass over parameters, gradient and state; four short ones for SGD with momentum.
     #[inline(always)]
     pub fn update<I: Isa<Scalar = T>>(
         &self,
@@ -106,8 +106,7 @@ impl<T: Real> Optimizer<T> {
                 momentum,
                 weight_decay,
             } if momentum == T::ZERO => {
-                ops::scale(isa, T::ONE - lr * weight_decay, parameters);
-                ops::axpy(isa, -lr, gradient, parameters);
+                descend(isa, lr, weight_decay, parameters, gradient);
             }
             Optimizer::Sgd {
                 momentum,
@@ -128,7 +127,7 @@ impl<T: Real> Optimizer<T> {
                     beta1,
                     beta2,
                     epsilon,
-                    keep: T::ONE - lr * weight_decay,
+                    decay: lr * weight_decay,
                     lr: lr / bias_correction(beta1, update),
                     root: T::ONE / bias_correction(beta2, update).sqrt(),
                 };
@@ -138,6 +137,23 @@ impl<T: Real> Optimizer<T> {
                 rule.apply(isa, parameters, gradient, m, v);
             }
         }
+    }
+}
+
+/// w ← w − lr·(g + λ·w). Not (1 − lr·λ)·w − lr·g: that factor would round the same way at every update.
+#[inline(always)]
+fn descend<I: Isa>(
+    isa: I,
+    lr: I::Scalar,
+    weight_decay: I::Scalar,
+    w: &mut [I::Scalar],
+    g: &[I::Scalar],
+) {
+    let (down, decay) = (isa.splat(-lr), isa.splat(weight_decay));
+    for (w, g) in w.chunks_mut(I::WIDTH).zip(g.chunks(I::WIDTH)) {
+        let value = isa.load(w);
+        let slope = decay.mul_add(value, isa.load(g));
+        isa.store(down.mul_add(slope, value), w);
     }
 }
 
@@ -156,8 +172,8 @@ struct AdamW<T> {
     beta1: T,
     beta2: T,
     epsilon: T,
-    /// 1 − lr·λ.
-    keep: T,
+    /// lr·λ.
+    decay: T,
     /// lr / (1 − β₁ᵗ).
     lr: T,
     /// 1 / √(1 − β₂ᵗ).
@@ -173,7 +189,7 @@ impl<T: Real> AdamW<T> {
             isa.splat(T::ONE - self.beta2),
         );
         let (lr, root) = (isa.splat(self.lr), isa.splat(self.root));
-        let (keep, epsilon) = (isa.splat(self.keep), isa.splat(self.epsilon));
+        let (decay, epsilon) = (isa.splat(self.decay), isa.splat(self.epsilon));
         let moments = m.chunks_mut(I::WIDTH).zip(v.chunks_mut(I::WIDTH));
         let rows = w.chunks_mut(I::WIDTH).zip(g.chunks(I::WIDTH)).zip(moments);
         for ((w, g), (m, v)) in rows {
@@ -183,7 +199,8 @@ impl<T: Real> AdamW<T> {
             isa.store(first, m);
             isa.store(second, v);
             let step = lr * first / (second.sqrt() * root + epsilon);
-            isa.store(keep * isa.load(w) - step, w);
+            let value = isa.load(w);
+            isa.store(value - decay.mul_add(value, step), w);
         }
     }
 }

@@ -4,9 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rivergram::error::Error;
-use rivergram::store::{
-    CONFIG, Checkpoint, LATEST, LOCK, METRICS, RunFolder, Tensor, budget_name, up_to_step,
-};
+use rivergram::store::{CONFIG, Checkpoint, LATEST, LOCK, METRICS, RunFolder, Tensor, budget_name};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -55,6 +53,14 @@ fn names(folder: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+/// Lines of the first updates.
+fn up_to_step(step: u64) -> impl Fn(&serde_json::Value) -> bool {
+    move |line| {
+        let of_line = line.get("step").and_then(serde_json::Value::as_u64);
+        of_line.is_none_or(|of_line| of_line <= step)
+    }
 }
 
 #[test]

@@ -10,7 +10,9 @@ pub mod random;
 pub mod source;
 pub mod train;
 
-/// The README's examples, run as documentation tests.
+/// The examples of the README files, run as documentation tests.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
+#[doc = include_str!("../../core/README.md")]
+#[doc = include_str!("../../simd/README.md")]
 pub struct Readme;

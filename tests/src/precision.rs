@@ -7,9 +7,10 @@ pub struct Precision {
     pub volume: f64,
     /// Gradient of one tuple's volume: of the gradient's norm.
     pub tuple_gradient: f64,
-    /// Any loss, and its gradient with respect to the temperature: of max(|loss|, 1).
+    /// Any loss: of max(|loss|, 1).
     pub loss: f64,
-    /// Gradient of a GRAM loss: of the gradient's norm.
+    /// Gradient of a GRAM loss: of the gradient's norm; of its temperature: of max(|dL/dτ|, 1), since the logits
+    /// V/τ are rounded themselves.
     pub gram_gradient: f64,
     /// Gradient of an EISL loss: of max(norm, 1e-2).
     pub eisl_gradient: f64,

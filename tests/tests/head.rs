@@ -114,7 +114,7 @@ impl Case {
 
 struct OnLevel<'a>(&'a Case);
 
-impl Kernel for OnLevel<'_> {
+impl Kernel<f32> for OnLevel<'_> {
     type Output = Outcome;
     #[inline(always)]
     fn run<I: Isa<Scalar = f32>>(self, isa: I) -> Outcome {

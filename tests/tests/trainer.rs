@@ -496,7 +496,7 @@ fn levels_agree_and_each_repeats_itself_bit_for_bit() {
             let got = run(level);
             assert_eq!(bits(&got), bits(&run(level)), "{level} again");
             let error = distance(&widen(&got), &scalar);
-            assert_close(level.name(), error, 0.0, norm(&scalar), 1e-5);
+            assert_close(level.name(), error, 0.0, norm(&scalar), 1e-6);
         }
     }
 }

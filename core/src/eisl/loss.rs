@@ -211,11 +211,17 @@ fn start<'a, 'w, 'p, T: Real>(
     mut parts: Parts<'p, T>,
     workspace: &'w mut [T],
 ) -> Result<Started<'a, 'w, 'p, T>, EislError> {
+    // First, so that a batch size that does not fit is not walked through.
+    let Shape {
+        batch: rows,
+        positions,
+        vocabulary,
+        ..
+    } = batch.shape;
+    let expected = rows.saturating_mul(positions).saturating_mul(vocabulary);
+    check_len(EislBuffer::Input, expected, input_len)?;
     let checked = Checked::new(config, batch)?;
     let orders = config.orders.len();
-    let rows = batch.shape.batch;
-    let expected = rows.wrapping_mul(checked.row_len());
-    check_len(EislBuffer::Input, expected, input_len)?;
     let work = Work::split(workspace, batch.shape, orders)?;
     if let Some(buffer) = &mut parts.per_order {
         check_len(EislBuffer::PerOrder, orders, buffer.len())?;

@@ -7,6 +7,7 @@ mod paths;
 mod progress;
 mod table;
 mod train;
+#[cfg(feature = "demo-data")]
 mod tune;
 mod value;
 
@@ -59,6 +60,7 @@ enum Command {
     #[command(after_help = TRAIN_EXAMPLES, allow_negative_numbers = true)]
     Train(Box<train::Flags>),
     /// Repeat the choice of the default temperatures on held-out training voices
+    #[cfg(feature = "demo-data")]
     #[command(allow_negative_numbers = true)]
     Tune(tune::Flags),
     /// Say which paths (instruction sets) this machine has and why one is chosen
@@ -78,6 +80,7 @@ pub(crate) fn main() -> ExitCode {
             let used = used(&matches);
             train::check(&flags, &used).and_then(|()| train::run(&flags))
         }
+        #[cfg(feature = "demo-data")]
         Command::Tune(flags) => tune::run(&flags),
         Command::Paths(flags) => paths::run(&flags),
     };

@@ -131,6 +131,7 @@ impl Progress {
             Event::Started { job, done, .. } => self.started(job, *done),
             Event::Step { .. } => self.step(&event),
             Event::Budget(report) => self.budget(report),
+            Event::Note { message } => self.screen.say(message),
             Event::Warning { message } => self.screen.say(&format!("warning: {message}")),
         }
     }

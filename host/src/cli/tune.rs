@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use clap::Args;
@@ -13,7 +13,6 @@ use rivergram::train::tune::{self, TuneOptions, TuneReport};
 use rivergram::train::{Context, LossKind};
 use serde::Serialize;
 
-use super::interrupt::{self, INTERRUPTED};
 use super::machine::MachineFlags;
 use super::output;
 use super::progress::{Progress, Screen};
@@ -26,7 +25,7 @@ pub(crate) struct Flags {
     #[arg(long, help = value::list("Losses, with commas (default: all)", &LossKind::ALL, LossKind::name), hide_possible_values = true, value_delimiter = ',', value_parser = value::named(&LossKind::ALL, LossKind::name))]
     loss: Vec<LossKind>,
     /// Temperatures to try, separated by commas
-    #[arg(long, value_name = "T,…", value_delimiter = ',', value_parser = value::positive, default_value = "0.05,0.07,0.1,0.15,0.25,0.4")]
+    #[arg(long, value_name = "T,…", value_delimiter = ',', value_parser = value::positive, default_value = "0.03,0.05,0.07,0.1,0.15,0.25,0.4,0.6")]
     tau: Vec<f32>,
     /// Hidden units of each head; 0: linear
     #[arg(long, value_name = "N", value_parser = value::size_or_none, default_value_t = HIDDEN)]
@@ -70,19 +69,19 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
     let choice = path::choose(flags.machine.path.as_deref())?;
     let screen = Screen::new(flags.machine.quiet);
     let progress = Progress::new(screen.clone(), &flags.machine);
-    let stop = interrupt::listen(screen.clone());
+    // There is nothing to save: Ctrl-C ends the program at once.
+    let stop = AtomicBool::new(false);
     let report = tune::run(
         &flags.options(),
         &Context {
             level: choice.level,
             threads: flags.machine.threads,
-            stop,
+            stop: &stop,
             observe: &|event| progress.observe(event),
         },
     );
     screen.clear();
     let report = report?;
-    let interrupted = stop.load(Ordering::Relaxed);
     if flags.machine.json {
         let chosen = chosen(&report).map(|(loss, tau)| (loss.name(), tau));
         output::print_json(&Json {
@@ -91,15 +90,11 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
             seconds: began.elapsed().as_secs_f64(),
             chosen: chosen.collect(),
             report: &report,
-            interrupted,
         });
     } else {
         output::print(&table(&report));
     }
-    Ok(match interrupted {
-        true => ExitCode::from(INTERRUPTED),
-        false => ExitCode::SUCCESS,
-    })
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The last line of `--json`.
@@ -111,7 +106,6 @@ struct Json<'a> {
     chosen: BTreeMap<&'static str, f32>,
     #[serde(flatten)]
     report: &'a TuneReport,
-    interrupted: bool,
 }
 
 fn chosen(report: &TuneReport) -> impl Iterator<Item = (LossKind, f32)> {

@@ -18,15 +18,6 @@ pub struct Metrics {
     file: File,
 }
 
-/// Whether a line belongs to the first `step` updates, by its number "step"; a line without one does.
-pub fn up_to_step(step: u64) -> impl Fn(&Value) -> bool {
-    move |line| {
-        line.get("step")
-            .and_then(Value::as_u64)
-            .is_none_or(|s| s <= step)
-    }
-}
-
 impl Metrics {
     /// Opens the log for appending, made if it does not exist, and cuts it off at the first line that is torn or
     /// that `keep` refuses. A log with no such line is not touched.

@@ -9,5 +9,5 @@ mod metrics;
 mod run;
 
 pub use checkpoint::{Checkpoint, Tensor};
-pub use metrics::{Metrics, up_to_step};
+pub use metrics::Metrics;
 pub use run::{CONFIG, LATEST, LOCK, METRICS, RunFolder, budget_name};

@@ -140,8 +140,7 @@ impl RunFolder {
         }
     }
 
-    /// The log, cut off at the first line that is torn or that `keep` refuses, such as
-    /// [`up_to_step`](super::up_to_step).
+    /// The log, cut off at the first line that is torn or that `keep` refuses.
     ///
     /// # Errors
     /// What the system refuses.

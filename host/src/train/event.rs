@@ -44,6 +44,11 @@ pub enum Event {
     },
     /// A budget was reached: a checkpoint was evaluated and saved.
     Budget(BudgetReport),
+    /// Progress of something that is no training of a job.
+    Note {
+        /// One line.
+        message: String,
+    },
     /// Something that the user should know.
     Warning {
         /// One line.

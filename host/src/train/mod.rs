@@ -9,7 +9,6 @@ mod options;
 mod run;
 #[cfg(feature = "demo-data")]
 mod strips;
-#[cfg(feature = "demo-data")]
 pub mod tune;
 
 use std::sync::atomic::AtomicBool;

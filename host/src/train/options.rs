@@ -65,12 +65,13 @@ impl LossKind {
         }
     }
 
-    /// The temperature that [`crate::train::tune`] chose on held-out training voices.
+    /// The temperature that `rivergram tune` chose on held-out training voices: 128 hidden units, 600 steps,
+    /// three seeds, 0.03 to 0.6.
     pub fn default_temperature(self) -> f32 {
         match self {
-            LossKind::Gram | LossKind::GramSymmetric => 0.07,
-            LossKind::Cosine => 0.07,
-            LossKind::CosinePairs => 0.25,
+            LossKind::Gram => 0.05,
+            LossKind::GramSymmetric => 0.07,
+            LossKind::Cosine | LossKind::CosinePairs => 0.25,
         }
     }
 }

@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::path::Path;
-
-use rayon::prelude::*;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::align::Align;
 use super::event::{Event, JobReport, RunReport};
 use super::options::{JobKind, JobOptions, RunOptions};
+#[cfg(feature = "demo-data")]
 use super::strips::{self, Strips};
 use super::{Context, job};
 use crate::error::{Error, Result};
@@ -61,32 +61,27 @@ fn check(options: &RunOptions) -> Result<()> {
                 schedule::legs(&align.schedule)?;
                 Align::new(align, job.seed)?;
             }
+            #[cfg(feature = "demo-data")]
             JobKind::Strips(options) => {
                 strips::legs(&options.schedule)?;
                 Strips::new(options, job.seed)?;
             }
+            #[cfg(not(feature = "demo-data"))]
+            JobKind::Strips(_) => return Err(super::no_demo_data()),
         }
     }
     Ok(())
 }
 
 fn train(options: &RunOptions, folder: &RunFolder, context: &Context<'_>) -> Result<RunReport> {
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(context.threads)
-        .build()
-        .map_err(|e| Error::flag("--threads", e))?;
     let single = options.jobs.len() == 1;
-    let results: Vec<Result<(JobReport, bool)>> = pool.install(|| {
-        let jobs = options.jobs.par_iter().with_max_len(1);
-        jobs.map(|job| match single {
-            true => train_job(job, folder, options.save_every, context),
-            false => {
-                let own = job_folder(folder, job)?;
-                train_job(job, &own, options.save_every, context)
-            }
-        })
-        .collect()
-    });
+    let results = in_order(&options.jobs, context.threads, |job| match single {
+        true => train_job(job, folder, options.save_every, context),
+        false => {
+            let own = job_folder(folder, job)?;
+            train_job(job, &own, options.save_every, context)
+        }
+    })?;
     let mut report = RunReport {
         jobs: Vec::new(),
         interrupted: false,
@@ -97,6 +92,33 @@ fn train(options: &RunOptions, folder: &RunFolder, context: &Context<'_>) -> Res
         report.interrupted |= interrupted;
     }
     Ok(report)
+}
+
+/// The results of some work, side by side on `threads` threads, begun in the order of the list: the options name
+/// the longest jobs first.
+pub(super) fn in_order<T: Sync, R: Send>(
+    items: &[T],
+    threads: usize,
+    work: impl Fn(&T) -> R + Sync,
+) -> Result<Vec<R>> {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .map_err(|e| Error::flag("--threads", e))?;
+    let next = AtomicUsize::new(0);
+    let one_thread = |_: rayon::BroadcastContext<'_>| {
+        let mut done = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(index) else {
+                return done;
+            };
+            done.push((index, work(item)));
+        }
+    };
+    let mut results: Vec<(usize, R)> = pool.broadcast(one_thread).into_iter().flatten().collect();
+    results.sort_by_key(|(index, _)| *index);
+    Ok(results.into_iter().map(|(_, result)| result).collect())
 }
 
 /// The folder of one of several jobs. One that was killed before its configuration was written is made anew.
@@ -121,16 +143,16 @@ fn train_job(
     match &options.kind {
         JobKind::Align(align) => {
             let mut task = Align::new(align, options.seed)?;
-            if let Some(message) = task.warning() {
-                (context.observe)(Event::Warning { message });
-            }
             let legs: Vec<Leg<'_>> = schedule::legs(&align.schedule)?;
             job::run(options, &mut task, &legs, folder, save_every, context)
         }
+        #[cfg(feature = "demo-data")]
         JobKind::Strips(strips) => {
             let mut task = Strips::new(strips, options.seed)?;
             let legs = strips::legs(&strips.schedule)?;
             job::run(options, &mut task, &legs, folder, save_every, context)
         }
+        #[cfg(not(feature = "demo-data"))]
+        JobKind::Strips(_) => Err(super::no_demo_data()),
     }
 }

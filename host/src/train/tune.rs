@@ -1,16 +1,15 @@
 //! How the default temperatures were chosen: on training voices that are held out, never on test data.
 
-use rayon::prelude::*;
 use serde::Serialize;
 
 use super::align::{Align, Parts};
 use super::event::{Event, Metrics};
+use super::run::in_order;
 use super::{Context, job};
 
 use super::options::{AlignOptions, LossKind, Source};
 
-use crate::data::numbers;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::schedule;
 
 /// What is tried.
@@ -68,18 +67,10 @@ pub fn run(options: &TuneOptions, context: &Context<'_>) -> Result<TuneReport> {
         .iter()
         .flat_map(|loss| options.temperatures.iter().map(|tau| (*loss, *tau)))
         .collect();
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(context.threads)
-        .build()
-        .map_err(|e| Error::flag("--threads", e))?;
-    let rows: Result<Vec<TuneRow>> = pool.install(|| {
-        pairs
-            .par_iter()
-            .with_max_len(1)
-            .map(|(loss, tau)| row(options, *loss, *tau, context))
-            .collect()
-    });
-    let mut rows = rows?;
+    let rows = in_order(&pairs, context.threads, |(loss, tau)| {
+        row(options, *loss, *tau, context)
+    })?;
+    let mut rows: Vec<TuneRow> = rows.into_iter().collect::<Result<_>>()?;
     for loss in &options.losses {
         let of_loss = rows.iter_mut().filter(|row| row.loss == *loss);
         if let Some(best) = of_loss.max_by(|a, b| a.score.total_cmp(&b.score)) {
@@ -108,7 +99,7 @@ fn row(options: &TuneOptions, loss: LossKind, tau: f32, context: &Context<'_>) -
     for (name, value) in runs.iter().flatten() {
         *metrics.entry(name.clone()).or_default() += value / count;
     }
-    (context.observe)(Event::Warning {
+    (context.observe)(Event::Note {
         message: format!("{} at τ = {tau}: {:.1}", loss.name(), 100.0 * mean),
     });
     Ok(TuneRow {
@@ -123,7 +114,9 @@ fn row(options: &TuneOptions, loss: LossKind, tau: f32, context: &Context<'_>) -
 }
 
 /// The training data without some voices, and those voices.
+#[cfg(feature = "demo-data")]
 fn parts(options: &TuneOptions, seed: u64) -> Result<Parts> {
+    use crate::data::numbers;
     let (train, test) = numbers::train_split(seed, options.held_out_voices)?;
     let order = ["text", "image", "audio"];
     Ok(Parts {
@@ -132,6 +125,11 @@ fn parts(options: &TuneOptions, seed: u64) -> Result<Parts> {
         unseen: Vec::new(),
         numbers: true,
     })
+}
+
+#[cfg(not(feature = "demo-data"))]
+fn parts(_: &TuneOptions, _: u64) -> Result<Parts> {
+    Err(super::no_demo_data())
 }
 
 /// The mean of R@1 over the three queries, each by its best ranking, and of image→audio by cosine.

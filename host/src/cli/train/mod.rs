@@ -59,18 +59,17 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
             (choice, options, folder)
         }
     };
-    // Told when something happens: what is refused before that is one line.
+    // Said once the run has begun: what is refused before is told in one line.
     let opening = opening(&options, &folder, &choice);
-    let opened = Once::new();
-    let observe = |event| {
-        opened.call_once(|| screen.tell(&opening));
-        progress.observe(event);
-    };
+    let begun = Once::new();
     let context = Context {
         level: choice.level,
         threads: flags.machine.threads,
         stop: interrupt::listen(screen.clone()),
-        observe: &observe,
+        observe: &|event| {
+            begun.call_once(|| screen.tell(&opening));
+            progress.observe(event);
+        },
     };
     let done = match flags.run.resume {
         Some(_) => train::resume(&folder, &context),

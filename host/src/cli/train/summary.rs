@@ -1,6 +1,6 @@
 //! What a run found: tables for people, one object for programs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use rivergram::path::Choice;
@@ -12,12 +12,13 @@ use serde::Serialize;
 use crate::cli::output::one_line;
 use crate::cli::table::{Table, percent};
 
-/// The three rankings, as the names of metrics have them.
-const RANKINGS: [&str; 3] = ["", "_distance", "_cosine"];
-const NUMBER: &str = "image+audio_number_accuracy";
-const UNSEEN: &str = "unseen_";
+/// The rankings of three and more modalities, as the names of metrics and the columns have them.
+const RANKINGS: &[(&str, &str)] = &[("", "vol"), ("_distance", "dist"), ("_cosine", "cos")];
+/// Two modalities have one.
+const RANKING_OF_TWO: &[(&str, &str)] = &[("", "cos")];
 /// Room for the name of a job in progress lines.
 pub(crate) const NAME_WIDTH: usize = 27;
+const PICTURE: &str = "picture.svg";
 const DIGIT_ERROR: &str = "digit_error";
 
 /// Everything that the end of a run tells.
@@ -69,7 +70,15 @@ impl Summary<'_> {
     fn places(&self) -> String {
         let budgets = self.report.jobs.iter().flat_map(|job| &job.budgets);
         let checkpoints: Vec<&Path> = budgets.map(|b| b.checkpoint.as_path()).collect();
-        let pictures = pictures(self.folder);
+        // One job has the run folder to itself.
+        let jobs = self
+            .report
+            .jobs
+            .iter()
+            .map(|job| self.folder.join(&job.name));
+        let folders = std::iter::once(self.folder.to_owned()).chain(jobs);
+        let pictures = folders.map(|folder| folder.join(PICTURE));
+        let pictures: Vec<PathBuf> = pictures.filter(|file| file.is_file()).collect();
         let pictures: Vec<&Path> = pictures.iter().map(PathBuf::as_path).collect();
         format!(
             "run folder   {}\n{}{}",
@@ -118,30 +127,16 @@ fn place(what: &str, files: &[&Path]) -> String {
     }
 }
 
-/// The pictures in a run folder and in those of its jobs.
-fn pictures(folder: &Path) -> Vec<PathBuf> {
-    let entries = |folder: &Path| -> Vec<PathBuf> {
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-        paths.sort();
-        paths
-    };
-    let here = entries(folder);
-    let below = here.iter().filter(|path| path.is_dir());
-    let below: Vec<PathBuf> = below.flat_map(|job| entries(job)).collect();
-    let all = here.into_iter().chain(below);
-    all.filter(|path| path.extension().is_some_and(|end| end == "svg"))
-        .collect()
-}
-
 /// The line that a reached budget is told by.
 pub(crate) fn budget_line(report: &BudgetReport) -> String {
     let metrics = &report.metrics;
     let queries = Queries::of([metrics], None).0;
     let query = |query: &Query| format!("{}→ {}", query.name, query.r1(metrics, ""));
     let mut figures: Vec<String> = queries.iter().map(query).collect();
-    if !figures.is_empty() {
-        figures.push("(R@1 % by volume)".to_string());
+    match queries.len() {
+        0 => {}
+        1 | 2 => figures.push("(R@1 % by cosine)".to_string()),
+        _ => figures.push("(R@1 % by volume)".to_string()),
     }
     if let Some(&error) = metrics.get(DIGIT_ERROR) {
         figures.push(format!("digit error {} %", percent(Some(error))));
@@ -184,29 +179,26 @@ fn tables(options: &RunOptions, report: &RunReport) -> String {
     text
 }
 
-/// One table for all jobs that have the same columns.
+/// One table for all jobs that align the same modalities.
 fn alignment_tables(jobs: &[(&AlignOptions, &JobReport)]) -> String {
     let mut groups: Vec<(Columns, Vec<&JobReport>)> = Vec::new();
     for (options, job) in jobs {
         let columns = Columns::of(options, job);
-        match groups.iter_mut().find(|(other, _)| *other == columns) {
-            Some((_, group)) => group.push(job),
+        match groups
+            .iter_mut()
+            .find(|(group, _)| group.queries == columns.queries)
+        {
+            Some((group, jobs)) => {
+                group.numbers.extend(columns.numbers);
+                jobs.push(job);
+            }
             None => groups.push((columns, vec![job])),
         }
     }
-    let mut text = String::new();
-    for (columns, group) in groups {
-        text += "R@1 in % by volume (vol), conditional distance (dist) and sum of cosines (cos)\n";
-        if columns.has_number() {
-            text += "number: accuracy in % from image and audio\n";
-        }
-        let mut table = columns.head();
-        for job in group {
-            columns.rows(job, &mut table);
-        }
-        text += &format!("{table}\n");
-    }
-    text
+    groups
+        .iter()
+        .map(|(columns, jobs)| columns.table(jobs))
+        .collect()
 }
 
 /// One modality as the query for all others.
@@ -217,29 +209,40 @@ struct Query {
 }
 
 impl Query {
-    /// Reads `text_to_image+audio_distance_r1`: every query has exactly one such metric.
-    fn parse(metric: &str) -> Option<Self> {
-        let (name, others) = metric.strip_suffix("_distance_r1")?.split_once("_to_")?;
+    /// Reads `text_to_image+audio_distance_r1`, which there is once per query of three and more modalities, or
+    /// `text_to_image_r1`.
+    fn parse(metric: &str, ending: &str) -> Option<Self> {
+        let (name, others) = metric.strip_suffix(ending)?.split_once("_to_")?;
         Some(Query {
             name: name.to_string(),
             others: others.split('+').map(String::from).collect(),
         })
     }
 
-    fn rate(&self, metrics: &Metrics, prefix: &str, ranking: &str) -> Option<f64> {
-        let others = self.others.join("+");
-        let name = format!("{prefix}{}_to_{others}{ranking}_r1", self.name);
-        metrics.get(&name).copied()
+    fn rankings(&self) -> &'static [(&'static str, &'static str)] {
+        match self.others.len() {
+            1 => RANKING_OF_TWO,
+            _ => RANKINGS,
+        }
     }
 
     fn r1(&self, metrics: &Metrics, ranking: &str) -> String {
-        percent(self.rate(metrics, "", ranking))
+        let name = format!("{}_to_{}{ranking}_r1", self.name, self.others.join("+"));
+        percent(metrics.get(&name).copied())
     }
 
-    /// The three rankings side by side.
-    fn cell(&self, metrics: &Metrics, prefix: &str) -> String {
-        let rates = RANKINGS.map(|ranking| percent(self.rate(metrics, prefix, ranking)));
-        rates.map(|rate| format!("{rate:>5}")).join(" ")
+    /// The rankings side by side.
+    fn cell(&self, metrics: &Metrics) -> String {
+        let rankings = self.rankings().iter();
+        let rates = rankings.map(|(ranking, _)| format!("{:>5}", self.r1(metrics, ranking)));
+        rates.collect::<Vec<_>>().join(" ")
+    }
+
+    /// The names of the rankings, side by side.
+    fn head(&self) -> String {
+        let rankings = self.rankings().iter();
+        let names = rankings.map(|(_, name)| format!("{name:>5}"));
+        names.collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -249,11 +252,17 @@ struct Queries(Vec<Query>);
 
 impl Queries {
     fn of<'a>(metrics: impl IntoIterator<Item = &'a Metrics>, anchor: Option<&str>) -> Self {
-        let mut queries: BTreeMap<String, Query> = BTreeMap::new();
-        for name in metrics.into_iter().flat_map(|metrics| metrics.keys()) {
-            if let Some(query) = Query::parse(name).filter(|q| !q.name.starts_with(UNSEEN)) {
-                queries.insert(query.name.clone(), query);
-            }
+        let names: Vec<&str> = metrics
+            .into_iter()
+            .flat_map(|metrics| metrics.keys().map(String::as_str))
+            .collect();
+        let found = |ending| -> BTreeMap<String, Query> {
+            let queries = names.iter().filter_map(|name| Query::parse(name, ending));
+            queries.map(|query| (query.name.clone(), query)).collect()
+        };
+        let mut queries = found("_distance_r1");
+        if queries.is_empty() {
+            queries = found("_r1");
         }
         let mut queries: Vec<Query> = queries.into_values().collect();
         let lists: Vec<Vec<String>> = queries.iter().map(|query| query.others.clone()).collect();
@@ -271,17 +280,18 @@ impl Queries {
     }
 }
 
-/// The columns of a table of alignments.
-#[derive(Clone, Debug, PartialEq)]
-enum Columns {
-    /// One per query, where they fit.
-    PerQuery {
-        queries: Queries,
-        pair: Option<(String, String)>,
-        number: bool,
-    },
-    /// One per ranking, and a row per query.
-    PerRanking { queries: Queries },
+/// Metrics of the built-in data, and what their columns are called.
+const NUMBERS: [(&str, &str); 2] = [
+    ("image+audio_number_accuracy", "number"),
+    ("unseen_image+audio_number_accuracy", "unseen"),
+];
+
+/// The columns of a table of alignments: one per query where they fit, else one per ranking.
+#[derive(Clone, Debug)]
+struct Columns {
+    queries: Queries,
+    /// Which of [`NUMBERS`] there are.
+    numbers: BTreeSet<usize>,
 }
 
 impl Columns {
@@ -289,87 +299,94 @@ impl Columns {
         let metrics: Vec<&Metrics> = std::iter::once(&job.untrained)
             .chain(job.budgets.iter().map(|budget| &budget.metrics))
             .collect();
-        let queries = Queries::of(metrics.iter().copied(), options.anchor.as_deref());
-        if queries.0.len() > 3 {
-            return Columns::PerRanking { queries };
-        }
-        let pair = match queries.0.as_slice() {
-            [_, a, b] => Some((a.name.clone(), b.name.clone())),
-            _ => None,
-        };
-        let number = metrics.iter().any(|metrics| metrics.contains_key(NUMBER));
-        Columns::PerQuery {
-            queries,
-            pair,
-            number,
+        let named = |name: &str| metrics.iter().any(|metrics| metrics.contains_key(name));
+        let numbers = NUMBERS.iter().enumerate();
+        Columns {
+            queries: Queries::of(metrics.iter().copied(), options.anchor.as_deref()),
+            numbers: numbers
+                .filter(|(_, (name, _))| named(name))
+                .map(|(index, _)| index)
+                .collect(),
         }
     }
 
-    fn has_number(&self) -> bool {
-        matches!(self, Columns::PerQuery { number: true, .. })
+    fn numbers(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let there = NUMBERS.into_iter().enumerate();
+        there
+            .filter(|(index, _)| self.numbers.contains(index))
+            .map(|(_, number)| number)
+    }
+
+    fn fit(&self) -> bool {
+        self.queries.0.len() <= 3
+    }
+
+    /// Of three modalities the two that are no anchor, which a volume with an anchor may leave unrelated.
+    fn pair(&self) -> Option<(&str, &str)> {
+        match self.queries.0.as_slice() {
+            [_, a, b] => Some((&a.name, &b.name)),
+            _ => None,
+        }
+    }
+
+    fn table(&self, jobs: &[&JobReport]) -> String {
+        let mut table = self.head();
+        for job in jobs {
+            table.row([one_line(&job.name)]);
+            if !job.untrained.is_empty() {
+                self.row("untrained", &job.untrained, &mut table);
+            }
+            for budget in &job.budgets {
+                let label = format!("{} steps", budget.step);
+                self.row(&label, &budget.metrics, &mut table);
+            }
+        }
+        let mut title = match self.queries.0.len() {
+            0..=2 => "R@1 in % by cosine\n".to_string(),
+            _ => "R@1 in % by volume (vol), conditional distance (dist) and sum of cosines (cos)\n"
+                .to_string(),
+        };
+        if !self.numbers.is_empty() {
+            title += "number: accuracy in % from image and audio; unseen: of numbers left out of the training\n";
+        }
+        format!("{title}{table}\n")
     }
 
     fn head(&self) -> Table {
-        let (queries, pair, number) = match self {
-            Columns::PerQuery {
-                queries,
-                pair,
-                number,
-            } => (&queries.0, pair, number),
-            Columns::PerRanking { .. } => return Table::new(["", "vol", "dist", "cos"]),
-        };
-        let mut names = vec![String::new()];
-        names.extend(queries.iter().map(|q| one_line(&format!("{}→", q.name))));
-        names.extend(pair.iter().map(|(a, b)| one_line(&format!("{a}→{b}"))));
-        names.extend(number.then(|| "number".to_string()));
-        let mut rankings = vec![String::new()];
-        rankings.extend(queries.iter().map(|_| "  vol  dist   cos".to_string()));
-        rankings.extend(pair.iter().map(|_| "cos".to_string()));
+        if !self.fit() {
+            return Table::new(["", "vol", "dist", "cos"]);
+        }
+        let (mut names, mut rankings) = (vec![String::new()], vec![String::new()]);
+        for query in &self.queries.0 {
+            names.push(one_line(&format!("{}→", query.name)));
+            rankings.push(query.head());
+        }
+        if let Some((a, b)) = self.pair() {
+            names.push(one_line(&format!("{a}→{b}")));
+            rankings.push("cos".to_string());
+        }
+        names.extend(self.numbers().map(|(_, name)| name.to_string()));
         let mut table = Table::new(names);
         table.row(rankings);
         table
     }
 
-    fn rows(&self, job: &JobReport, table: &mut Table) {
-        table.row([one_line(&job.name)]);
-        if !job.untrained.is_empty() {
-            self.row("untrained", &job.untrained, table);
-        }
-        for budget in &job.budgets {
-            self.row(&format!("{} steps", budget.step), &budget.metrics, table);
-        }
-    }
-
     fn row(&self, label: &str, metrics: &Metrics, table: &mut Table) {
-        self.prefixed_row(&format!("  {label}"), metrics, "", table);
-        if metrics.keys().any(|name| name.starts_with(UNSEEN)) {
-            self.prefixed_row(&format!("  {label}, unseen"), metrics, UNSEEN, table);
+        let get = |name: &str| percent(metrics.get(name).copied());
+        if self.fit() {
+            let mut cells = vec![format!("  {label}")];
+            cells.extend(self.queries.0.iter().map(|query| query.cell(metrics)));
+            cells.extend(self.pair().map(|(a, b)| get(&format!("{a}_to_{b}_r1"))));
+            cells.extend(self.numbers().map(|(name, _)| get(name)));
+            table.row(cells);
+            return;
         }
-    }
-
-    fn prefixed_row(&self, label: &str, metrics: &Metrics, prefix: &str, table: &mut Table) {
-        let get = |name: &str| percent(metrics.get(&format!("{prefix}{name}")).copied());
-        match self {
-            Columns::PerQuery {
-                queries,
-                pair,
-                number,
-            } => {
-                let mut cells = vec![label.to_string()];
-                cells.extend(queries.0.iter().map(|query| query.cell(metrics, prefix)));
-                cells.extend(pair.as_ref().map(|(a, b)| get(&format!("{a}_to_{b}_r1"))));
-                cells.extend(number.then(|| get(NUMBER)));
-                table.row(cells);
-            }
-            Columns::PerRanking { queries } => {
-                table.row([label]);
-                for query in &queries.0 {
-                    let mut cells = vec![format!("    {}→", one_line(&query.name))];
-                    let rate = |ranking| percent(query.rate(metrics, prefix, ranking));
-                    cells.extend(RANKINGS.map(rate));
-                    table.row(cells);
-                }
-            }
+        table.row([format!("  {label}")]);
+        for query in &self.queries.0 {
+            let mut cells = vec![format!("    {}→", one_line(&query.name))];
+            let rankings = query.rankings().iter();
+            cells.extend(rankings.map(|(ranking, _)| query.r1(metrics, ranking)));
+            table.row(cells);
         }
     }
 }
@@ -421,13 +438,13 @@ mod tests {
     use super::*;
 
     /// Metrics of an alignment: volume .5, distance .25, cosines 1.
-    fn metrics(modalities: &[&str], prefix: &str) -> Metrics {
+    fn metrics(modalities: &[&str]) -> Metrics {
         let mut metrics = Metrics::new();
         for query in modalities {
             let others = modalities.iter().filter(|name| *name != query);
             let others: Vec<&str> = others.copied().collect();
-            for (ranking, rate) in RANKINGS.into_iter().zip([0.5, 0.25, 1.0]) {
-                let name = format!("{prefix}{query}_to_{}{ranking}_r1", others.join("+"));
+            for ((ranking, _), rate) in RANKINGS.iter().zip([0.5, 0.25, 1.0]) {
+                let name = format!("{query}_to_{}{ranking}_r1", others.join("+"));
                 metrics.insert(name, rate);
             }
         }
@@ -461,22 +478,21 @@ mod tests {
     }
 
     #[test]
-    fn numbers_have_a_column_per_query_and_a_line_for_the_unseen() {
+    fn numbers_have_a_column_per_query_and_for_the_unseen() {
         let modalities = ["text", "image", "audio"];
-        let mut trained = metrics(&modalities, "");
+        let mut trained = metrics(&modalities);
         trained.insert("image_to_audio_r1".into(), 0.123);
-        trained.insert(NUMBER.into(), 0.9);
-        trained.insert(format!("{UNSEEN}{NUMBER}"), 0.8);
-        let text = alignment(None, metrics(&modalities, ""), trained);
+        trained.insert("image+audio_number_accuracy".into(), 0.9);
+        trained.insert("unseen_image+audio_number_accuracy".into(), 0.8);
+        let text = alignment(None, metrics(&modalities), trained);
         let expected = "\
 R@1 in % by volume (vol), conditional distance (dist) and sum of cosines (cos)
-number: accuracy in % from image and audio
-                                 text→             image→             audio→  image→audio  number
-                       vol  dist   cos    vol  dist   cos    vol  dist   cos          cos
+number: accuracy in % from image and audio; unseen: of numbers left out of the training
+                         text→             image→             audio→  image→audio  number  unseen
+               vol  dist   cos    vol  dist   cos    vol  dist   cos          cos
 align-gram
-  untrained           50.0  25.0 100.0   50.0  25.0 100.0   50.0  25.0 100.0            –       –
-  600 steps           50.0  25.0 100.0   50.0  25.0 100.0   50.0  25.0 100.0         12.3    90.0
-  600 steps, unseen      –     –     –      –     –     –      –     –     –            –    80.0
+  untrained   50.0  25.0 100.0   50.0  25.0 100.0   50.0  25.0 100.0            –       –       –
+  600 steps   50.0  25.0 100.0   50.0  25.0 100.0   50.0  25.0 100.0         12.3    90.0    80.0
 
 ";
         assert_eq!(text, expected);
@@ -485,7 +501,7 @@ align-gram
     #[test]
     fn the_anchor_comes_first_then_the_order_of_the_data() {
         let modalities = ["video", "sound", "text", "depth"];
-        let trained = metrics(&modalities, "");
+        let trained = metrics(&modalities);
         let order = |anchor| {
             let queries = Queries::of([&trained], anchor).0;
             let names: Vec<String> = queries.into_iter().map(|query| query.name).collect();
@@ -503,6 +519,22 @@ align-gram
     video→  50.0  25.0  100.0
     sound→  50.0  25.0  100.0
     text→   50.0  25.0  100.0
+
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn two_modalities_are_ranked_by_their_cosine() {
+        let rates = [("a_to_b_r1", 0.5), ("b_to_a_r1", 1.0), ("b_to_a_r5", 0.3)];
+        let trained = rates.map(|(name, rate)| (name.to_string(), rate));
+        let text = alignment(Some("b"), Metrics::new(), Metrics::from(trained));
+        let expected = "\
+R@1 in % by cosine
+                b→     a→
+               cos    cos
+align-gram
+  600 steps  100.0   50.0
 
 ";
         assert_eq!(text, expected);
@@ -553,11 +585,9 @@ shuffle:5       13.3        17.8           9.2*
 
     #[test]
     fn a_budget_is_told_in_a_line() {
-        let report = budget("align-gram", "branch-600", 600, metrics(&["a", "b"], ""));
+        let report = budget("align-gram", "branch-600", 600, metrics(&["a", "b", "c"]));
         let line = budget_line(&report);
-        assert!(
-            line.ends_with("branch-600 at 600  a→ 50.0  b→ 50.0  (R@1 % by volume)"),
-            "{line}"
-        );
+        let end = "branch-600 at 600  a→ 50.0  b→ 50.0  c→ 50.0  (R@1 % by volume)";
+        assert!(line.ends_with(end), "{line}");
     }
 }
