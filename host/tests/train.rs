@@ -561,6 +561,26 @@ fn two_to_eight_modalities_are_aligned() {
         assert!(metrics.contains_key("b_to_a_r1"), "{metrics:?}");
         let text = place.train(&format!("--resume run{k}"));
         assert!(text.contains("a→") && text.contains("12 steps"), "{text}");
+        let untrained = text.lines().find(|line| line.contains("untrained"));
+        assert!(
+            k > 3 || untrained.is_some_and(|line| line.contains('.')),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn large_galleries_are_ranked_in_parts() {
+    let place = Place::new();
+    write(&place, "d.safetensors", &modalities(600, &[12, 9, 5]));
+    write(&place, "t.safetensors", &modalities(300, &[12, 9, 5]));
+    let line = "--data d.safetensors --dim 8 --hidden 16 --batch 32 --lr 0.01 --steps 100";
+    for (test, out) in [("", "whole"), ("--test t.safetensors", "part")] {
+        let metrics = metrics(&place, &format!("{line} {test}"), out);
+        for name in ["a_to_b_r10", "a_to_b+c_distance_r10", "b_to_a+c_cosine_r10"] {
+            let found = metrics[name].as_f64().expect("a number");
+            assert!(found > 0.3, "{name}: {found}");
+        }
     }
 }
 
@@ -666,7 +686,12 @@ fn data_that_do_not_fit_are_refused() {
     let place = own_data();
     let bad = |tensors: &[Raw], flags: &str, parts: &[&str]| {
         write(&place, "bad.safetensors", tensors);
-        place.refused(&format!("--data bad.safetensors --batch 8 {flags}"), parts);
+        let batch = if flags.contains("--batch") {
+            ""
+        } else {
+            "--batch 8"
+        };
+        place.refused(&format!("--data bad.safetensors {batch} {flags}"), parts);
     };
     let of = |name: &str, n: usize| floats(name, "F32", 4, &features(n, 4, 0));
     bad(

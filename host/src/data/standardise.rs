@@ -29,7 +29,7 @@ pub struct Statistics {
 }
 
 impl Standardiser {
-    /// Measures training data, in f64 and in row order.
+    /// Measures training data, in f64 and in row order. Rows of zeros are absent modalities and do not count.
     pub fn fit(data: &Dataset) -> Self {
         Self {
             modalities: data.modalities.iter().map(measure).collect(),
@@ -115,19 +115,23 @@ impl Statistics {
 }
 
 fn measure(modality: &Modality) -> Statistics {
+    let there = |row: &&[f32]| row.iter().any(|x| *x != 0.0);
+    let rows = || {
+        modality
+            .rows
+            .chunks_exact(modality.dim.max(1))
+            .filter(there)
+    };
     let mut sums = vec![0.0_f64; modality.dim];
-    for row in modality.rows.chunks_exact(modality.dim.max(1)) {
+    for row in rows() {
         for (sum, &x) in sums.iter_mut().zip(row) {
             *sum += f64::from(x);
         }
     }
-    let n = modality.len().max(1) as f64;
+    let n = rows().count().max(1) as f64;
     let count = n * modality.dim.max(1) as f64;
     let centre = sums.iter().sum::<f64>() / count;
-    let squares = modality
-        .rows
-        .iter()
-        .map(|&x| (f64::from(x) - centre).powi(2));
+    let squares = rows().flatten().map(|&x| (f64::from(x) - centre).powi(2));
     let deviation = (squares.sum::<f64>() / count).sqrt() as f32;
     Statistics {
         name: modality.name.clone(),

@@ -107,11 +107,6 @@ impl Align {
         })
     }
 
-    /// Something that the user should know before the job begins.
-    pub(super) fn warning(&self) -> Option<String> {
-        self.warning.clone()
-    }
-
     fn loss(&self, step: u64) -> GramLoss<f32> {
         let warming = step < self.options.warmup_cosine;
         let (kind, pairs) = match warming {
@@ -294,5 +289,9 @@ impl Task for Align {
 
     fn tensors(&self) -> Vec<Tensor> {
         self.standardiser.to_tensors("input.")
+    }
+
+    fn warning(&self) -> Option<String> {
+        self.warning.clone()
     }
 }

@@ -11,8 +11,13 @@ use crate::data::Dataset;
 use crate::data::gallery::galleries;
 use crate::error::{Error, Result};
 
-/// Anchors that are compared with a gallery at a time: the matrix of a large gallery would not fit.
+/// Queries that are compared with a gallery at a time: the matrix of a large gallery would not fit.
 const CHUNK: usize = 256;
+
+/// Some queries of a gallery, and the place of the first.
+fn chunks(gallery: &[usize]) -> impl Iterator<Item = (usize, &[usize])> {
+    (0..).step_by(CHUNK).zip(gallery.chunks(CHUNK))
+}
 
 /// R@k for these k.
 const RECALLS: [usize; 3] = [1, 5, 10];
@@ -117,15 +122,19 @@ impl Evaluation {
             for other in &others {
                 let mut ranks = Ranks::default();
                 for rows in &self.galleries {
-                    let scores = self.cosines(level, embedded, query, &[*other], rows);
-                    self.add_ranks(
-                        &scores,
-                        rows,
-                        query,
-                        &[*other],
-                        Order::Descending,
-                        &mut ranks,
-                    );
+                    for (first, queries) in chunks(rows) {
+                        let scores = self.cosines(level, embedded, query, &[*other], queries, rows);
+                        let order = Order::Descending;
+                        self.add_ranks(
+                            &scores,
+                            first,
+                            queries,
+                            query,
+                            &[*other],
+                            order,
+                            &mut ranks,
+                        );
+                    }
                 }
                 let title = format!("{}_to_{}", name(&query), name(other));
                 ranks.write(&title, &mut metrics);
@@ -149,15 +158,20 @@ impl Evaluation {
         let (mut volume, mut distance, mut cosine) =
             (Ranks::default(), Ranks::default(), Ranks::default());
         for rows in &self.galleries {
-            for (measure, ranks) in [
-                (Measure::Volume, &mut volume),
-                (Measure::Distance, &mut distance),
-            ] {
-                let scores = self.matrix(level, measure, embedded, query, others, rows, rows)?;
-                self.add_ranks(&scores, rows, query, others, Order::Ascending, ranks);
+            for (first, queries) in chunks(rows) {
+                for (measure, ranks) in [
+                    (Measure::Volume, &mut volume),
+                    (Measure::Distance, &mut distance),
+                ] {
+                    let scores =
+                        self.matrix(level, measure, embedded, query, others, queries, rows)?;
+                    let order = Order::Ascending;
+                    self.add_ranks(&scores, first, queries, query, others, order, ranks);
+                }
+                let scores = self.cosines(level, embedded, query, others, queries, rows);
+                let order = Order::Descending;
+                self.add_ranks(&scores, first, queries, query, others, order, &mut cosine);
             }
-            let scores = self.cosines(level, embedded, query, others, rows);
-            self.add_ranks(&scores, rows, query, others, Order::Descending, &mut cosine);
         }
         volume.write(title, metrics);
         distance.write(&format!("{title}_distance"), metrics);
@@ -173,21 +187,21 @@ impl Evaluation {
         there.copied().unwrap_or_default()
     }
 
-    /// The rank of each query's match; queries that are absent, or whose match is, have none.
+    /// The rank of each query's match, which stands at `first` for the first of them; queries that are absent, or
+    /// whose match is, have none.
     fn add_ranks(
         &self,
         scores: &[f32],
-        rows: &[usize],
+        first: usize,
+        queries: &[usize],
         query: usize,
         others: &[usize],
         order: Order,
         ranks: &mut Ranks,
     ) {
-        for ((i, row), scores) in rows
-            .iter()
-            .enumerate()
-            .zip(scores.chunks_exact(rows.len().max(1)))
-        {
+        let items = scores.len().checked_div(queries.len()).unwrap_or(0);
+        let scores = scores.chunks_exact(items.max(1));
+        for ((i, row), scores) in (first..).zip(queries).zip(scores) {
             let matched = others.iter().any(|other| self.is_there(*other, *row));
             if self.is_there(query, *row) && matched {
                 ranks.0.extend(rank(scores, i, order));
@@ -221,26 +235,20 @@ impl Evaluation {
             others.iter().flat_map(of).collect()
         });
         let mut scores = vec![0.0; anchors.len() * items.len()];
-        let mut workspace = Vec::new();
-        let chunks = anchors
-            .chunks(CHUNK)
-            .zip(scores.chunks_mut(CHUNK * items.len().max(1)));
-        for (anchors, scores) in chunks {
-            let sizes = [anchors.len(), m, items.len(), d];
-            let need = volume_matrix_workspace_len(anchors.len(), m, items.len(), d);
-            workspace.resize(need, 0.0);
-            level
-                .volume_matrix(
-                    measure,
-                    &embedded.gather(query, anchors),
-                    &planes,
-                    present.as_deref(),
-                    sizes,
-                    scores,
-                    &mut workspace,
-                )
-                .map_err(|e| Error::input("the embeddings", e))?;
-        }
+        let sizes = [anchors.len(), m, items.len(), d];
+        let need = volume_matrix_workspace_len(anchors.len(), m, items.len(), d);
+        let mut workspace = vec![0.0; need];
+        level
+            .volume_matrix(
+                measure,
+                &embedded.gather(query, anchors),
+                &planes,
+                present.as_deref(),
+                sizes,
+                &mut scores,
+                &mut workspace,
+            )
+            .map_err(|e| Error::input("the embeddings", e))?;
         Ok(scores)
     }
 
@@ -251,11 +259,12 @@ impl Evaluation {
         embedded: &Embedded,
         query: usize,
         others: &[usize],
+        queries: &[usize],
         rows: &[usize],
     ) -> Vec<f32> {
         let n = rows.len();
-        let mut scores = vec![0.0; n * n];
-        let anchors = embedded.gather(query, rows);
+        let mut scores = vec![0.0; queries.len() * n];
+        let anchors = embedded.gather(query, queries);
         for other in others {
             let mut items = embedded.gather(*other, rows);
             for (item, row) in items.chunks_exact_mut(embedded.dim.max(1)).zip(rows) {

@@ -44,6 +44,10 @@ pub(super) trait Task {
     fn evaluate(&self, level: Level, parameters: &[f32]) -> Result<Metrics>;
     /// What a checkpoint holds besides: the statistics of the inputs.
     fn tensors(&self) -> Vec<Tensor>;
+    /// Something that the user should know before the job begins.
+    fn warning(&self) -> Option<String> {
+        None
+    }
 }
 
 /// What core refuses, as an error of this crate.
@@ -125,7 +129,7 @@ pub(super) fn run(
     let lines = job.lines()?;
     if !lines.is_empty() {
         let picture = job.picture(&lines)?;
-        // A finished run that is resumed changes nothing.
+        // A finished run stays as it is.
         if std::fs::read(folder.file(PICTURE)).ok().as_deref() != Some(picture.as_bytes()) {
             folder.replace(PICTURE, picture.as_bytes())?;
         }
@@ -227,6 +231,9 @@ impl<'p> Job<'_, 'p> {
                 .and_then(serde_json::Value::as_u64)
                 .is_some_and(|update| update <= done)
         })?;
+        if let Some(message) = task.warning() {
+            (self.context.observe)(Event::Warning { message });
+        }
         (self.context.observe)(Event::Started {
             job: self.options.name.clone(),
             done,

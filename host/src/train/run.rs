@@ -143,9 +143,6 @@ fn train_job(
     match &options.kind {
         JobKind::Align(align) => {
             let mut task = Align::new(align, options.seed)?;
-            if let Some(message) = task.warning() {
-                (context.observe)(Event::Warning { message });
-            }
             let legs: Vec<Leg<'_>> = schedule::legs(&align.schedule)?;
             job::run(options, &mut task, &legs, folder, save_every, context)
         }
