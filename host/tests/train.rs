@@ -274,7 +274,7 @@ fn kill_and_resume(place: &Place, line: &str, kills: usize, seed: u64) {
                 );
             }
         } else {
-            sleep(random.delay(whole.mul_f64(1.6 / kills as f64)));
+            sleep(random.delay(whole.mul_f64(1.2 / kills as f64)));
         }
         let finished = child.try_wait().expect("a state").is_some();
         child.kill().expect("killed");
@@ -326,12 +326,14 @@ fn kills_leave_no_trace_in_wsd() {
     kill_and_resume(&own_data(), &line, 6, 2);
 }
 
+#[cfg(feature = "demo-data")]
 #[test]
 fn kills_leave_no_trace_in_strips() {
     let line = "--noise shuffle:5 --ngrams 1,2 --budgets 100,250 --save-every 7";
     kill_and_resume(&Place::new(), line, 5, 3);
 }
 
+#[cfg(feature = "demo-data")]
 #[test]
 fn kills_leave_no_trace_in_several_jobs() {
     let line = "--noise blank:.5,none --loss cosine --hidden 4 --budgets 40,100 --save-every 9";
@@ -420,6 +422,7 @@ fn a_run_folder_is_never_written_over() {
     assert_eq!(listing(&place.file("run")), before);
 }
 
+#[cfg(feature = "demo-data")]
 #[test]
 fn threads_change_nothing_and_seeds_do() {
     let place = Place::new();
@@ -474,6 +477,7 @@ fn an_interrupted_run_says_how_to_go_on() {
     assert_same(&place.file("run"), &place.file("whole"));
 }
 
+#[cfg(feature = "demo-data")]
 #[test]
 fn json_is_one_object_a_line() {
     let place = Place::new();
@@ -749,6 +753,7 @@ fn data_that_do_not_fit_are_refused() {
     place.refused(own, &["bad.safetensors", "\"c\"", "dimension 4"]);
 }
 
+#[cfg(feature = "demo-data")]
 #[test]
 fn flags_that_do_not_fit_are_refused() {
     let place = Place::new();
