@@ -6,7 +6,8 @@ use rivergram_core::eisl::{
 };
 use rivergram_core::error::{EislBuffer, EislError};
 use rivergram_core::lanes::One;
-use rivergram_tests::eisl::{Case, Outcome, cast, run, run_at_all_levels};
+use rivergram_tests::convert::cast;
+use rivergram_tests::eisl::{Case, Outcome, run, run_at_all_levels};
 use rivergram_tests::golden;
 use rivergram_tests::oracle::eisl::evaluate;
 use rivergram_tests::precision::{DOUBLE, Precision, SINGLE, assert_close};

@@ -4,17 +4,10 @@ use rivergram_core::error::TrainError;
 use rivergram_core::head::Head;
 use rivergram_core::lanes::{Isa, One, Real};
 use rivergram_simd::{Kernel, Level};
+use rivergram_tests::convert::{cast, widen};
 use rivergram_tests::oracle::head as oracle;
 use rivergram_tests::precision::assert_close;
 use rivergram_tests::random::Random;
-
-fn cast<T: Real>(x: &[f64]) -> Vec<T> {
-    x.iter().map(|x| T::constant(*x)).collect()
-}
-
-fn widen<T: Real>(x: &[T]) -> Vec<f64> {
-    x.iter().map(|x| x.to_f64()).collect()
-}
 
 fn norm(x: &[f64]) -> f64 {
     x.iter().map(|x| x * x).sum::<f64>().sqrt()

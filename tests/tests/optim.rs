@@ -4,16 +4,13 @@ use rivergram_core::error::TrainError;
 use rivergram_core::lanes::{Isa, One, Real};
 use rivergram_core::optim::{Optimizer, clip};
 use rivergram_simd::{Kernel, Level};
+use rivergram_tests::convert::cast;
 use rivergram_tests::oracle::optim::Parameter;
 use rivergram_tests::precision::assert_close;
 use rivergram_tests::random::Random;
 
 /// Lengths around the widths of vectors.
 const LENGTHS: [usize; 8] = [0, 1, 3, 4, 7, 8, 17, 100];
-
-fn cast<T: Real>(x: &[f64]) -> Vec<T> {
-    x.iter().map(|x| T::constant(*x)).collect()
-}
 
 /// The optimizer whose numbers are those of another precision, exactly.
 fn optimizer<T: Real>(of: Optimizer<f64>) -> Optimizer<T> {

@@ -11,18 +11,15 @@ use rivergram_core::optim::Optimizer;
 use rivergram_core::schedule::{Plan, Settings, State};
 use rivergram_core::trainer::{Setup, Step, Trainer};
 use rivergram_simd::Level;
+use rivergram_tests::convert::{bits, cast, widen};
 use rivergram_tests::oracle::gram::{self, Constants, Loss, Rows};
 use rivergram_tests::oracle::head;
 use rivergram_tests::precision::assert_close;
 use rivergram_tests::random::Random;
-use rivergram_tests::train::{Buffers, Steps, bits, cast};
+use rivergram_tests::train::{Buffers, Steps};
 
 fn norm(x: &[f64]) -> f64 {
     x.iter().map(|x| x * x).sum::<f64>().sqrt()
-}
-
-fn widen<T: Real>(x: &[T]) -> Vec<f64> {
-    x.iter().map(|x| x.to_f64()).collect()
 }
 
 fn head_of(input: usize, hidden: usize, output: usize, normalise: bool) -> Head {
