@@ -10,6 +10,7 @@ use rivergram_core::lanes::{Isa, Real};
 use rivergram_simd::{Kernel, Level};
 use serde::Deserialize;
 
+use crate::convert::{bits, cast, widen};
 use crate::oracle::eisl::log_softmax;
 use crate::random::Random;
 
@@ -130,16 +131,6 @@ enum SelectName {
 
 fn pick<T: Copy>(random: &mut Random, from: &[T]) -> T {
     from[random.below(from.len())]
-}
-
-/// Numbers of another precision.
-pub fn cast<T: Real>(from: &[f64]) -> Vec<T> {
-    from.iter().map(|&x| T::constant(x)).collect()
-}
-
-/// Numbers in double precision.
-pub fn widen<T: Real>(from: &[T]) -> Vec<f64> {
-    from.iter().map(|x| x.to_f64()).collect()
 }
 
 impl Case {
@@ -375,8 +366,4 @@ pub fn run_at_all_levels(case: &Case) -> Vec<(&'static str, Result<Outcome, Eisl
     levels
         .map(|level| (level.name(), level.run(Run(case))))
         .collect()
-}
-
-fn bits<T: Real>(x: &[T]) -> Vec<u64> {
-    x.iter().map(|x| x.to_bits()).collect()
 }

@@ -1,6 +1,7 @@
 //! What the tests share: the golden files, the naive oracle, the precision table and the source files.
 
 pub mod cases;
+pub mod convert;
 pub mod disassembly;
 pub mod eisl;
 pub mod golden;

@@ -1,4 +1,5 @@
-//! The precision that every path keeps against the golden files: one table for `f32`, one for `f64`.
+//! The precision that every path keeps against the golden files and the oracles: one table for `f32`, one for
+//! `f64`, and what is compared in one precision only.
 
 /// Largest errors allowed.
 #[derive(Clone, Copy, Debug)]
@@ -16,7 +17,37 @@ pub struct Precision {
     pub eisl_gradient: f64,
     /// A learning rate: relative to the rate, or to the peak where the rate is 0.
     pub schedule: f64,
+    /// A head: of the largest output, and of the gradient's norm, each times the condition of the head: what
+    /// normalising a short output makes of the rounding in the sums before it.
+    pub head: f64,
+    /// A head of one layer and two inputs, whose sums have three terms and whose condition is near 1.
+    pub short_head: f64,
+    /// Parameters after hundreds of updates: of the largest; each update rounds once more.
+    pub run: f64,
+    /// Parameters after one or a few updates: of the largest.
+    pub update: f64,
+    /// A late AdamW update: relative. In `f64` it is the oracle, exp(t·ln β), that loses digits at a large t.
+    pub late_update: f64,
+    /// A clipped gradient: of the limit; one quotient and one product are rounded.
+    pub clip: f64,
 }
+
+/// The gradient of a whole training step in `f64`, of its norm: the errors of the loss go through the heads.
+pub const STEP_GRADIENT: f64 = 1e-11;
+
+/// The gradient's norm and the parameters that a step in `f64` reports or leaves, both near 1.
+pub const STEP: f64 = 1e-12;
+
+/// What levels may differ in after tens of updates in `f32`, of the norm of the parameters: they add in other
+/// orders.
+pub const LEVELS: f64 = 1e-6;
+
+/// A parameter that only decays, in `f64`: one product is rounded.
+pub const DECAY: f64 = 1e-15;
+
+/// A gradient in `f64` against central differences with a step h of 1e-5, of its norm: h² is 1e-10 and ε/h is
+/// 2e-11, each times derivatives and values that may be some tens.
+pub const CENTRAL_DIFFERENCE: f64 = 1e-8;
 
 /// `f32`.
 pub const SINGLE: Precision = Precision {
@@ -26,6 +57,12 @@ pub const SINGLE: Precision = Precision {
     gram_gradient: 1e-5,
     eisl_gradient: 5e-6,
     schedule: 1e-6,
+    head: 3e-6,
+    short_head: 1e-6,
+    run: 3e-6,
+    update: 1e-6,
+    late_update: 1e-6,
+    clip: 1e-6,
 };
 
 /// `f64`.
@@ -36,6 +73,12 @@ pub const DOUBLE: Precision = Precision {
     gram_gradient: 1e-12,
     eisl_gradient: 1e-12,
     schedule: 1e-12,
+    head: 1e-13,
+    short_head: 1e-14,
+    run: 1e-12,
+    update: 1e-14,
+    late_update: 1e-12,
+    clip: 1e-15,
 };
 
 /// Panics where `got` is further than `cap · scale` from `want`; `what` names the place.

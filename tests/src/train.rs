@@ -7,17 +7,8 @@ use rivergram_core::lanes::{One, Real};
 use rivergram_core::trainer::{Setup, Step, Storage, Trainer};
 use rivergram_simd::Level;
 
+use crate::convert::cast;
 use crate::random::Random;
-
-/// Numbers of another precision.
-pub fn cast<T: Real>(x: &[f64]) -> Vec<T> {
-    x.iter().map(|x| T::constant(*x)).collect()
-}
-
-/// Bits, to compare NaN with NaN and to tell 0 from −0.
-pub fn bits<T: Real>(x: &[T]) -> Vec<u64> {
-    x.iter().map(|x| x.to_bits()).collect()
-}
 
 /// What a trainer borrows.
 #[derive(Clone, Debug)]

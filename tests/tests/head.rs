@@ -4,17 +4,10 @@ use rivergram_core::error::TrainError;
 use rivergram_core::head::Head;
 use rivergram_core::lanes::{Isa, One, Real};
 use rivergram_simd::{Kernel, Level};
+use rivergram_tests::convert::{cast, widen};
 use rivergram_tests::oracle::head as oracle;
-use rivergram_tests::precision::assert_close;
+use rivergram_tests::precision::{CENTRAL_DIFFERENCE, DOUBLE, SINGLE, assert_close};
 use rivergram_tests::random::Random;
-
-fn cast<T: Real>(x: &[f64]) -> Vec<T> {
-    x.iter().map(|x| T::constant(*x)).collect()
-}
-
-fn widen<T: Real>(x: &[T]) -> Vec<f64> {
-    x.iter().map(|x| x.to_f64()).collect()
-}
 
 fn norm(x: &[f64]) -> f64 {
     x.iter().map(|x| x * x).sum::<f64>().sqrt()
@@ -166,10 +159,10 @@ fn heads_of_all_sizes_agree_with_the_oracle_at_every_level() {
         for rows in [0, 1, 2, 5, 8] {
             let case = Case::random(head, rows, &mut random);
             let (name, want, condition) = (case.name(), case.oracle(), case.condition());
-            assert_outcome(&name, &on_doubles(&case), &want, 1e-13 * condition);
+            assert_outcome(&name, &on_doubles(&case), &want, DOUBLE.head * condition);
             for level in Level::available() {
                 let what = format!("{name}, {level}");
-                assert_outcome(&what, &case.on_level(level), &want, 3e-6 * condition);
+                assert_outcome(&what, &case.on_level(level), &want, SINGLE.head * condition);
             }
         }
     }
@@ -219,7 +212,7 @@ fn gradients_agree_with_central_differences() {
             for (at, g) in gradient.iter().enumerate() {
                 let difference = (value(at, step) - value(at, -step)) / (2.0 * step);
                 let what = format!("{}: parameter {at}", case.name());
-                assert_close(&what, *g, difference, norm(&gradient), 1e-8);
+                assert_close(&what, *g, difference, norm(&gradient), CENTRAL_DIFFERENCE);
             }
         }
     }
@@ -261,9 +254,14 @@ fn one_zero_row_leaves_the_others_alone() {
     case.x[2..4].fill(0.0);
     let want = case.oracle();
     assert_eq!(want.y[2..4], [0.0; 2]);
-    assert_outcome("a zero row", &on_doubles(&case), &want, 1e-14);
+    assert_outcome("a zero row", &on_doubles(&case), &want, DOUBLE.short_head);
     for level in Level::available() {
-        assert_outcome("a zero row", &case.on_level(level), &want, 1e-6);
+        assert_outcome(
+            "a zero row",
+            &case.on_level(level),
+            &want,
+            SINGLE.short_head,
+        );
     }
 }
 

@@ -4,16 +4,13 @@ use rivergram_core::error::TrainError;
 use rivergram_core::lanes::{Isa, One, Real};
 use rivergram_core::optim::{Optimizer, clip};
 use rivergram_simd::{Kernel, Level};
+use rivergram_tests::convert::cast;
 use rivergram_tests::oracle::optim::Parameter;
-use rivergram_tests::precision::assert_close;
+use rivergram_tests::precision::{DECAY, DOUBLE, SINGLE, assert_close};
 use rivergram_tests::random::Random;
 
 /// Lengths around the widths of vectors.
 const LENGTHS: [usize; 8] = [0, 1, 3, 4, 7, 8, 17, 100];
-
-fn cast<T: Real>(x: &[f64]) -> Vec<T> {
-    x.iter().map(|x| T::constant(*x)).collect()
-}
 
 /// The optimizer whose numbers are those of another precision, exactly.
 fn optimizer<T: Real>(of: Optimizer<f64>) -> Optimizer<T> {
@@ -162,12 +159,12 @@ fn hundreds_of_updates_agree_with_the_oracle_at_every_level() {
                 &what,
                 &run.on(One::<f64>::new()),
                 &run.oracle::<f64>(),
-                1e-12,
+                DOUBLE.run,
             );
             let want = run.oracle::<f32>();
             for level in Level::available() {
                 let got = level.run(OnLevel(&run));
-                assert_run(&format!("{what}, {level}"), &got, &want, 3e-6);
+                assert_run(&format!("{what}, {level}"), &got, &want, SINGLE.run);
             }
         }
     }
@@ -229,8 +226,8 @@ fn five_updates_agree_with_pytorch() {
                 .collect(),
         };
         let what = format!("{optimizer:?}");
-        assert_run(&what, &run.on(One::<f64>::new()), &want, 1e-14);
-        assert_run(&what, &run.on(One::<f32>::new()), &want, 1e-6);
+        assert_run(&what, &run.on(One::<f64>::new()), &want, DOUBLE.update);
+        assert_run(&what, &run.on(One::<f32>::new()), &want, SINGLE.update);
     }
 }
 
@@ -260,9 +257,9 @@ fn bias_corrections_hold_at_any_count() {
             for t in [1, 2, 1000, 1 << 24, 1_000_000_000, 1 << 63, u64::MAX] {
                 let what = format!("β = {beta1}, {beta2}, t = {t}");
                 let (got, want) = late_update::<f64>(beta1, beta2, t);
-                assert_close(&what, got, want, want.abs(), 1e-12);
+                assert_close(&what, got, want, want.abs(), DOUBLE.late_update);
                 let (got, want) = late_update::<f32>(beta1, beta2, t);
-                assert_close(&what, got, want, want.abs(), 1e-6);
+                assert_close(&what, got, want, want.abs(), SINGLE.late_update);
             }
         }
     }
@@ -291,7 +288,7 @@ fn a_parameter_without_gradient_only_decays() {
             }
         };
         let got = run.on(One::<f64>::new());
-        assert_close(&format!("{optimizer:?}"), got[0], 2.0 - decay, 2.0, 1e-15);
+        assert_close(&format!("{optimizer:?}"), got[0], 2.0 - decay, 2.0, DECAY);
     }
 }
 
@@ -372,8 +369,8 @@ fn clipping<T: Real>(cap: f64) {
 
 #[test]
 fn clipping_scales_down_and_never_up() {
-    clipping::<f32>(1e-6);
-    clipping::<f64>(1e-15);
+    clipping::<f32>(SINGLE.clip);
+    clipping::<f64>(DOUBLE.clip);
 }
 
 struct Clip<'a>(f32, &'a mut [f32]);
@@ -394,10 +391,10 @@ fn clipping_is_the_same_at_every_level() {
         for level in Level::available() {
             let mut g: Vec<f32> = cast(&gradient);
             let got = level.run(Clip(0.5, &mut g));
-            assert_close("norm", f64::from(got), norm, norm, 1e-6);
+            assert_close("norm", f64::from(got), norm, norm, SINGLE.clip);
             for (got, g) in g.iter().zip(&gradient) {
                 let want = if norm > 0.5 { g * 0.5 / norm } else { *g };
-                assert_close("clipped", f64::from(*got), want, 0.5, 1e-6);
+                assert_close("clipped", f64::from(*got), want, 0.5, SINGLE.clip);
             }
         }
     }

@@ -11,18 +11,17 @@ use rivergram_core::optim::Optimizer;
 use rivergram_core::schedule::{Plan, Settings, State};
 use rivergram_core::trainer::{Setup, Step, Trainer};
 use rivergram_simd::Level;
+use rivergram_tests::convert::{bits, cast, widen};
 use rivergram_tests::oracle::gram::{self, Constants, Loss, Rows};
 use rivergram_tests::oracle::head;
-use rivergram_tests::precision::assert_close;
+use rivergram_tests::precision::{
+    CENTRAL_DIFFERENCE, DOUBLE, LEVELS, STEP, STEP_GRADIENT, assert_close,
+};
 use rivergram_tests::random::Random;
-use rivergram_tests::train::{Buffers, Steps, bits, cast};
+use rivergram_tests::train::{Buffers, Steps};
 
 fn norm(x: &[f64]) -> f64 {
     x.iter().map(|x| x * x).sum::<f64>().sqrt()
-}
-
-fn widen<T: Real>(x: &[T]) -> Vec<f64> {
-    x.iter().map(|x| x.to_f64()).collect()
 }
 
 fn head_of(input: usize, hidden: usize, output: usize, normalise: bool) -> Head {
@@ -230,9 +229,15 @@ fn gradients_of_alignment_agree_with_the_oracles() {
                 let (loss, gradient) = gradient_of(&case, &start);
                 let (want_loss, want) = oracle(&case, &start.parameters);
                 let what = format!("{:?}, absent: {absent}", case.loss);
-                assert_close(&what, loss, want_loss, want_loss.abs().max(1.0), 1e-12);
+                assert_close(
+                    &what,
+                    loss,
+                    want_loss,
+                    want_loss.abs().max(1.0),
+                    DOUBLE.loss,
+                );
                 let error = distance(&gradient, &want);
-                assert_close(&what, error, 0.0, norm(&want), 1e-11);
+                assert_close(&what, error, 0.0, norm(&want), STEP_GRADIENT);
             }
         }
     }
@@ -247,7 +252,7 @@ fn assert_central_differences(
     let mut difference = |at: usize| (value(at, step) - value(at, -step)) / (2.0 * step);
     let want: Vec<f64> = (0..gradient.len()).map(&mut difference).collect();
     let error = distance(gradient, &want);
-    assert_close(what, error, 0.0, norm(&want), 1e-8);
+    assert_close(what, error, 0.0, norm(&want), CENTRAL_DIFFERENCE);
 }
 
 #[test]
@@ -441,7 +446,7 @@ fn a_step_reports_the_rate_of_the_plan_and_the_norm_before_clipping() {
         panic!("one step")
     };
     let (_, gradient) = oracle(&case, &start.parameters);
-    assert_close("norm", unclipped.gradient_norm, norm(&gradient), 1.0, 1e-12);
+    assert_close("norm", unclipped.gradient_norm, norm(&gradient), 1.0, STEP);
 
     let limit = 0.25 * unclipped.gradient_norm;
     case.setup.clip = Some(limit);
@@ -456,7 +461,7 @@ fn a_step_reports_the_rate_of_the_plan_and_the_norm_before_clipping() {
         .zip(&gradient)
         .zip(&clipped.parameters)
     {
-        assert_close("clipped", *got, w - 0.5 * 0.25 * g, 1.0, 1e-12);
+        assert_close("clipped", *got, w - 0.5 * 0.25 * g, 1.0, STEP);
     }
 
     case.settings = Settings {
@@ -496,7 +501,7 @@ fn levels_agree_and_each_repeats_itself_bit_for_bit() {
             let got = run(level);
             assert_eq!(bits(&got), bits(&run(level)), "{level} again");
             let error = distance(&widen(&got), &scalar);
-            assert_close(level.name(), error, 0.0, norm(&scalar), 1e-6);
+            assert_close(level.name(), error, 0.0, norm(&scalar), LEVELS);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Every crate that is published can be: its archive holds all that it needs to compile.
+//! Every crate that is published can be: its archive holds all that it needs to compile, and the licences.
 //!
 //! Cargo's own verification keeps a crate's siblings unpacked by name and version, and so compares with
 //! what they were when they were packaged first. Here all archives are unpacked anew, side by side, and
@@ -13,7 +13,7 @@ use crate::workspace::Package;
 
 pub(super) const PART: Part = Part {
     name: "package",
-    about: "every published crate can be packaged, and compiles from its archive",
+    about: "every published crate can be packaged, holds the licences and compiles from its archive",
     tools: &[Tool {
         probe: &["tar", "--version"],
         apt: "tar",
@@ -21,6 +21,10 @@ pub(super) const PART: Part = Part {
     }],
     run,
 };
+
+/// The licence texts: both ask to go with every copy. A crate holds copies, not links, which some systems
+/// check out as files with a path in them.
+const LICENCES: [&str; 2] = ["LICENSE-APACHE", "LICENSE-MIT"];
 
 fn run(job: &mut Job<'_>) {
     let workspace = job.workspace;
@@ -45,6 +49,9 @@ fn run(job: &mut Job<'_>) {
         if !job.run(unpack.arg("xzmf").arg(archive).arg("-C").arg(&folder)) {
             return;
         }
+        if let Err(error) = licences(&workspace.root, &folder.join(stem(package))) {
+            job.fail(error);
+        }
     }
     job.run(
         workspace
@@ -63,17 +70,51 @@ fn prepare(folder: &Path, root: &Path, packages: &[Package]) -> std::io::Result<
     std::fs::write(folder.join("Cargo.toml"), manifest(packages))
 }
 
+/// Whether an unpacked crate holds the licence texts of the root, letter for letter.
+fn licences(root: &Path, unpacked: &Path) -> Result<(), String> {
+    for file in LICENCES {
+        let read = |folder: &Path| {
+            let path = folder.join(file);
+            std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))
+        };
+        if read(root)? != read(unpacked)? {
+            let folder = unpacked.display();
+            return Err(format!("{folder}/{file} is not the text of the root"));
+        }
+    }
+    Ok(())
+}
+
 /// Siblings are found by path, not in the registry, which does not have them yet.
 fn manifest(packages: &[Package]) -> String {
     let mut text =
         String::from("[workspace]\nresolver = \"3\"\nmembers = [\"*\"]\n\n[patch.crates-io]\n");
     for package in packages {
-        let Package { name, version, .. } = package;
-        text.push_str(&format!("{name} = {{ path = \"{name}-{version}\" }}\n"));
+        let (name, folder) = (&package.name, stem(package));
+        text.push_str(&format!("{name} = {{ path = \"{folder}\" }}\n"));
     }
     text
 }
 
 fn archive(package: &Package) -> String {
-    format!("{}-{}.crate", package.name, package.version)
+    format!("{}.crate", stem(package))
+}
+
+/// The folder in the archive.
+fn stem(package: &Package) -> String {
+    format!("{}-{}", package.name, package.version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_without_the_licences_is_named() {
+        let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let root = own.parent().unwrap_or(own);
+        assert_eq!(licences(root, &root.join("core")), Ok(()));
+        let error = licences(root, own).unwrap_err();
+        assert!(error.contains("xtask/LICENSE-APACHE"), "{error}");
+    }
 }

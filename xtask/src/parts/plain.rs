@@ -1,6 +1,7 @@
 //! The parts that are one call of cargo over the whole workspace.
 
 use super::{CLIPPY as CLIPPY_TOOL, DENY_WARNINGS, Part, RUSTFMT};
+use crate::tools::Tool;
 
 pub(super) const FMT: Part = Part {
     name: "fmt",
@@ -38,7 +39,12 @@ pub(super) const DOCS: Part = Part {
 pub(super) const TEST: Part = Part {
     name: "test",
     about: "every test of every crate, the golden ones, house rules and documentation examples included",
-    tools: &[],
+    // A test reads the machine code of an example.
+    tools: &[Tool {
+        probe: &["objdump", "--version"],
+        apt: "binutils",
+        component: None,
+    }],
     run: |job| {
         job.cargo(&["test", "--workspace", "--no-fail-fast"]);
     },
