@@ -403,9 +403,116 @@ fn what_is_no_run_is_not_resumed() {
     }
     fs::write(&latest, whole).expect("written");
     write(&place, "d.safetensors", &modalities(60, &[12, 9, 5]));
-    resume(&["latest.safetensors", "changed"]);
+    resume(&["d.safetensors", "not the file that this run began with"]);
     fs::remove_file(place.file("d.safetensors")).expect("removed");
     resume(&["d.safetensors"]);
+}
+
+#[test]
+fn no_data_file_may_change_between_two_parts_of_a_run() {
+    let place = own_data();
+    write(&place, "t.safetensors", &modalities(20, &[12, 9, 5]));
+    for (name, dim, modality) in [("i.npy", 12, 0), ("t.npy", 7, 1)] {
+        fs::write(place.file(name), npy(dim, &features(40, dim, modality))).expect("written");
+    }
+    let own = format!("{OWN} --test t.safetensors");
+    let npy = "--modality image=i.npy --modality text=t.npy --batch 8 --dim 8";
+    for (line, names) in [
+        (own.as_str(), ["d.safetensors", "t.safetensors"]),
+        (npy, ["i.npy", "t.npy"]),
+    ] {
+        place.train(&format!("{line} --steps 12 --quiet --out run"));
+        for name in names {
+            let file = place.file(name);
+            let whole = fs::read(&file).expect("a file");
+            let mut other = whole.clone();
+            // The lowest bits of the last number: the statistics hardly change.
+            other[whole.len() - 4] ^= 1;
+            fs::write(&file, other).expect("written");
+            let before = listing(&place.file("run"));
+            let output = place.run("--resume run");
+            assert_refused(
+                name,
+                &output,
+                &[name, "not the file that this run began with"],
+            );
+            assert_eq!(listing(&place.file("run")), before);
+            fs::write(&file, whole).expect("written");
+        }
+        place.train("--resume run --quiet");
+        fs::remove_dir_all(place.file("run")).expect("removed");
+    }
+}
+
+#[test]
+fn what_lies_in_the_folder_of_a_job_is_never_removed() {
+    let place = Place::new();
+    let line = "--noise none,blank:0.5 --hidden 4 --budgets 4,8 --quiet --out run";
+    place.train(line);
+    let config = place.file("run/strips-none/config.json");
+    let bytes = fs::read(&config).expect("a configuration");
+    fs::remove_file(&config).expect("removed");
+    let before = listing(&place.file("run"));
+    let output = place.run("--resume run");
+    assert_refused("no configuration", &output, &["strips-none", "not empty"]);
+    assert_eq!(listing(&place.file("run")), before);
+
+    // The checkpoint of another job of the same shape.
+    fs::write(&config, bytes).expect("written");
+    let latest = |job: &str| place.file(&format!("run/{job}/latest.safetensors"));
+    fs::copy(latest("strips-blank-0-5"), latest("strips-none")).expect("copied");
+    let output = place.run("--resume run");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("its job is none of this run"), "{text}");
+    assert!(
+        text.contains("a job failed; saved are strips-blank-0-5"),
+        "{text}"
+    );
+}
+
+#[test]
+fn lines_that_the_log_lacks_are_told() {
+    let place = own_data();
+    place.train(&format!("{OWN} --budgets 20,40 --quiet --out run"));
+    let log = place.file("run/metrics.jsonl");
+    let text = fs::read_to_string(&log).expect("a log");
+    let half: String = text.split_inclusive('\n').take(10).collect();
+    fs::write(&log, half).expect("written");
+    let output = place.run("--resume run --quiet");
+    assert!(output.status.success(), "{output:?}");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        told.contains("metrics.jsonl: updates 11 to 40 are missing"),
+        "{told}"
+    );
+}
+
+#[test]
+fn what_is_not_evaluated_or_teaches_nothing_is_told_once() {
+    let place = Place::new();
+    let mut tensors = modalities(20, &[6, 5, 4]);
+    let of: Vec<i64> = (0..20).map(|row| row % 8).collect();
+    tensors.push(labels("I64", &of));
+    write(&place, "d.safetensors", &tensors);
+    let line =
+        "--data d.safetensors --loss gram --warmup-cosine 0 --batch 8 --hidden 0 --steps 9 --quiet";
+    let told = |flags: &str| {
+        let output = place.run(&format!("{line} {flags}"));
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stderr).expect("text")
+    };
+    let text = told("--dim 8 --out run");
+    assert_eq!(text.matches("no --test data").count(), 1, "{text}");
+    assert_eq!(
+        text.matches("4 of 20 test items are not evaluated").count(),
+        1,
+        "{text}"
+    );
+    assert!(!text.contains("dependent"), "{text}");
+    // In one dimension all vectors are dependent.
+    let text = told("--dim 1 --out flat");
+    assert_eq!(text.matches("were dependent").count(), 1, "{text}");
 }
 
 #[test]
@@ -711,11 +818,7 @@ fn data_that_do_not_fit_are_refused() {
         "--anchor c",
         &["--anchor", "\"c\"", "a, b"],
     );
-    bad(
-        &[of("a", 20), of("b", 20)],
-        "--batch 21",
-        &["--batch", "21"],
-    );
+    place.refused("--data bad.safetensors --batch 21", &["--batch", "21"]);
     bad(&[of("a", 20), of("b", 20)], "--noise loud:1", &["--noise"]);
     let own = "--data d.safetensors --batch 8 --test bad.safetensors";
     write(&place, "bad.safetensors", &modalities(48, &[12, 9]));

@@ -137,6 +137,7 @@ impl RunOptions {
             path: path.to_string(),
             jobs,
             save_every: SAVE_EVERY,
+            files: Vec::new(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One job: its legs, one update after the other, with checkpoints from which it goes on bit for bit.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -44,6 +45,8 @@ pub(super) trait Task {
     fn evaluate(&self, level: Level, parameters: &[f32]) -> Result<Metrics>;
     /// What a checkpoint holds besides: the statistics of the inputs.
     fn tensors(&self) -> Vec<Tensor>;
+    /// What the user should know of it and was not yet told.
+    fn warnings(&mut self) -> Vec<String>;
 }
 
 /// What core refuses, as an error of this crate.
@@ -156,6 +159,10 @@ pub(super) fn run_in_memory(
     };
     let mut buffers = Buffers::new(&setup, task, seed);
     let mut trainer = buffers.trainer(setup, legs)?;
+    if legs.iter().any(|leg| leg.from.is_some()) {
+        let problem = "branches need a run folder, whose checkpoints they go back to";
+        return Err(Error::flag("--schedule", problem));
+    }
     for leg in legs {
         *trainer.schedule_mut() = State::at(&leg.plan, leg.start);
         for step in leg.start..leg.end {
@@ -222,16 +229,26 @@ impl<'p> Job<'_, 'p> {
     fn train(&mut self, task: &mut dyn Task) -> Result<bool> {
         let mut place = self.restore()?;
         let done = place.update;
+        let last = Cell::new(0);
         let mut log = self.folder.metrics(|line| {
-            line.get("update")
-                .and_then(serde_json::Value::as_u64)
-                .is_some_and(|update| update <= done)
+            let update = line.get("update").and_then(serde_json::Value::as_u64);
+            let kept = update.filter(|update| *update <= done);
+            last.set(kept.unwrap_or(last.get()));
+            kept.is_some()
         })?;
         (self.context.observe)(Event::Started {
             job: self.options.name.clone(),
             done,
             total: self.total,
         });
+        if last.get() < done {
+            self.warn(format!(
+                "{}: updates {} to {done} are missing in it",
+                self.folder.file(METRICS).display(),
+                last.get() + 1
+            ));
+        }
+        task.warnings().into_iter().for_each(|w| self.warn(w));
         while let Some(leg) = self.legs.get(place.leg) {
             if place.step >= leg.end {
                 // Where a branch begins at step 0 the main branch has no updates, but its end is gone back to.
@@ -256,6 +273,10 @@ impl<'p> Job<'_, 'p> {
             }
         }
         Ok(false)
+    }
+
+    fn warn(&self, message: String) {
+        (self.context.observe)(Event::Warning { message });
     }
 
     fn update(&mut self, task: &mut dyn Task, leg: &Leg<'_>, place: &mut Place) -> Result<Line> {
@@ -291,7 +312,7 @@ impl<'p> Job<'_, 'p> {
     /// of these makes the later ones again.
     fn finish_leg(
         &mut self,
-        task: &dyn Task,
+        task: &mut dyn Task,
         leg: &Leg<'_>,
         place: Place,
         log: &mut store::Metrics,
@@ -311,7 +332,9 @@ impl<'p> Job<'_, 'p> {
             }
         }
         log.sync()?;
-        self.save(LATEST, place)
+        self.save(LATEST, place)?;
+        task.warnings().into_iter().for_each(|w| self.warn(w));
+        Ok(())
     }
 
     /// Goes to the start of the leg after `place`.
@@ -345,6 +368,9 @@ impl<'p> Job<'_, 'p> {
                 format!("its {what} is none of this run"),
             )
         };
+        if checkpoint.metadata.get("job") != Some(&self.options.name) {
+            return Err(damaged("job"));
+        }
         let number = |key: &str| -> Result<u64> {
             let text = checkpoint.metadata.get(key);
             text.and_then(|text| text.parse().ok())

@@ -1,9 +1,13 @@
 //! Everything that decides a run: what `config.json` in its folder holds.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
 use rivergram_core::gram::contrastive::{Anchor, Term};
 use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
 
 /// What is aligned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -278,6 +282,32 @@ pub struct JobOptions {
     pub kind: JobKind,
 }
 
+/// A file that a run reads, so that it never goes on with another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The CRC-32 of its bytes.
+    pub crc32: u32,
+}
+
+impl DataFile {
+    fn of(path: &Path) -> Result<Self> {
+        let failed = |e: std::io::Error| Error::unreadable(path, &e);
+        let mut file = File::open(path).map_err(failed)?;
+        let (mut crc, mut part) = (crc32fast::Hasher::new(), vec![0; 1 << 16]);
+        loop {
+            let n = file.read(&mut part).map_err(failed)?;
+            if n == 0 {
+                break;
+            }
+            crc.update(part.get(..n).unwrap_or_default());
+        }
+        let (path, crc32) = (path.to_owned(), crc.finalize());
+        Ok(DataFile { path, crc32 })
+    }
+}
+
 /// A whole run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunOptions {
@@ -289,4 +319,44 @@ pub struct RunOptions {
     pub jobs: Vec<JobOptions>,
     /// Updates between two saves of the latest checkpoint.
     pub save_every: u64,
+    /// The data files of the jobs; [`super::run`] fills them in.
+    pub files: Vec<DataFile>,
+}
+
+impl RunOptions {
+    /// With the data files as they are now.
+    pub(super) fn with_files(mut self) -> Result<Self> {
+        let mut paths: Vec<&Path> = self.jobs.iter().flat_map(JobOptions::files).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        self.files = paths.into_iter().map(DataFile::of).collect::<Result<_>>()?;
+        Ok(self)
+    }
+
+    /// Refuses data files that are not those of [`RunOptions::with_files`].
+    pub(super) fn check_files(&self) -> Result<()> {
+        for file in &self.files {
+            if DataFile::of(&file.path)? != *file {
+                let problem = "is not the file that this run began with";
+                return Err(Error::file(&file.path, problem));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl JobOptions {
+    fn files(&self) -> Vec<&Path> {
+        let JobKind::Align(align) = &self.kind else {
+            return Vec::new();
+        };
+        match &align.source {
+            Source::Numbers => Vec::new(),
+            Source::Safetensors { train, test } => {
+                let files = std::iter::once(train).chain(test);
+                files.map(PathBuf::as_path).collect()
+            }
+            Source::Npy(files) => files.iter().map(|(_, file)| file.as_path()).collect(),
+        }
+    }
 }

@@ -241,4 +241,8 @@ impl Task for Strips {
     fn tensors(&self) -> Vec<Tensor> {
         Vec::new()
     }
+
+    fn warnings(&mut self) -> Vec<String> {
+        Vec::new()
+    }
 }
