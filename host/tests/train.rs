@@ -548,13 +548,11 @@ fn threads_change_nothing_and_seeds_do() {
     );
 }
 
+/// Interrupts a run after some updates, goes on, and compares what comes out with a run that was left alone.
 #[cfg(unix)]
-#[test]
-fn an_interrupted_run_says_how_to_go_on() {
-    let place = own_data();
-    let line = format!("{OWN} --save-every 100000 --budgets 1000,2000");
-    let line = line.replace("--save-every 5 ", "");
+fn interrupt_and_resume(place: &Place, line: &str) {
     place.train(&format!("{line} --quiet --out whole"));
+    let total = logged(&place.file("whole"));
     let mut command = place.command(&format!("{line} --json --out run"));
     let child = command
         .stdout(Stdio::piped())
@@ -575,10 +573,42 @@ fn an_interrupted_run_says_how_to_go_on() {
     let stdout = lines(&String::from_utf8(output.stdout).expect("text"));
     assert_eq!(stdout.last().expect("a line")["interrupted"], true);
     let updates = logged(&place.file("run"));
-    assert!(updates < 2000, "{updates}");
-    assert!(place.file("run/latest.safetensors").is_file());
+    assert!(updates < total, "{updates} of {total}");
+    let files = files(&place.file("run"));
+    assert!(
+        files
+            .keys()
+            .any(|name| name.ends_with("latest.safetensors"))
+    );
     place.train("--resume run --quiet");
     assert_same(&place.file("run"), &place.file("whole"));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_says_how_to_go_on() {
+    let line = OWN.replace("--save-every 5", "--save-every 100000 --budgets 1000,2000");
+    interrupt_and_resume(&own_data(), &line);
+}
+
+#[cfg(unix)]
+#[test]
+fn several_jobs_are_interrupted_together() {
+    let line = "--noise none,blank:0.5 --loss cosine --hidden 4 --budgets 300,600";
+    interrupt_and_resume(&Place::new(), &format!("{line} --threads 2"));
+    // With one thread some jobs have not begun.
+    interrupt_and_resume(&Place::new(), &format!("{line} --threads 1"));
+}
+
+#[test]
+fn names_that_clash_in_a_checkpoint_are_refused() {
+    let place = Place::new();
+    let of = |name: &str| floats(name, "F32", 4, &features(20, 4, 0));
+    write(&place, "d.safetensors", &[of("input.mean"), of("weight")]);
+    let line = "--data d.safetensors --batch 8 --steps 4";
+    let parts = ["input.mean, weight", "\"input.mean.weight\""];
+    place.refused(&format!("{line} --hidden 0"), &parts);
+    place.train(&format!("{line} --hidden 4 --quiet --out run"));
 }
 
 #[test]
@@ -718,7 +748,8 @@ fn every_schedule_decay_and_loss_trains() {
         each(&format!("--schedule {schedule} --hidden 0"));
     }
     for decay in words(
-        "inverse-proportional linear cosine one-minus-sqrt one-minus-square geometric inverse-sqrt",
+        "inverse-proportional linear cosine one-minus-sqrt one-minus-square geometric inverse-sqrt \
+         exponential polynomial:1.7 half-life:3",
     ) {
         each(&format!("--decay {decay} --hidden 4 --decay-fraction 0.4"));
     }
@@ -729,6 +760,24 @@ fn every_schedule_decay_and_loss_trains() {
     }
     // Branches that begin at step 0 go back to the initial weights.
     each("--schedule wsd --decay-fraction 1 --warmup 0 --hidden 0");
+}
+
+#[test]
+fn branches_that_begin_at_step_0_are_resumed() {
+    for flags in [
+        "--loss cosine --budgets 1,10",
+        "--warmup 0 --decay-fraction 1 --budgets 10,20",
+    ] {
+        let place = own_data();
+        let line = format!("{OWN} --schedule wsd {flags}");
+        place.train(&format!("{line} --quiet --out whole"));
+        place.train(&format!("{line} --quiet --out run"));
+        for file in ["latest.safetensors", "metrics.jsonl", "picture.svg"] {
+            fs::remove_file(place.file("run").join(file)).expect("removed");
+        }
+        place.train("--resume run --quiet");
+        assert_same(&place.file("run"), &place.file("whole"));
+    }
 }
 
 #[test]

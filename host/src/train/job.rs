@@ -1,7 +1,7 @@
 //! One job: its legs, one update after the other, with checkpoints from which it goes on bit for bit.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
@@ -54,6 +54,47 @@ pub(super) fn refused(e: TrainError) -> Error {
     Error::flag("training", e)
 }
 
+/// Refuses names of modalities that give two tensors of a checkpoint one name.
+pub(super) fn check_names(task: &dyn Task) -> Result<()> {
+    let parameters = shapes(task.heads()).into_iter().map(|(name, _)| name);
+    let statistics = task.tensors().into_iter().map(|tensor| tensor.name);
+    let mut names = BTreeSet::new();
+    match parameters
+        .chain(statistics)
+        .find(|name| !names.insert(name.clone()))
+    {
+        Some(twice) => {
+            let heads: Vec<&str> = task.heads().iter().map(|(name, _)| name.as_str()).collect();
+            let problem = format!(
+                "the modalities {} would give a checkpoint two tensors \"{twice}\": other names expected",
+                heads.join(", ")
+            );
+            Err(Error::input("the training data", problem))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The tensors of the parameters, in their order: PyTorch's names for `nn.Linear` and for
+/// `nn.Sequential(nn.Linear, nn.ReLU, nn.Linear)`.
+fn shapes(heads: &[(String, Head)]) -> Vec<(String, Vec<usize>)> {
+    let layer = |name: String, input, output| {
+        [
+            (format!("{name}.weight"), vec![output, input]),
+            (format!("{name}.bias"), vec![output]),
+        ]
+    };
+    let layers = |(name, head): &(String, Head)| match head.hidden {
+        0 => layer(name.clone(), head.input, head.output).to_vec(),
+        hidden => [
+            layer(format!("{name}.0"), head.input, hidden),
+            layer(format!("{name}.2"), hidden, head.output),
+        ]
+        .concat(),
+    };
+    heads.iter().flat_map(layers).collect()
+}
+
 /// One line of `metrics.jsonl`. `update` counts the updates of all legs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -87,7 +128,7 @@ struct Job<'a, 'p> {
     options: &'a JobOptions,
     folder: &'a RunFolder,
     context: &'a Context<'a>,
-    names: Vec<(String, Head)>,
+    heads: Vec<(String, Head)>,
     extra: Vec<Tensor>,
     trainer: Trainer<'p, f32>,
     legs: &'p [Leg<'p>],
@@ -117,7 +158,7 @@ pub(super) fn run(
         options,
         folder,
         context,
-        names: task.heads().to_vec(),
+        heads: task.heads().to_vec(),
         extra: task.tensors(),
         trainer,
         legs,
@@ -396,7 +437,7 @@ impl<'p> Job<'_, 'p> {
             }
         }
         let mut parameters = Vec::new();
-        for (tensor, shape) in self.shapes() {
+        for (tensor, shape) in shapes(&self.heads) {
             parameters.extend_from_slice(checkpoint.values(&file, &tensor, &shape)?);
         }
         let moments = checkpoint.values(&file, "optimizer", &[self.trainer.moments().len()])?;
@@ -413,7 +454,7 @@ impl<'p> Job<'_, 'p> {
         saved.map_err(|e| Error::file(&self.folder.file(name), e))?;
         let mut rest = self.trainer.parameters();
         let mut tensors = self.extra.clone();
-        for (tensor, shape) in self.shapes() {
+        for (tensor, shape) in shapes(&self.heads) {
             let (own, others) = rest
                 .split_at_checked(shape.iter().product())
                 .unwrap_or_default();
@@ -438,28 +479,6 @@ impl<'p> Job<'_, 'p> {
             metadata,
         };
         self.folder.save(name, &checkpoint)
-    }
-
-    /// The tensors of the parameters, in their order: PyTorch's names for `nn.Linear` and for
-    /// `nn.Sequential(nn.Linear, nn.ReLU, nn.Linear)`.
-    fn shapes(&self) -> Vec<(String, Vec<usize>)> {
-        let layer = |name: String, input, output| {
-            [
-                (format!("{name}.weight"), vec![output, input]),
-                (format!("{name}.bias"), vec![output]),
-            ]
-        };
-        self.names
-            .iter()
-            .flat_map(|(name, head)| match head.hidden {
-                0 => layer(name.clone(), head.input, head.output).to_vec(),
-                hidden => [
-                    layer(format!("{name}.0"), head.input, hidden),
-                    layer(format!("{name}.2"), hidden, head.output),
-                ]
-                .concat(),
-            })
-            .collect()
     }
 
     fn budget_report(&self, line: &Line) -> Option<BudgetReport> {

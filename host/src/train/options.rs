@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use rivergram_core::gram::contrastive::{Anchor, Term};
+use rivergram_core::schedule::Shape;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -118,48 +119,78 @@ impl ScheduleKind {
     }
 }
 
-/// The shape of the decays of WSD and WSD-S.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DecayKind {
-    /// The WSD-S paper's.
-    InverseProportional,
-    /// Straight.
-    Linear,
-    /// Half a cosine.
-    Cosine,
-    /// 1 − √p.
-    OneMinusSqrt,
-    /// 1 − p².
-    OneMinusSquare,
-    /// Geometric from peak to floor.
-    Geometric,
-    /// Linear in lr^(−1/2).
-    InverseSqrt,
-}
+/// The shape of the decays of WSD and WSD-S; see [`Shape`], which has the names.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct DecayKind(pub Shape<f32>);
 
 impl DecayKind {
-    /// All, in the order of the help text.
-    pub const ALL: [DecayKind; 7] = [
-        DecayKind::InverseProportional,
-        DecayKind::Linear,
-        DecayKind::Cosine,
-        DecayKind::OneMinusSqrt,
-        DecayKind::OneMinusSquare,
-        DecayKind::Geometric,
-        DecayKind::InverseSqrt,
+    /// All, in the order of the help text; parameters are to be replaced.
+    pub const ALL: [DecayKind; 10] = [
+        DecayKind(Shape::InverseProportional),
+        DecayKind(Shape::Linear),
+        DecayKind(Shape::Cosine),
+        DecayKind(Shape::OneMinusSqrt),
+        DecayKind(Shape::OneMinusSquare),
+        DecayKind(Shape::Geometric),
+        DecayKind(Shape::InverseSqrt),
+        DecayKind(Shape::Exponential),
+        DecayKind(Shape::Polynomial { power: 2.0 }),
+        DecayKind(Shape::HalfLife { half_lives: 6.0 }),
     ];
 
-    /// As on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            DecayKind::InverseProportional => "inverse-proportional",
-            DecayKind::Linear => "linear",
-            DecayKind::Cosine => "cosine",
-            DecayKind::OneMinusSqrt => "one-minus-sqrt",
-            DecayKind::OneMinusSquare => "one-minus-square",
-            DecayKind::Geometric => "geometric",
-            DecayKind::InverseSqrt => "inverse-sqrt",
+    /// As in the help text: `linear`, `polynomial:P`.
+    pub fn label(self) -> String {
+        let parameter = match self.0 {
+            Shape::Polynomial { .. } => ":P",
+            Shape::HalfLife { .. } => ":H",
+            _ => "",
+        };
+        format!("{}{parameter}", self.0.name())
+    }
+
+    /// Reads what is written on the command line and in configurations: `linear`, `polynomial:2`.
+    ///
+    /// # Errors
+    /// An unknown name, a parameter that is missing, not expected or no positive number; the names are listed.
+    pub fn parse(text: &str) -> std::result::Result<Self, String> {
+        let (name, parameter) = match text.split_once(':') {
+            Some((name, parameter)) => (name, Some(parameter)),
+            None => (text, None),
+        };
+        let number = parameter.map(|text| text.parse().unwrap_or(f32::NAN));
+        let known = Self::ALL.into_iter().find(|kind| kind.0.name() == name);
+        let shape = match (known.map(|kind| kind.0), number) {
+            (Some(Shape::Polynomial { .. }), Some(power)) => Some(Shape::Polynomial { power }),
+            (Some(Shape::HalfLife { .. }), Some(half_lives)) => {
+                Some(Shape::HalfLife { half_lives })
+            }
+            (Some(Shape::Polynomial { .. } | Shape::HalfLife { .. }), None) | (_, Some(_)) => None,
+            (shape, None) => shape,
+        };
+        let sound = number.is_none_or(|x| x > 0.0 && x.is_finite());
+        shape.filter(|_| sound).map(DecayKind).ok_or_else(|| {
+            let known: Vec<String> = Self::ALL.into_iter().map(Self::label).collect();
+            format!("{} expected, P and H above 0", known.join(", "))
+        })
+    }
+}
+
+impl TryFrom<String> for DecayKind {
+    type Error = String;
+
+    fn try_from(text: String) -> std::result::Result<Self, String> {
+        Self::parse(&text)
+    }
+}
+
+impl From<DecayKind> for String {
+    fn from(kind: DecayKind) -> Self {
+        match kind.0 {
+            Shape::Polynomial { power: x } | Shape::HalfLife { half_lives: x } => {
+                format!("{}:{x}", kind.0.name())
+            }
+            shape => shape.name().to_string(),
         }
     }
 }

@@ -72,6 +72,7 @@ fn load(options: &RunOptions) -> Result<Vec<Loaded>> {
             #[cfg(not(feature = "demo-data"))]
             JobKind::Strips(_) => return Err(super::no_demo_data()),
         };
+        job::check_names(task.as_ref())?;
         Ok(task)
     };
     options.jobs.iter().map(task).collect()
