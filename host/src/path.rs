@@ -66,11 +66,14 @@ pub fn list() -> Vec<Availability> {
 /// # Errors
 /// A name that is unknown or that this machine does not have; the flag or the variable is named.
 pub fn choose(flag: Option<&str>) -> Result<Choice> {
-    let variable = std::env::var(VARIABLE).ok();
+    let variable = std::env::var_os(VARIABLE).filter(|name| !name.is_empty());
     let asked = match (flag, variable.as_deref()) {
         (Some(name), _) => Some(("--path", name)),
-        (None, Some(name)) if !name.is_empty() => Some((VARIABLE, name)),
-        _ => None,
+        (None, Some(name)) => {
+            let problem = || Error::flag(VARIABLE, format_args!("{name:?} is no text"));
+            Some((VARIABLE, name.to_str().ok_or_else(problem)?))
+        }
+        (None, None) => None,
     };
     match asked {
         None | Some((_, "auto")) => Ok(Choice {

@@ -5,12 +5,12 @@
 //! begins, runs the decay as a branch, and goes back to the checkpoint before it.
 
 use rivergram_core::error::PlanError;
-use rivergram_core::schedule::{Branches, DecayEdge, Phase, Plan, Settings, Shape, WarmupEdge};
+use rivergram_core::schedule::{Branches, DecayEdge, Phase, Plan, Settings, WarmupEdge};
 
 use crate::error::{Error, Result};
 use crate::plot;
 use crate::store::budget_name;
-use crate::train::{DecayKind, ScheduleKind, ScheduleOptions};
+use crate::train::{ScheduleKind, ScheduleOptions};
 
 /// A stretch of updates that ends with a checkpoint.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,23 +56,11 @@ pub fn picture_phase(name: &str) -> plot::Phase {
     }
 }
 
-fn shape(kind: DecayKind) -> Shape<f32> {
-    match kind {
-        DecayKind::InverseProportional => Shape::InverseProportional,
-        DecayKind::Linear => Shape::Linear,
-        DecayKind::Cosine => Shape::Cosine,
-        DecayKind::OneMinusSqrt => Shape::OneMinusSqrt,
-        DecayKind::OneMinusSquare => Shape::OneMinusSquare,
-        DecayKind::Geometric => Shape::Geometric,
-        DecayKind::InverseSqrt => Shape::InverseSqrt,
-    }
-}
-
 fn settings(options: &ScheduleOptions) -> Settings<f32> {
     let floor = options.peak * options.floor;
     let base = match options.kind {
         ScheduleKind::WsdS | ScheduleKind::Wsd => Settings {
-            shape: shape(options.decay),
+            shape: options.decay.0,
             decay: rivergram_core::schedule::Decay::OfTotal(options.decay_millionths),
             ..Settings::wsd_s(options.peak, floor)
         },

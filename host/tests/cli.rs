@@ -98,6 +98,17 @@ fn the_variable_chooses_a_path_and_is_named_where_it_is_wrong() {
     let text = String::from_utf8(output.stdout).expect("text");
     assert!(text.contains("asked for by RIVERGRAM_PATH"), "{text}");
 
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt;
+        let mut command = program();
+        let name = std::ffi::OsStr::from_bytes(b"\xff");
+        let output = command.arg("paths").env("RIVERGRAM_PATH", name).output();
+        let output = output.expect("the program starts");
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("RIVERGRAM_PATH"));
+    }
+
     let mut command = program();
     command.arg("paths").env("RIVERGRAM_PATH", "mmx");
     let output = command.output().expect("the program starts");
@@ -121,7 +132,7 @@ fn unknown_values_are_refused_with_the_known_ones() {
     );
     assert_refused(
         "train --decay steep",
-        &["--decay", "inverse-proportional, linear"],
+        &["--decay", "inverse-proportional, linear", "polynomial:P"],
     );
     assert_refused(
         "train --select all",
@@ -141,7 +152,8 @@ fn numbers_out_of_range_are_refused() {
                  --dim 99999999999999|--hidden -1|--steps 0|--budgets 5,3|--budgets 5,5|--budgets 0,5|--budgets a|\
                  --budgets 5,|--lr 0|--lr inf|--pairs -1|--warmup -1|--warmup-cosine x|--decay-fraction 0|\
                  --decay-fraction 2|--label-smoothing 1|--label-smoothing -0.1|--seed -1|--seed 1.5|--threads x|\
-                 --unseen 100|--ngrams 0|--ngrams 9|--ngrams 1,1|--ngrams 1:x|--ngrams 1:-1|--modality x|\
+                 --unseen 100|--ngrams 0|--ngrams 9|--ngrams 1,1|--ngrams 1:x|--ngrams 1:-1|--modality x|--modality labels=x|\
+                 --decay polynomial|--decay polynomial:0|--decay half-life:x|--decay linear:1|\
                  --modality =x|--modality x=|--noise shuffle:x|--noise blank:2";
     for line in wrong.split('|') {
         let flag = line.split(' ').next().expect("a flag");

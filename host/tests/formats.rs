@@ -323,6 +323,7 @@ fn says_what_is_wrong_with_an_array() {
     for value in ["image", "=x.npy", "image="] {
         assert_says(npy::parse_flag(value), &["--modality", value, "NAME=FILE"]);
     }
+    assert_says(npy::parse_flag("labels=x.npy"), &["--modality", "labels"]);
     assert_eq!(
         npy::parse_flag("a=b=c").expect("fine"),
         ("a".to_owned(), PathBuf::from("b=c"))

@@ -405,9 +405,116 @@ fn what_is_no_run_is_not_resumed() {
     }
     fs::write(&latest, whole).expect("written");
     write(&place, "d.safetensors", &modalities(60, &[12, 9, 5]));
-    resume(&["latest.safetensors", "changed"]);
+    resume(&["d.safetensors", "not the file that this run began with"]);
     fs::remove_file(place.file("d.safetensors")).expect("removed");
     resume(&["d.safetensors"]);
+}
+
+#[test]
+fn no_data_file_may_change_between_two_parts_of_a_run() {
+    let place = own_data();
+    write(&place, "t.safetensors", &modalities(20, &[12, 9, 5]));
+    for (name, dim, modality) in [("i.npy", 12, 0), ("t.npy", 7, 1)] {
+        fs::write(place.file(name), npy(dim, &features(40, dim, modality))).expect("written");
+    }
+    let own = format!("{OWN} --test t.safetensors");
+    let npy = "--modality image=i.npy --modality text=t.npy --batch 8 --dim 8";
+    for (line, names) in [
+        (own.as_str(), ["d.safetensors", "t.safetensors"]),
+        (npy, ["i.npy", "t.npy"]),
+    ] {
+        place.train(&format!("{line} --steps 12 --quiet --out run"));
+        for name in names {
+            let file = place.file(name);
+            let whole = fs::read(&file).expect("a file");
+            let mut other = whole.clone();
+            // The lowest bits of the last number: the statistics hardly change.
+            other[whole.len() - 4] ^= 1;
+            fs::write(&file, other).expect("written");
+            let before = listing(&place.file("run"));
+            let output = place.run("--resume run");
+            assert_refused(
+                name,
+                &output,
+                &[name, "not the file that this run began with"],
+            );
+            assert_eq!(listing(&place.file("run")), before);
+            fs::write(&file, whole).expect("written");
+        }
+        place.train("--resume run --quiet");
+        fs::remove_dir_all(place.file("run")).expect("removed");
+    }
+}
+
+#[test]
+fn what_lies_in_the_folder_of_a_job_is_never_removed() {
+    let place = Place::new();
+    let line = "--noise none,blank:0.5 --hidden 4 --budgets 4,8 --quiet --out run";
+    place.train(line);
+    let config = place.file("run/strips-none/config.json");
+    let bytes = fs::read(&config).expect("a configuration");
+    fs::remove_file(&config).expect("removed");
+    let before = listing(&place.file("run"));
+    let output = place.run("--resume run");
+    assert_refused("no configuration", &output, &["strips-none", "not empty"]);
+    assert_eq!(listing(&place.file("run")), before);
+
+    // The checkpoint of another job of the same shape.
+    fs::write(&config, bytes).expect("written");
+    let latest = |job: &str| place.file(&format!("run/{job}/latest.safetensors"));
+    fs::copy(latest("strips-blank-0-5"), latest("strips-none")).expect("copied");
+    let output = place.run("--resume run");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("its job is none of this run"), "{text}");
+    assert!(
+        text.contains("a job failed; saved are strips-blank-0-5"),
+        "{text}"
+    );
+}
+
+#[test]
+fn lines_that_the_log_lacks_are_told() {
+    let place = own_data();
+    place.train(&format!("{OWN} --budgets 20,40 --quiet --out run"));
+    let log = place.file("run/metrics.jsonl");
+    let text = fs::read_to_string(&log).expect("a log");
+    let half: String = text.split_inclusive('\n').take(10).collect();
+    fs::write(&log, half).expect("written");
+    let output = place.run("--resume run --quiet");
+    assert!(output.status.success(), "{output:?}");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        told.contains("metrics.jsonl: updates 11 to 40 are missing"),
+        "{told}"
+    );
+}
+
+#[test]
+fn what_is_not_evaluated_or_teaches_nothing_is_told_once() {
+    let place = Place::new();
+    let mut tensors = modalities(20, &[6, 5, 4]);
+    let of: Vec<i64> = (0..20).map(|row| row % 8).collect();
+    tensors.push(labels("I64", &of));
+    write(&place, "d.safetensors", &tensors);
+    let line =
+        "--data d.safetensors --loss gram --warmup-cosine 0 --batch 8 --hidden 0 --steps 9 --quiet";
+    let told = |flags: &str| {
+        let output = place.run(&format!("{line} {flags}"));
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stderr).expect("text")
+    };
+    let text = told("--dim 8 --out run");
+    assert_eq!(text.matches("no --test data").count(), 1, "{text}");
+    assert_eq!(
+        text.matches("4 of 20 test items are not evaluated").count(),
+        1,
+        "{text}"
+    );
+    assert!(!text.contains("dependent"), "{text}");
+    // In one dimension all vectors are dependent.
+    let text = told("--dim 1 --out flat");
+    assert_eq!(text.matches("were dependent").count(), 1, "{text}");
 }
 
 #[test]
@@ -444,13 +551,11 @@ fn threads_change_nothing_and_seeds_do() {
     );
 }
 
+/// Interrupts a run after some updates, goes on, and compares what comes out with a run that was left alone.
 #[cfg(unix)]
-#[test]
-fn an_interrupted_run_says_how_to_go_on() {
-    let place = own_data();
-    let line = format!("{OWN} --save-every 100000 --budgets 1000,2000");
-    let line = line.replace("--save-every 5 ", "");
+fn interrupt_and_resume(place: &Place, line: &str) {
     place.train(&format!("{line} --quiet --out whole"));
+    let total = logged(&place.file("whole"));
     let mut command = place.command(&format!("{line} --json --out run"));
     let child = command
         .stdout(Stdio::piped())
@@ -471,10 +576,42 @@ fn an_interrupted_run_says_how_to_go_on() {
     let stdout = lines(&String::from_utf8(output.stdout).expect("text"));
     assert_eq!(stdout.last().expect("a line")["interrupted"], true);
     let updates = logged(&place.file("run"));
-    assert!(updates < 2000, "{updates}");
-    assert!(place.file("run/latest.safetensors").is_file());
+    assert!(updates < total, "{updates} of {total}");
+    let files = files(&place.file("run"));
+    assert!(
+        files
+            .keys()
+            .any(|name| name.ends_with("latest.safetensors"))
+    );
     place.train("--resume run --quiet");
     assert_same(&place.file("run"), &place.file("whole"));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_says_how_to_go_on() {
+    let line = OWN.replace("--save-every 5", "--save-every 100000 --budgets 1000,2000");
+    interrupt_and_resume(&own_data(), &line);
+}
+
+#[cfg(all(unix, feature = "demo-data"))]
+#[test]
+fn several_jobs_are_interrupted_together() {
+    let line = "--noise none,blank:0.5 --loss cosine --hidden 4 --budgets 300,600";
+    interrupt_and_resume(&Place::new(), &format!("{line} --threads 2"));
+    // With one thread some jobs have not begun.
+    interrupt_and_resume(&Place::new(), &format!("{line} --threads 1"));
+}
+
+#[test]
+fn names_that_clash_in_a_checkpoint_are_refused() {
+    let place = Place::new();
+    let of = |name: &str| floats(name, "F32", 4, &features(20, 4, 0));
+    write(&place, "d.safetensors", &[of("input.mean"), of("weight")]);
+    let line = "--data d.safetensors --batch 8 --steps 4";
+    let parts = ["input.mean, weight", "\"input.mean.weight\""];
+    place.refused(&format!("{line} --hidden 0"), &parts);
+    place.train(&format!("{line} --hidden 4 --quiet --out run"));
 }
 
 #[cfg(feature = "demo-data")]
@@ -635,7 +772,8 @@ fn every_schedule_decay_and_loss_trains() {
         each(&format!("--schedule {schedule} --hidden 0"));
     }
     for decay in words(
-        "inverse-proportional linear cosine one-minus-sqrt one-minus-square geometric inverse-sqrt",
+        "inverse-proportional linear cosine one-minus-sqrt one-minus-square geometric inverse-sqrt \
+         exponential polynomial:1.7 half-life:3",
     ) {
         each(&format!("--decay {decay} --hidden 4 --decay-fraction 0.4"));
     }
@@ -646,6 +784,24 @@ fn every_schedule_decay_and_loss_trains() {
     }
     // Branches that begin at step 0 go back to the initial weights.
     each("--schedule wsd --decay-fraction 1 --warmup 0 --hidden 0");
+}
+
+#[test]
+fn branches_that_begin_at_step_0_are_resumed() {
+    for flags in [
+        "--loss cosine --budgets 1,10",
+        "--warmup 0 --decay-fraction 1 --budgets 10,20",
+    ] {
+        let place = own_data();
+        let line = format!("{OWN} --schedule wsd {flags}");
+        place.train(&format!("{line} --quiet --out whole"));
+        place.train(&format!("{line} --quiet --out run"));
+        for file in ["latest.safetensors", "metrics.jsonl", "picture.svg"] {
+            fs::remove_file(place.file("run").join(file)).expect("removed");
+        }
+        place.train("--resume run --quiet");
+        assert_same(&place.file("run"), &place.file("whole"));
+    }
 }
 
 #[test]
@@ -740,11 +896,7 @@ fn data_that_do_not_fit_are_refused() {
         "--anchor c",
         &["--anchor", "\"c\"", "a, b"],
     );
-    bad(
-        &[of("a", 20), of("b", 20)],
-        "--batch 21",
-        &["--batch", "21"],
-    );
+    place.refused("--data bad.safetensors --batch 21", &["--batch", "21"]);
     bad(&[of("a", 20), of("b", 20)], "--noise loud:1", &["--noise"]);
     let own = "--data d.safetensors --batch 8 --test bad.safetensors";
     write(&place, "bad.safetensors", &modalities(48, &[12, 9]));

@@ -1,7 +1,6 @@
 //! Batches, galleries, standardised columns, noise, and the random streams below them.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use rivergram::data::gallery::galleries;
 use rivergram::data::noise::{NoiseKind, UNK};
@@ -9,7 +8,6 @@ use rivergram::data::sample::Sampler;
 use rivergram::data::standardise::Standardiser;
 use rivergram::data::{Dataset, Modality};
 use rivergram::random::{Purpose, Random, stream};
-use rivergram::store::Checkpoint;
 
 /// Two modalities whose rows begin with the row's number.
 fn data(n: usize, labels: Option<Vec<i64>>) -> Dataset {
@@ -123,7 +121,7 @@ fn a_gallery_has_each_label_once() {
 #[test]
 fn columns_are_centred_and_scaled_by_one_deviation() {
     let train = data(50, None);
-    let statistics = Standardiser::fit(&train);
+    let statistics = Standardiser::fit(&train, None);
     let mut standard = train.clone();
     statistics
         .apply("train", &mut standard)
@@ -154,29 +152,38 @@ fn columns_are_centred_and_scaled_by_one_deviation() {
         .expect_err("another order")
         .to_string();
     assert!(line.contains("test.npy"), "{line}");
+}
 
-    let file = Path::new("latest.safetensors");
-    let checkpoint = Checkpoint {
-        tensors: statistics.to_tensors("data."),
-        ..Checkpoint::default()
+#[test]
+fn absent_rows_change_no_statistics() {
+    let train = data(50, None);
+    let mut holes = train.clone();
+    let mut kept = train.clone();
+    for (modality, (all, kept)) in holes
+        .modalities
+        .iter_mut()
+        .zip(&mut kept.modalities)
+        .enumerate()
+    {
+        let dim = all.dim;
+        for row in all.rows.chunks_exact_mut(dim).skip(modality).step_by(7) {
+            row.fill(0.0);
+        }
+        let rows = all.rows.chunks_exact(dim);
+        kept.rows = rows
+            .filter(|row| row.iter().any(|x| *x != 0.0))
+            .flatten()
+            .copied()
+            .collect();
+    }
+    let there = |modality: &Modality| -> Vec<bool> {
+        let rows = modality.rows.chunks_exact(modality.dim);
+        rows.map(|row| row.iter().any(|x| *x != 0.0)).collect()
     };
-    let shapes = [("a", 2), ("b", 3)];
-    let back = Standardiser::from_checkpoint(file, &checkpoint, "data.", &shapes).expect("stored");
-    assert_eq!(back, statistics);
-    let line = Standardiser::from_checkpoint(file, &checkpoint, "data.", &[("a", 9)])
-        .expect_err("dim")
-        .to_string();
-    assert!(
-        line.contains("data.mean.a") && line.contains("[9]"),
-        "{line}"
-    );
-    let line = Standardiser::from_checkpoint(file, &checkpoint, "x.", &shapes)
-        .expect_err("prefix")
-        .to_string();
-    assert!(
-        line.contains("x.mean.a") && line.contains("missing"),
-        "{line}"
-    );
+    let present: Vec<Vec<bool>> = holes.modalities.iter().map(there).collect();
+    assert!(present.iter().all(|there| there.contains(&false)));
+    let found = Standardiser::fit(&holes, Some(&present));
+    assert_eq!(found, Standardiser::fit(&kept, None));
 }
 
 #[test]
@@ -189,7 +196,7 @@ fn constant_and_extreme_columns_stay_finite() {
     ] {
         let mut data = data(4, None);
         data.modalities[0] = modality(rows);
-        let statistics = Standardiser::fit(&data);
+        let statistics = Standardiser::fit(&data, None);
         statistics.apply("t", &mut data).expect("the same");
         assert!(
             data.modalities[0].rows.iter().all(|x| x.is_finite()),

@@ -21,8 +21,8 @@ where
 }
 
 /// A help text with all names in lines of their own.
-pub(crate) fn list<T: Copy>(what: &str, all: &[T], name: fn(T) -> &'static str) -> String {
-    let names: Vec<&str> = all.iter().map(|&kind| name(kind)).collect();
+pub(crate) fn list<T: Copy, N: Into<String>>(what: &str, all: &[T], name: fn(T) -> N) -> String {
+    let names: Vec<String> = all.iter().map(|&kind| name(kind).into()).collect();
     let lines: Vec<String> = names.chunks(5).map(|line| line.join(", ")).collect();
     format!("{what}:\n{}", lines.join(",\n"))
 }
@@ -112,8 +112,8 @@ pub(crate) struct Ngrams(pub(crate) Vec<(usize, f32)>);
 /// `1` or `1:0.8,2:0.2`
 pub(crate) fn ngrams(text: &str) -> Result<Ngrams, String> {
     let order = number(
-        |n: &usize| (1..=SHORTEST_STRIP).contains(n),
-        "N or N:WEIGHT with N from 1 to 8 (the shortest strip)",
+        |n: &usize| *n > 0,
+        "N or N:WEIGHT with N from 1 to the length of the shortest strip",
     );
     let mut list: Vec<(usize, f32)> = Vec::new();
     for part in text.split(',') {
@@ -127,24 +127,4 @@ pub(crate) fn ngrams(text: &str) -> Result<Ngrams, String> {
         list.push((n, weight));
     }
     Ok(Ngrams(list))
-}
-
-const SHORTEST_STRIP: usize = 8;
-
-/// `--modality`: a name and its file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Modality {
-    pub(crate) name: String,
-    pub(crate) file: PathBuf,
-}
-
-/// `NAME=FILE.npy`
-pub(crate) fn modality(text: &str) -> Result<Modality, String> {
-    match text.split_once('=') {
-        Some((name, file)) if !name.is_empty() && !file.is_empty() => Ok(Modality {
-            name: name.to_string(),
-            file: PathBuf::from(file),
-        }),
-        _ => Err("NAME=FILE.npy expected".to_string()),
-    }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use npyz::{DType, Endianness, NpyHeader, Order, TypeChar};
 
 use super::floats::Storage;
+use super::safetensors::LABELS;
 use super::{Dataset, Modality};
 use crate::error::{Error, Result};
 
@@ -22,6 +23,10 @@ const NESTING: usize = 8;
 /// No `=`, an empty name, an empty file name, or the name `labels`.
 pub fn parse_flag(value: &str) -> Result<(String, PathBuf)> {
     match value.split_once('=') {
+        Some((LABELS, _)) => {
+            let problem = "labels: no name of a modality, since labels are none";
+            Err(Error::flag(FLAG, problem))
+        }
         Some((name, file)) if !name.is_empty() && !file.is_empty() => {
             Ok((name.to_owned(), PathBuf::from(file)))
         }

@@ -55,14 +55,6 @@ pub fn test(seed: u64) -> Result<Dataset> {
     data.build(Part::Test, voices, data.train_digits..data.digits(), seed)
 }
 
-/// How many training voices there are.
-///
-/// # Errors
-/// As [`train`].
-pub fn voices() -> Result<usize> {
-    Ok(Builtin::load()?.train_voices())
-}
-
 /// The training data in two: without the last `held_out` voices, and those voices alone.
 ///
 /// The held-out part shares neither voices nor digit images with the first: the last share of the training digits

@@ -4,11 +4,9 @@
 //! column by its own would blow up columns that hardly vary. The statistics come from training data, are stored in
 //! checkpoints and applied to test data.
 
-use std::path::Path;
-
 use super::{Dataset, Modality};
 use crate::error::{Error, Result};
-use crate::store::{Checkpoint, Tensor};
+use crate::store::Tensor;
 
 /// The statistics of every modality, in the order of the training data.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,10 +27,15 @@ pub struct Statistics {
 }
 
 impl Standardiser {
-    /// Measures training data, in f64 and in row order. Rows of zeros are absent modalities and do not count.
-    pub fn fit(data: &Dataset) -> Self {
+    /// Measures training data, in f64 and in row order. `present`, \[modality\]\[row\], tells the rows that are
+    /// there; nothing where all are.
+    pub fn fit(data: &Dataset, present: Option<&[Vec<bool>]>) -> Self {
+        let there = |index: usize| present.and_then(|all| all.get(index)).map(Vec::as_slice);
+        let modalities = data.modalities.iter().zip(0..);
         Self {
-            modalities: data.modalities.iter().map(measure).collect(),
+            modalities: modalities
+                .map(|(modality, index)| measure(modality, there(index)))
+                .collect(),
         }
     }
 
@@ -71,34 +74,6 @@ impl Standardiser {
         });
         tensors.collect()
     }
-
-    /// The statistics of these modalities (name and dimension) from a checkpoint.
-    ///
-    /// # Errors
-    /// A tensor that is missing, has another shape, or a deviation that is not positive.
-    pub fn from_checkpoint(
-        file: &Path,
-        checkpoint: &Checkpoint,
-        prefix: &str,
-        modalities: &[(&str, usize)],
-    ) -> Result<Self> {
-        let read = |&(name, dim): &(&str, usize)| {
-            let mean = checkpoint.values(file, &format!("{prefix}mean.{name}"), &[dim])?;
-            let place = format!("{prefix}deviation.{name}");
-            let deviation = checkpoint.values(file, &place, &[1])?.iter().copied().sum();
-            if deviation > 0.0 && f32::is_finite(deviation) {
-                return Ok(Statistics {
-                    name: name.to_owned(),
-                    mean: mean.to_vec(),
-                    deviation,
-                });
-            }
-            let problem = format!("{deviation}: a positive number expected");
-            Err(Error::tensor(file, &place, problem))
-        };
-        let modalities = modalities.iter().map(read).collect::<Result<_>>()?;
-        Ok(Self { modalities })
-    }
 }
 
 impl Statistics {
@@ -114,13 +89,12 @@ impl Statistics {
     }
 }
 
-fn measure(modality: &Modality) -> Statistics {
-    let there = |row: &&[f32]| row.iter().any(|x| *x != 0.0);
+fn measure(modality: &Modality, present: Option<&[bool]>) -> Statistics {
+    let is_there = |row: usize| present.is_none_or(|there| there.get(row) == Some(&true));
     let rows = || {
-        modality
-            .rows
-            .chunks_exact(modality.dim.max(1))
-            .filter(there)
+        let rows = modality.rows.chunks_exact(modality.dim.max(1)).zip(0..);
+        rows.filter(|(_, index)| is_there(*index))
+            .map(|(row, _)| row)
     };
     let mut sums = vec![0.0_f64; modality.dim];
     for row in rows() {
@@ -131,7 +105,10 @@ fn measure(modality: &Modality) -> Statistics {
     let n = rows().count().max(1) as f64;
     let count = n * modality.dim.max(1) as f64;
     let centre = sums.iter().sum::<f64>() / count;
-    let squares = rows().flatten().map(|&x| (f64::from(x) - centre).powi(2));
+    let squares = rows().flatten().map(|&x| {
+        let centred = f64::from(x) - centre;
+        centred * centred
+    });
     let deviation = (squares.sum::<f64>() / count).sqrt() as f32;
     Statistics {
         name: modality.name.clone(),

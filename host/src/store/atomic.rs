@@ -21,6 +21,11 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
         let _ = fs::remove_file(&unfinished);
         return Err(Error::io(path, "write it", source));
     }
+    sync_folder_of(path)
+}
+
+/// Makes a new name in a folder last through a power cut.
+pub(super) fn sync_folder_of(path: &Path) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     sync_folder(folder).map_err(|e| Error::io(folder, "sync the folder", e))
 }
@@ -37,7 +42,7 @@ fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     file.sync_all()
 }
 
-/// Makes a rename last through a power cut; a folder that is "" is the current one.
+/// A folder that is "" is the current one.
 #[cfg(unix)]
 fn sync_folder(folder: &Path) -> std::io::Result<()> {
     let folder = match folder.as_os_str().is_empty() {

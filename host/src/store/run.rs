@@ -57,6 +57,7 @@ impl RunFolder {
         }
         refuse_occupied(path)?;
         fs::create_dir_all(path).map_err(|e| Error::io(path, "make the folder", e))?;
+        atomic::sync_folder_of(path)?;
         let folder = Self::lock(path)?;
         // Again, now that nobody else can make it one.
         refuse_occupied(path)?;

@@ -1,5 +1,6 @@
 //! Alignment of several modalities: one head each into a shared space, trained by a contrastive loss.
 
+use rivergram_core::error::{GramError, TrainError};
 use rivergram_core::gram::contrastive::{GramLoss, K_MAX, ZeroRows};
 use rivergram_core::head::Head;
 use rivergram_core::optim::Optimizer;
@@ -32,7 +33,9 @@ pub(super) struct Align {
     sampler: Sampler,
     standardiser: Standardiser,
     evaluation: Evaluation,
-    warning: Option<String>,
+    warnings: Vec<String>,
+    /// Items with volume 0 since the last warning.
+    degenerate: usize,
 }
 
 /// Training data, and what is evaluated.
@@ -68,7 +71,7 @@ impl Align {
         };
         let sampler = Sampler::new("--batch", &train, options.batch)?;
         let present = presence(&train);
-        let standardiser = Standardiser::fit(&train);
+        let standardiser = Standardiser::fit(&train, present.as_deref());
         standardiser.apply("the training data", &mut train)?;
         let test_present = presence(&test);
         let mut test = test;
@@ -87,12 +90,12 @@ impl Align {
             })
             .collect();
         let evaluation = Evaluation::new(test, test_present, unseen, numbers);
-        let warning = match &options.source {
-            Source::Safetensors { test: None, .. } | Source::Npy(_) => {
-                Some("no --test data: the figures below are those of the training data".to_string())
-            }
-            _ => None,
-        };
+        let mut warnings = Vec::new();
+        if let Source::Safetensors { test: None, .. } | Source::Npy(_) = &options.source {
+            let warning = "no --test data: the figures below are those of the training data";
+            warnings.push(warning.to_string());
+        }
+        warnings.extend(evaluation.warning());
         Ok(Align {
             options: options.clone(),
             seed,
@@ -103,8 +106,23 @@ impl Align {
             sampler,
             standardiser,
             evaluation,
-            warning,
+            warnings,
+            degenerate: 0,
         })
+    }
+
+    /// What core refuses, with the modality's name and the row of the data instead of places in the batch.
+    fn refused(&self, e: TrainError, rows: &[usize]) -> Error {
+        let TrainError::Gram(GramError::NotFinite { modality, row }) = e else {
+            return refused(e);
+        };
+        let name = self.train.modalities.get(modality).map(|m| m.name.as_str());
+        let row = rows.get(row).copied().unwrap_or(row);
+        let place = format!("modality \"{}\", row {row}", name.unwrap_or_default());
+        Error::input(
+            place,
+            "its embedding left the range of numbers: a smaller --lr may help",
+        )
     }
 
     fn loss(&self, step: u64) -> GramLoss<f32> {
@@ -276,9 +294,10 @@ impl Task for Align {
             present.iter().flat_map(of).collect()
         });
         let loss = self.loss(step);
-        let (step, _) = level
+        let (step, report) = level
             .align(trainer, &loss, &inputs, present.as_deref(), rows.len())
-            .map_err(refused)?;
+            .map_err(|e| self.refused(e, &rows))?;
+        self.degenerate = self.degenerate.saturating_add(report.degenerate);
         Ok(step.loss)
     }
 
@@ -291,7 +310,14 @@ impl Task for Align {
         self.standardiser.to_tensors("input.")
     }
 
-    fn warning(&self) -> Option<String> {
-        self.warning.clone()
+    fn warnings(&mut self) -> Vec<String> {
+        let mut warnings = std::mem::take(&mut self.warnings);
+        let count = std::mem::take(&mut self.degenerate);
+        if count > 0 {
+            warnings.push(format!(
+                "{count} times the vectors of an item were dependent: their volume is 0 and teaches nothing"
+            ));
+        }
+        warnings
     }
 }

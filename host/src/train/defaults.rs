@@ -1,5 +1,7 @@
 //! The settings of a run in which nothing was asked for.
 
+use rivergram_core::schedule::Shape;
+
 use super::options::{
     AlignOptions, DecayKind, JobKind, JobOptions, LossKind, RunOptions, ScheduleKind,
     ScheduleOptions, SelectKind, Source, StripsOptions,
@@ -28,7 +30,7 @@ impl ScheduleOptions {
     pub fn align(hidden: usize) -> Self {
         ScheduleOptions {
             kind: ScheduleKind::WsdS,
-            decay: DecayKind::InverseProportional,
+            decay: DecayKind(Shape::InverseProportional),
             decay_millionths: 100_000,
             peak: if hidden == 0 { 3e-3 } else { 2e-3 },
             floor: 0.01,
@@ -40,7 +42,7 @@ impl ScheduleOptions {
     /// 300 steps of cross-entropy, then 600 more of each loss.
     pub fn strips() -> Self {
         ScheduleOptions {
-            decay: DecayKind::Linear,
+            decay: DecayKind(Shape::Linear),
             decay_millionths: 200_000,
             peak: 3e-3,
             warmup: 20,
@@ -137,6 +139,7 @@ impl RunOptions {
             path: path.to_string(),
             jobs,
             save_every: SAVE_EVERY,
+            files: Vec::new(),
         }
     }
 }

@@ -8,7 +8,7 @@ use rivergram_simd::Level;
 use super::align::Present;
 use super::event::Metrics;
 use crate::data::Dataset;
-use crate::data::gallery::galleries;
+use crate::data::gallery::{Galleries, galleries};
 use crate::error::{Error, Result};
 
 /// Queries that are compared with a gallery at a time: the matrix of a large gallery would not fit.
@@ -27,6 +27,7 @@ pub(super) struct Evaluation {
     data: Dataset,
     present: Option<Present>,
     galleries: Vec<Vec<usize>>,
+    left_out: usize,
     unseen: Vec<i64>,
     numbers: bool,
 }
@@ -88,13 +89,25 @@ impl Evaluation {
         unseen: Vec<i64>,
         numbers: bool,
     ) -> Self {
+        let Galleries { rows, left_out } = galleries(&data);
         Evaluation {
-            galleries: galleries(&data).rows,
+            galleries: rows,
+            left_out,
             data,
             present,
             unseen,
             numbers,
         }
+    }
+
+    /// Items that are in no gallery.
+    pub(super) fn warning(&self) -> Option<String> {
+        (self.left_out > 0).then(|| {
+            format!(
+                "{} of {} test items are not evaluated: every gallery needs one item of each label",
+                self.left_out, self.data.n
+            )
+        })
     }
 
     pub(super) fn data(&self) -> &Dataset {

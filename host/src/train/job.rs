@@ -1,6 +1,7 @@
 //! One job: its legs, one update after the other, with checkpoints from which it goes on bit for bit.
 
-use std::collections::BTreeMap;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
@@ -44,15 +45,54 @@ pub(super) trait Task {
     fn evaluate(&self, level: Level, parameters: &[f32]) -> Result<Metrics>;
     /// What a checkpoint holds besides: the statistics of the inputs.
     fn tensors(&self) -> Vec<Tensor>;
-    /// Something that the user should know before the job begins.
-    fn warning(&self) -> Option<String> {
-        None
-    }
+    /// What the user should know of it and was not yet told.
+    fn warnings(&mut self) -> Vec<String>;
 }
 
 /// What core refuses, as an error of this crate.
 pub(super) fn refused(e: TrainError) -> Error {
     Error::flag("training", e)
+}
+
+/// Refuses names of modalities that give two tensors of a checkpoint one name.
+pub(super) fn check_names(task: &dyn Task) -> Result<()> {
+    let parameters = shapes(task.heads()).into_iter().map(|(name, _)| name);
+    let statistics = task.tensors().into_iter().map(|tensor| tensor.name);
+    let mut names = BTreeSet::new();
+    match parameters
+        .chain(statistics)
+        .find(|name| !names.insert(name.clone()))
+    {
+        Some(twice) => {
+            let heads: Vec<&str> = task.heads().iter().map(|(name, _)| name.as_str()).collect();
+            let problem = format!(
+                "the modalities {} would give a checkpoint two tensors \"{twice}\": other names expected",
+                heads.join(", ")
+            );
+            Err(Error::input("the training data", problem))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The tensors of the parameters, in their order: PyTorch's names for `nn.Linear` and for
+/// `nn.Sequential(nn.Linear, nn.ReLU, nn.Linear)`.
+fn shapes(heads: &[(String, Head)]) -> Vec<(String, Vec<usize>)> {
+    let layer = |name: String, input, output| {
+        [
+            (format!("{name}.weight"), vec![output, input]),
+            (format!("{name}.bias"), vec![output]),
+        ]
+    };
+    let layers = |(name, head): &(String, Head)| match head.hidden {
+        0 => layer(name.clone(), head.input, head.output).to_vec(),
+        hidden => [
+            layer(format!("{name}.0"), head.input, hidden),
+            layer(format!("{name}.2"), hidden, head.output),
+        ]
+        .concat(),
+    };
+    heads.iter().flat_map(layers).collect()
 }
 
 /// One line of `metrics.jsonl`. `update` counts the updates of all legs.
@@ -88,7 +128,7 @@ struct Job<'a, 'p> {
     options: &'a JobOptions,
     folder: &'a RunFolder,
     context: &'a Context<'a>,
-    names: Vec<(String, Head)>,
+    heads: Vec<(String, Head)>,
     extra: Vec<Tensor>,
     trainer: Trainer<'p, f32>,
     legs: &'p [Leg<'p>],
@@ -118,7 +158,7 @@ pub(super) fn run(
         options,
         folder,
         context,
-        names: task.heads().to_vec(),
+        heads: task.heads().to_vec(),
         extra: task.tensors(),
         trainer,
         legs,
@@ -129,7 +169,7 @@ pub(super) fn run(
     let lines = job.lines()?;
     if !lines.is_empty() {
         let picture = job.picture(&lines)?;
-        // A finished run stays as it is.
+        // A finished run that is resumed changes nothing.
         if std::fs::read(folder.file(PICTURE)).ok().as_deref() != Some(picture.as_bytes()) {
             folder.replace(PICTURE, picture.as_bytes())?;
         }
@@ -160,6 +200,10 @@ pub(super) fn run_in_memory(
     };
     let mut buffers = Buffers::new(&setup, task, seed);
     let mut trainer = buffers.trainer(setup, legs)?;
+    if legs.iter().any(|leg| leg.from.is_some()) {
+        let problem = "branches need a run folder, whose checkpoints they go back to";
+        return Err(Error::flag("--schedule", problem));
+    }
     for leg in legs {
         *trainer.schedule_mut() = State::at(&leg.plan, leg.start);
         for step in leg.start..leg.end {
@@ -226,19 +270,26 @@ impl<'p> Job<'_, 'p> {
     fn train(&mut self, task: &mut dyn Task) -> Result<bool> {
         let mut place = self.restore()?;
         let done = place.update;
+        let last = Cell::new(0);
         let mut log = self.folder.metrics(|line| {
-            line.get("update")
-                .and_then(serde_json::Value::as_u64)
-                .is_some_and(|update| update <= done)
+            let update = line.get("update").and_then(serde_json::Value::as_u64);
+            let kept = update.filter(|update| *update <= done);
+            last.set(kept.unwrap_or(last.get()));
+            kept.is_some()
         })?;
-        if let Some(message) = task.warning() {
-            (self.context.observe)(Event::Warning { message });
-        }
         (self.context.observe)(Event::Started {
             job: self.options.name.clone(),
             done,
             total: self.total,
         });
+        if last.get() < done {
+            self.warn(format!(
+                "{}: updates {} to {done} are missing in it",
+                self.folder.file(METRICS).display(),
+                last.get() + 1
+            ));
+        }
+        task.warnings().into_iter().for_each(|w| self.warn(w));
         while let Some(leg) = self.legs.get(place.leg) {
             if place.step >= leg.end {
                 // Where a branch begins at step 0 the main branch has no updates, but its end is gone back to.
@@ -263,6 +314,10 @@ impl<'p> Job<'_, 'p> {
             }
         }
         Ok(false)
+    }
+
+    fn warn(&self, message: String) {
+        (self.context.observe)(Event::Warning { message });
     }
 
     fn update(&mut self, task: &mut dyn Task, leg: &Leg<'_>, place: &mut Place) -> Result<Line> {
@@ -298,7 +353,7 @@ impl<'p> Job<'_, 'p> {
     /// of these makes the later ones again.
     fn finish_leg(
         &mut self,
-        task: &dyn Task,
+        task: &mut dyn Task,
         leg: &Leg<'_>,
         place: Place,
         log: &mut store::Metrics,
@@ -318,7 +373,9 @@ impl<'p> Job<'_, 'p> {
             }
         }
         log.sync()?;
-        self.save(LATEST, place)
+        self.save(LATEST, place)?;
+        task.warnings().into_iter().for_each(|w| self.warn(w));
+        Ok(())
     }
 
     /// Goes to the start of the leg after `place`.
@@ -352,6 +409,9 @@ impl<'p> Job<'_, 'p> {
                 format!("its {what} is none of this run"),
             )
         };
+        if checkpoint.metadata.get("job") != Some(&self.options.name) {
+            return Err(damaged("job"));
+        }
         let number = |key: &str| -> Result<u64> {
             let text = checkpoint.metadata.get(key);
             text.and_then(|text| text.parse().ok())
@@ -377,7 +437,7 @@ impl<'p> Job<'_, 'p> {
             }
         }
         let mut parameters = Vec::new();
-        for (tensor, shape) in self.shapes() {
+        for (tensor, shape) in shapes(&self.heads) {
             parameters.extend_from_slice(checkpoint.values(&file, &tensor, &shape)?);
         }
         let moments = checkpoint.values(&file, "optimizer", &[self.trainer.moments().len()])?;
@@ -394,7 +454,7 @@ impl<'p> Job<'_, 'p> {
         saved.map_err(|e| Error::file(&self.folder.file(name), e))?;
         let mut rest = self.trainer.parameters();
         let mut tensors = self.extra.clone();
-        for (tensor, shape) in self.shapes() {
+        for (tensor, shape) in shapes(&self.heads) {
             let (own, others) = rest
                 .split_at_checked(shape.iter().product())
                 .unwrap_or_default();
@@ -419,28 +479,6 @@ impl<'p> Job<'_, 'p> {
             metadata,
         };
         self.folder.save(name, &checkpoint)
-    }
-
-    /// The tensors of the parameters, in their order: PyTorch's names for `nn.Linear` and for
-    /// `nn.Sequential(nn.Linear, nn.ReLU, nn.Linear)`.
-    fn shapes(&self) -> Vec<(String, Vec<usize>)> {
-        let layer = |name: String, input, output| {
-            [
-                (format!("{name}.weight"), vec![output, input]),
-                (format!("{name}.bias"), vec![output]),
-            ]
-        };
-        self.names
-            .iter()
-            .flat_map(|(name, head)| match head.hidden {
-                0 => layer(name.clone(), head.input, head.output).to_vec(),
-                hidden => [
-                    layer(format!("{name}.0"), head.input, hidden),
-                    layer(format!("{name}.2"), hidden, head.output),
-                ]
-                .concat(),
-            })
-            .collect()
     }
 
     fn budget_report(&self, line: &Line) -> Option<BudgetReport> {

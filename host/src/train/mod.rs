@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicBool;
 
 pub use event::{BudgetReport, Event, JobReport, Metrics, RunReport};
 pub use options::{
-    AlignOptions, DecayKind, JobKind, JobOptions, LossKind, RunOptions, ScheduleKind,
+    AlignOptions, DataFile, DecayKind, JobKind, JobOptions, LossKind, RunOptions, ScheduleKind,
     ScheduleOptions, SelectKind, Source, StripsOptions,
 };
 pub use run::{read_options, resume, run};

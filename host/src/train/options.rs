@@ -1,9 +1,14 @@
 //! Everything that decides a run: what `config.json` in its folder holds.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
 use rivergram_core::gram::contrastive::{Anchor, Term};
+use rivergram_core::schedule::Shape;
 use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
 
 /// What is aligned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,48 +119,78 @@ impl ScheduleKind {
     }
 }
 
-/// The shape of the decays of WSD and WSD-S.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DecayKind {
-    /// The WSD-S paper's.
-    InverseProportional,
-    /// Straight.
-    Linear,
-    /// Half a cosine.
-    Cosine,
-    /// 1 − √p.
-    OneMinusSqrt,
-    /// 1 − p².
-    OneMinusSquare,
-    /// Geometric from peak to floor.
-    Geometric,
-    /// Linear in lr^(−1/2).
-    InverseSqrt,
-}
+/// The shape of the decays of WSD and WSD-S; see [`Shape`], which has the names.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct DecayKind(pub Shape<f32>);
 
 impl DecayKind {
-    /// All, in the order of the help text.
-    pub const ALL: [DecayKind; 7] = [
-        DecayKind::InverseProportional,
-        DecayKind::Linear,
-        DecayKind::Cosine,
-        DecayKind::OneMinusSqrt,
-        DecayKind::OneMinusSquare,
-        DecayKind::Geometric,
-        DecayKind::InverseSqrt,
+    /// All, in the order of the help text; parameters are to be replaced.
+    pub const ALL: [DecayKind; 10] = [
+        DecayKind(Shape::InverseProportional),
+        DecayKind(Shape::Linear),
+        DecayKind(Shape::Cosine),
+        DecayKind(Shape::OneMinusSqrt),
+        DecayKind(Shape::OneMinusSquare),
+        DecayKind(Shape::Geometric),
+        DecayKind(Shape::InverseSqrt),
+        DecayKind(Shape::Exponential),
+        DecayKind(Shape::Polynomial { power: 2.0 }),
+        DecayKind(Shape::HalfLife { half_lives: 6.0 }),
     ];
 
-    /// As on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            DecayKind::InverseProportional => "inverse-proportional",
-            DecayKind::Linear => "linear",
-            DecayKind::Cosine => "cosine",
-            DecayKind::OneMinusSqrt => "one-minus-sqrt",
-            DecayKind::OneMinusSquare => "one-minus-square",
-            DecayKind::Geometric => "geometric",
-            DecayKind::InverseSqrt => "inverse-sqrt",
+    /// As in the help text: `linear`, `polynomial:P`.
+    pub fn label(self) -> String {
+        let parameter = match self.0 {
+            Shape::Polynomial { .. } => ":P",
+            Shape::HalfLife { .. } => ":H",
+            _ => "",
+        };
+        format!("{}{parameter}", self.0.name())
+    }
+
+    /// Reads what is written on the command line and in configurations: `linear`, `polynomial:2`.
+    ///
+    /// # Errors
+    /// An unknown name, a parameter that is missing, not expected or no positive number; the names are listed.
+    pub fn parse(text: &str) -> std::result::Result<Self, String> {
+        let (name, parameter) = match text.split_once(':') {
+            Some((name, parameter)) => (name, Some(parameter)),
+            None => (text, None),
+        };
+        let number = parameter.map(|text| text.parse().unwrap_or(f32::NAN));
+        let known = Self::ALL.into_iter().find(|kind| kind.0.name() == name);
+        let shape = match (known.map(|kind| kind.0), number) {
+            (Some(Shape::Polynomial { .. }), Some(power)) => Some(Shape::Polynomial { power }),
+            (Some(Shape::HalfLife { .. }), Some(half_lives)) => {
+                Some(Shape::HalfLife { half_lives })
+            }
+            (Some(Shape::Polynomial { .. } | Shape::HalfLife { .. }), None) | (_, Some(_)) => None,
+            (shape, None) => shape,
+        };
+        let sound = number.is_none_or(|x| x > 0.0 && x.is_finite());
+        shape.filter(|_| sound).map(DecayKind).ok_or_else(|| {
+            let known: Vec<String> = Self::ALL.into_iter().map(Self::label).collect();
+            format!("{} expected, P and H above 0", known.join(", "))
+        })
+    }
+}
+
+impl TryFrom<String> for DecayKind {
+    type Error = String;
+
+    fn try_from(text: String) -> std::result::Result<Self, String> {
+        Self::parse(&text)
+    }
+}
+
+impl From<DecayKind> for String {
+    fn from(kind: DecayKind) -> Self {
+        match kind.0 {
+            Shape::Polynomial { power: x } | Shape::HalfLife { half_lives: x } => {
+                format!("{}:{x}", kind.0.name())
+            }
+            shape => shape.name().to_string(),
         }
     }
 }
@@ -278,6 +313,32 @@ pub struct JobOptions {
     pub kind: JobKind,
 }
 
+/// A file that a run reads, so that it never goes on with another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The CRC-32 of its bytes.
+    pub crc32: u32,
+}
+
+impl DataFile {
+    fn of(path: &Path) -> Result<Self> {
+        let failed = |e: std::io::Error| Error::unreadable(path, &e);
+        let mut file = File::open(path).map_err(failed)?;
+        let (mut crc, mut part) = (crc32fast::Hasher::new(), vec![0; 1 << 16]);
+        loop {
+            let n = file.read(&mut part).map_err(failed)?;
+            if n == 0 {
+                break;
+            }
+            crc.update(part.get(..n).unwrap_or_default());
+        }
+        let (path, crc32) = (path.to_owned(), crc.finalize());
+        Ok(DataFile { path, crc32 })
+    }
+}
+
 /// A whole run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunOptions {
@@ -289,4 +350,44 @@ pub struct RunOptions {
     pub jobs: Vec<JobOptions>,
     /// Updates between two saves of the latest checkpoint.
     pub save_every: u64,
+    /// The data files of the jobs; [`super::run`] fills them in.
+    pub files: Vec<DataFile>,
+}
+
+impl RunOptions {
+    /// With the data files as they are now.
+    pub(super) fn with_files(mut self) -> Result<Self> {
+        let mut paths: Vec<&Path> = self.jobs.iter().flat_map(JobOptions::files).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        self.files = paths.into_iter().map(DataFile::of).collect::<Result<_>>()?;
+        Ok(self)
+    }
+
+    /// Refuses data files that are not those of [`RunOptions::with_files`].
+    pub(super) fn check_files(&self) -> Result<()> {
+        for file in &self.files {
+            if DataFile::of(&file.path)? != *file {
+                let problem = "is not the file that this run began with";
+                return Err(Error::file(&file.path, problem));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl JobOptions {
+    fn files(&self) -> Vec<&Path> {
+        let JobKind::Align(align) = &self.kind else {
+            return Vec::new();
+        };
+        match &align.source {
+            Source::Numbers => Vec::new(),
+            Source::Safetensors { train, test } => {
+                let files = std::iter::once(train).chain(test);
+                files.map(PathBuf::as_path).collect()
+            }
+            Source::Npy(files) => files.iter().map(|(_, file)| file.as_path()).collect(),
+        }
+    }
 }

@@ -3,9 +3,11 @@
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::align::Align;
-use super::event::{Event, JobReport, RunReport};
+use super::event::{Event, RunReport};
+use super::job::Task;
 use super::options::{JobKind, JobOptions, RunOptions};
 #[cfg(feature = "demo-data")]
 use super::strips::{self, Strips};
@@ -14,6 +16,9 @@ use crate::error::{Error, Result};
 use crate::schedule::{self, Leg};
 use crate::store::{CONFIG, RunFolder};
 
+/// A job whose data are loaded.
+type Loaded = Box<dyn Task + Send>;
+
 /// Trains everything that the options name, in a new folder. With one job its checkpoints lie in the folder
 /// itself, with several each has a folder of its name.
 ///
@@ -21,17 +26,20 @@ use crate::store::{CONFIG, RunFolder};
 /// Options or data that do not fit, found before the folder is made; a folder that is not new; what the system
 /// refuses.
 pub fn run(options: &RunOptions, folder: &Path, context: &Context<'_>) -> Result<RunReport> {
-    check(options)?;
-    let folder = RunFolder::create(folder, options)?;
-    train(options, &folder, context)
+    let options = options.clone().with_files()?;
+    let tasks = load(&options)?;
+    let folder = RunFolder::create(folder, &options)?;
+    train(&options, tasks, &folder, context)
 }
 
 /// Goes on with a run that was stopped, as if it never had been. A finished run stays as it is.
 ///
 /// # Errors
-/// As [`run`], and a folder that is no run.
+/// As [`run`]; a folder that is no run; data files that are not those that it began with.
 pub fn resume(folder: &Path, context: &Context<'_>) -> Result<(RunOptions, RunReport)> {
     let (folder, options) = RunFolder::open::<RunOptions>(folder)?;
+    options.check_files()?;
+    let tasks = load(&options)?;
     if options.path != context.level.name() {
         let message = format!(
             "the run began on path {}: on {} the results differ in rounding from an uninterrupted run",
@@ -39,7 +47,7 @@ pub fn resume(folder: &Path, context: &Context<'_>) -> Result<(RunOptions, RunRe
         );
         (context.observe)(Event::Warning { message });
     }
-    let report = train(&options, &folder, context)?;
+    let report = train(&options, tasks, &folder, context)?;
     Ok((options, report))
 }
 
@@ -53,45 +61,96 @@ pub fn read_options(folder: &Path) -> Result<RunOptions> {
     serde_json::from_slice(&text).map_err(|e| Error::file(&path, e))
 }
 
-/// Loads everything once, so that bad options or data are found before anything is written.
-fn check(options: &RunOptions) -> Result<()> {
-    for job in &options.jobs {
-        match &job.kind {
-            JobKind::Align(align) => {
-                schedule::legs(&align.schedule)?;
-                Align::new(align, job.seed)?;
-            }
+/// Loads everything, so that bad options or data are found before anything is written.
+fn load(options: &RunOptions) -> Result<Vec<Loaded>> {
+    let task = |job: &JobOptions| -> Result<Loaded> {
+        legs(job)?;
+        let task: Loaded = match &job.kind {
+            JobKind::Align(align) => Box::new(Align::new(align, job.seed)?),
             #[cfg(feature = "demo-data")]
-            JobKind::Strips(options) => {
-                strips::legs(&options.schedule)?;
-                Strips::new(options, job.seed)?;
-            }
+            JobKind::Strips(strips) => Box::new(Strips::new(strips, job.seed)?),
             #[cfg(not(feature = "demo-data"))]
             JobKind::Strips(_) => return Err(super::no_demo_data()),
-        }
-    }
-    Ok(())
+        };
+        job::check_names(task.as_ref())?;
+        Ok(task)
+    };
+    options.jobs.iter().map(task).collect()
 }
 
-fn train(options: &RunOptions, folder: &RunFolder, context: &Context<'_>) -> Result<RunReport> {
-    let single = options.jobs.len() == 1;
-    let results = in_order(&options.jobs, context.threads, |job| match single {
-        true => train_job(job, folder, options.save_every, context),
-        false => {
-            let own = job_folder(folder, job)?;
-            train_job(job, &own, options.save_every, context)
-        }
+fn legs(job: &JobOptions) -> Result<Vec<Leg<'_>>> {
+    match &job.kind {
+        JobKind::Align(align) => schedule::legs(&align.schedule),
+        #[cfg(feature = "demo-data")]
+        JobKind::Strips(strips) => strips::legs(&strips.schedule),
+        #[cfg(not(feature = "demo-data"))]
+        JobKind::Strips(_) => Err(super::no_demo_data()),
+    }
+}
+
+/// What a job needs, handed to the thread that trains it.
+struct Ready<'a> {
+    options: &'a JobOptions,
+    /// Taken when the job begins, so that its data go when it ends.
+    task: Mutex<Option<Loaded>>,
+    /// Its own folder, where the run has several jobs.
+    folder: Option<RunFolder>,
+}
+
+fn train(
+    options: &RunOptions,
+    tasks: Vec<Loaded>,
+    folder: &RunFolder,
+    context: &Context<'_>,
+) -> Result<RunReport> {
+    let folders = job_folders(options, folder)?;
+    let jobs = options.jobs.iter().zip(tasks).zip(folders);
+    let jobs: Vec<Ready<'_>> = jobs
+        .map(|((options, task), folder)| Ready {
+            options,
+            task: Mutex::new(Some(task)),
+            folder,
+        })
+        .collect();
+    let results = in_order(&jobs, context.threads, |job| -> Result<_> {
+        let task = job
+            .task
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(mut task) = task else {
+            return Ok(None);
+        };
+        let legs = legs(job.options)?;
+        let folder = job.folder.as_ref().unwrap_or(folder);
+        job::run(
+            job.options,
+            task.as_mut(),
+            &legs,
+            folder,
+            options.save_every,
+            context,
+        )
+        .map(Some)
     })?;
+    let (done, failed): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
     let mut report = RunReport {
         jobs: Vec::new(),
         interrupted: false,
     };
-    for result in results {
-        let (job, interrupted) = result?;
+    for (job, interrupted) in done.into_iter().flatten().flatten() {
         report.jobs.push(job);
         report.interrupted |= interrupted;
     }
-    Ok(report)
+    let Some(error) = failed.into_iter().find_map(Result::err) else {
+        return Ok(report);
+    };
+    if !report.jobs.is_empty() {
+        let names: Vec<&str> = report.jobs.iter().map(|job| job.name.as_str()).collect();
+        let message = format!("a job failed; saved are {}", names.join(", "));
+        (context.observe)(Event::Warning { message });
+    }
+    Err(error)
 }
 
 /// The results of some work, side by side on `threads` threads, begun in the order of the list: the options name
@@ -121,38 +180,28 @@ pub(super) fn in_order<T: Sync, R: Send>(
     Ok(results.into_iter().map(|(_, result)| result).collect())
 }
 
-/// The folder of one of several jobs. One that was killed before its configuration was written is made anew.
-fn job_folder(run: &RunFolder, job: &JobOptions) -> Result<RunFolder> {
-    let path = run.path().join(&job.name);
-    if path.join(CONFIG).is_file() {
-        return RunFolder::open::<JobOptions>(&path).map(|(folder, _)| folder);
+/// The folders of the jobs, where they have their own. Those that exist are looked at first, so that a damaged one
+/// is found before anything is written.
+fn job_folders(options: &RunOptions, run: &RunFolder) -> Result<Vec<Option<RunFolder>>> {
+    if options.jobs.len() == 1 {
+        run.latest()?;
+        return Ok(vec![None]);
     }
-    if path.is_dir() {
-        fs::remove_dir_all(&path)
-            .map_err(|e| Error::io(&path, "remove the unfinished folder", e))?;
-    }
-    RunFolder::create(&path, job)
-}
-
-fn train_job(
-    options: &JobOptions,
-    folder: &RunFolder,
-    save_every: u64,
-    context: &Context<'_>,
-) -> Result<(JobReport, bool)> {
-    match &options.kind {
-        JobKind::Align(align) => {
-            let mut task = Align::new(align, options.seed)?;
-            let legs: Vec<Leg<'_>> = schedule::legs(&align.schedule)?;
-            job::run(options, &mut task, &legs, folder, save_every, context)
+    let path = |job: &JobOptions| run.path().join(&job.name);
+    let existing = |job: &JobOptions| -> Result<Option<RunFolder>> {
+        if !path(job).join(CONFIG).is_file() {
+            return Ok(None);
         }
-        #[cfg(feature = "demo-data")]
-        JobKind::Strips(strips) => {
-            let mut task = Strips::new(strips, options.seed)?;
-            let legs = strips::legs(&strips.schedule)?;
-            job::run(options, &mut task, &legs, folder, save_every, context)
-        }
-        #[cfg(not(feature = "demo-data"))]
-        JobKind::Strips(_) => Err(super::no_demo_data()),
-    }
+        let (folder, _) = RunFolder::open::<JobOptions>(&path(job))?;
+        folder.latest()?;
+        Ok(Some(folder))
+    };
+    let folders: Vec<_> = options.jobs.iter().map(existing).collect::<Result<_>>()?;
+    let each = options.jobs.iter().zip(folders);
+    each.map(|(job, folder)| match folder {
+        Some(folder) => Ok(Some(folder)),
+        // New, or killed before its configuration was written.
+        None => RunFolder::create(&path(job), job).map(Some),
+    })
+    .collect()
 }

@@ -111,13 +111,15 @@ impl Strips {
     }
 
     fn check_orders(&self) -> Result<()> {
-        let longest = *LENGTH.end();
+        let shortest = *LENGTH.start();
         if self.orders.is_empty() {
             return Err(Error::flag("--ngrams", "none given: at least one expected"));
         }
-        match self.orders.iter().find(|(n, _)| *n == 0 || *n > longest) {
+        match self.orders.iter().find(|(n, _)| *n == 0 || *n > shortest) {
             Some((n, _)) => {
-                let problem = format!("order {n}: 1 to {longest} expected, the length of a strip");
+                let problem = format!(
+                    "order {n}: 1 to {shortest} expected, the length of the shortest strip"
+                );
                 Err(Error::flag("--ngrams", problem))
             }
             None => Ok(()),
@@ -239,6 +241,10 @@ impl Task for Strips {
     }
 
     fn tensors(&self) -> Vec<Tensor> {
+        Vec::new()
+    }
+
+    fn warnings(&mut self) -> Vec<String> {
         Vec::new()
     }
 }

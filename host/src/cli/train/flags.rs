@@ -6,7 +6,7 @@ use clap::Args;
 use rivergram::train::{DecayKind, LossKind, ScheduleKind, SelectKind};
 
 use crate::cli::machine::MachineFlags;
-use crate::cli::value::{self, Budgets, Modality, Ngrams};
+use crate::cli::value::{self, Budgets, Ngrams};
 
 /// All flags; groups are told apart because which group is used decides what is trained.
 #[derive(Args, Clone, Debug)]
@@ -35,8 +35,8 @@ pub(crate) struct AlignFlags {
     #[arg(long, value_name = "FILE", value_parser = value::path())]
     pub(crate) test: Option<PathBuf>,
     /// Train on one .npy file per modality; repeat it for each
-    #[arg(long, value_name = "NAME=FILE.npy", value_parser = value::modality)]
-    pub(crate) modality: Vec<Modality>,
+    #[arg(long, value_name = "NAME=FILE.npy")]
+    pub(crate) modality: Vec<String>,
     /// The anchor's name (default: text, else the first modality)
     #[arg(long, value_name = "NAME")]
     pub(crate) anchor: Option<String>,
@@ -105,7 +105,7 @@ pub(crate) struct TrainingFlags {
     pub(crate) budgets: Option<Budgets>,
     #[arg(long, help = value::list("The schedule of the learning rate (default: wsd-s)", &ScheduleKind::ALL, ScheduleKind::name), hide_possible_values = true, value_parser = value::named(&ScheduleKind::ALL, ScheduleKind::name))]
     pub(crate) schedule: Option<ScheduleKind>,
-    #[arg(long, help = value::list("The decays of wsd-s and wsd (default: inverse-proportional; strips: linear)", &DecayKind::ALL, DecayKind::name), value_name = "SHAPE", hide_possible_values = true, value_parser = value::named(&DecayKind::ALL, DecayKind::name))]
+    #[arg(long, help = value::list("The decays of wsd-s and wsd (default: inverse-proportional; strips: linear)", &DecayKind::ALL, DecayKind::label), value_name = "SHAPE", value_parser = DecayKind::parse)]
     pub(crate) decay: Option<DecayKind>,
     /// The part of a budget that decays (default: 0.1; strips: 0.2)
     #[arg(long, value_name = "PART", value_parser = value::number(|p: &f64| (1e-6..=1.0).contains(p), "a part above 0 and at most 1"))]

@@ -6,12 +6,12 @@ pub(crate) mod summary;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Once;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use rivergram::error::{Error, Result};
 use rivergram::path::{self, Choice, Reason, VARIABLE};
-use rivergram::train::{self, Context, RunOptions};
+use rivergram::train::{self, Context, Event, RunOptions};
 use rivergram_simd::Level;
 
 pub(crate) use flags::Flags;
@@ -59,17 +59,27 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
             (choice, options, folder)
         }
     };
-    // Said once the run has begun: what is refused before is told in one line.
-    let opening = opening(&options, &folder, &choice);
-    let begun = Once::new();
+    // Said once a job has begun: what is refused before is told in one line.
+    let opening = Mutex::new(Some((opening(&options, &folder, &choice), Vec::new())));
+    let observe = |event: Event| {
+        let mut opening = opening.lock().unwrap_or_else(PoisonError::into_inner);
+        match (opening.as_mut(), &event) {
+            (Some((_, held)), Event::Warning { .. }) => return held.push(event),
+            (Some((line, held)), _) => {
+                screen.tell(line);
+                held.drain(..).for_each(|warning| progress.observe(warning));
+                *opening = None;
+            }
+            (None, _) => {}
+        }
+        drop(opening);
+        progress.observe(event);
+    };
     let context = Context {
         level: choice.level,
         threads: flags.machine.threads,
         stop: interrupt::listen(screen.clone()),
-        observe: &|event| {
-            begun.call_once(|| screen.tell(&opening));
-            progress.observe(event);
-        },
+        observe: &observe,
     };
     let done = match flags.run.resume {
         Some(_) => train::resume(&folder, &context),

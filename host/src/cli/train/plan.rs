@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rivergram::data::noise::NoiseKind;
+use rivergram::data::npy;
 use rivergram::error::{Error, Result};
 use rivergram::train::defaults::{HIDDEN, NOISES};
 use rivergram::train::{
@@ -78,12 +79,12 @@ fn source(flags: &AlignFlags) -> Result<Source> {
     }
     let mut modalities: Vec<(String, PathBuf)> = Vec::new();
     for modality in &flags.modality {
-        let name = &modality.name;
-        if modalities.iter().any(|(other, _)| other == name) {
+        let (name, file) = npy::parse_flag(modality)?;
+        if modalities.iter().any(|(other, _)| *other == name) {
             let problem = format!("the modality \"{name}\" is given twice");
             return Err(Error::flag("--modality", problem));
         }
-        modalities.push((name.clone(), absolute(&modality.file, "--modality")?));
+        modalities.push((name, absolute(&file, "--modality")?));
     }
     match modalities.len() {
         0 => Ok(Source::Numbers),
@@ -289,7 +290,7 @@ mod tests {
             unseen: 5,
             schedule: ScheduleOptions {
                 kind: ScheduleKind::Wsd,
-                decay: rivergram::train::DecayKind::Linear,
+                decay: rivergram::train::DecayKind::parse("linear").expect("a shape"),
                 decay_millionths: 250_000,
                 peak: 1e-3,
                 floor: 0.5,
