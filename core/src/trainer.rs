@@ -224,7 +224,7 @@ impl<'a, T: Real> Trainer<'a, T> {
         storage: Storage<'a, T>,
         schedule: State<'a, T>,
     ) -> Result<Self, TrainError> {
-        for (index, head) in setup.heads.iter().enumerate() {
+        for (index, head) in (0..setup.heads.len()).zip(setup.heads) {
             head.check(index)?;
         }
         setup.optimizer.check()?;
@@ -446,7 +446,7 @@ impl<'a, T: Real> Trainer<'a, T> {
             });
         }
         let d = heads.first().map_or(0, |head| head.output);
-        for (index, (head, x)) in heads.iter().zip(inputs).enumerate() {
+        for (index, (head, x)) in (0..heads.len()).zip(heads.iter().zip(inputs)) {
             if head.output != d {
                 return Err(TrainError::Output {
                     head: index,

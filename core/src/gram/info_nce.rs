@@ -240,7 +240,7 @@ impl<T: Real> InfoNce<T> {
         let stats = row_side.max.iter().zip(row_side.sum.iter());
         let stats = stats.zip(row_side.counts.iter()).zip(targets);
         let rows = scores.chunks_exact_mut(n).zip(row_side.total.iter_mut());
-        for (i, ((scores, sum), (((max, ln_sum), counts), target))) in rows.zip(stats).enumerate() {
+        for (i, ((scores, sum), (((max, ln_sum), counts), target))) in (0..n).zip(rows.zip(stats)) {
             let row = Row {
                 factor: share * self.scale,
                 max: *max,
@@ -335,11 +335,16 @@ impl<T: Real> Row<T> {
     }
 }
 
+/// How many of n numbers fill whole vectors.
+#[inline(always)]
+fn whole_len<I: Isa>(n: usize) -> usize {
+    n.saturating_sub(n.checked_rem(I::WIDTH).unwrap_or_default())
+}
+
 /// The whole vectors of a slice, and the rest for one lane at a time.
 #[inline(always)]
 fn split_whole<I: Isa<Scalar = T>, T: Real>(values: &mut [T]) -> (&mut [T], &mut [T]) {
-    let whole = values.len() - values.len() % I::WIDTH;
-    take(values, whole)
+    take(values, whole_len::<I>(values.len()))
 }
 
 /// The first `cut` numbers and the others.
@@ -389,7 +394,7 @@ fn sums<I: Isa>(
     let n = row_side.max.len().max(1);
     let stats = row_side.max.iter().zip(row_side.sum.iter_mut());
     for (logits, (max, sum)) in logits.chunks_exact(n).zip(stats) {
-        let cut = n - n % I::WIDTH;
+        let cut = whole_len::<I>(n);
         let (whole, tail) = halves(logits, cut);
         let (max_whole, max_tail) = halves(column_side.max, cut);
         let (sum_whole, sum_tail) = take(column_side.sum, cut);

@@ -98,7 +98,7 @@ impl<'a, T: Real> BasesMut<'a, T> {
     ) -> (Bases<'a, T>, usize) {
         let mut degenerate = 0_usize;
         let rows = self.r.chunks_exact_mut(m.saturating_mul(m).max(1));
-        for (j, (r, volume)) in rows.zip(self.volume.iter_mut()).enumerate() {
+        for (j, (r, volume)) in (0..items).zip(rows.zip(self.volume.iter_mut())) {
             let rows = Rows::of_item(vectors, items, d, j, skip);
             *volume = basis::orthonormalise(isa, rows, presence(present, items, j, skip), scratch);
             for (to, from) in r.iter_mut().zip(scratch.r.iter()) {
@@ -207,7 +207,7 @@ impl<T: Real> Bases<'_, T> {
         let rows = anchors
             .chunks_exact(d)
             .zip(distance.chunks_exact_mut(items));
-        for (i, (anchor, distance)) in rows.enumerate() {
+        for (i, (anchor, distance)) in (0..usize::MAX).zip(rows) {
             let square = ops::dot(isa, anchor, anchor);
             let start = i.saturating_mul(items);
             projection_squares(isa, y, plane, start, distance);
@@ -227,14 +227,14 @@ impl<T: Real> Bases<'_, T> {
     ) {
         let (rest, y) = take(scratch, self.d);
         let (y, _) = take(y, self.m);
-        for (chunk, values) in distance.chunks_mut(I::WIDTH).enumerate() {
+        for (chunk, values) in (0..self.items).zip(distance.chunks_mut(I::WIDTH)) {
             let anchor_square = isa.splat(square);
             let d_square = distance_square(anchor_square, isa.load(values));
             isa.store(d_square.sqrt(), values);
             if !I::Lanes::any(is_near(anchor_square, d_square)) {
                 continue;
             }
-            for (lane, value) in values.iter_mut().enumerate() {
+            for (lane, value) in (0..I::WIDTH).zip(values.iter_mut()) {
                 if is_near(square, *value * *value) {
                     let j = chunk.saturating_mul(I::WIDTH).saturating_add(lane);
                     *value = self.residual(isa, anchor, j, rest, y);
@@ -412,11 +412,9 @@ pub(crate) fn check_finite<I: Isa>(
     first: usize,
 ) -> Result<(), GramError> {
     let four = I::Scalar::constant(4.0);
-    for (plane, values) in values
-        .chunks_exact(rows.saturating_mul(d).max(1))
-        .enumerate()
-    {
-        for (row, x) in values.chunks_exact(d.max(1)).enumerate() {
+    let planes = values.chunks_exact(rows.saturating_mul(d).max(1));
+    for (plane, values) in (0..usize::MAX).zip(planes) {
+        for (row, x) in (0..rows).zip(values.chunks_exact(d.max(1))) {
             if !(four * ops::dot(isa, x, x)).is_finite() {
                 return Err(GramError::NotFinite {
                     modality: first.saturating_add(plane),

@@ -78,6 +78,47 @@ pub fn volume_gradient<const K: usize, const D: usize>(
     volume_gradient_of_rows(One::<f32>::new(), rows_of(vectors), D, targets)
 }
 
+/// The Gram matrix G_pq = x_p·x_q. Cost: K²·D multiply-adds.
+///
+/// ```
+/// let g = rivergram_core::gram::tuple::gram_matrix(&[[1.0, 2.0], [3.0, 0.0]]);
+/// assert_eq!(g, [[5.0, 3.0], [3.0, 9.0]]);
+/// ```
+#[inline(never)]
+pub fn gram_matrix<const K: usize, const D: usize>(vectors: &[[f32; D]; K]) -> [[f32; K]; K] {
+    let mut gram = [[0.0; K]; K];
+    let rows = vectors.each_ref().map(|row| row.as_slice());
+    for (x, row) in rows.iter().zip(&mut gram) {
+        for (y, g) in rows.iter().zip(row) {
+            *g = ops::dot(One::<f32>::new(), x, y);
+        }
+    }
+    gram
+}
+
+/// The determinant of the Gram matrix, as the square of [`volume`], with its cost.
+///
+/// ```
+/// let det = rivergram_core::gram::tuple::determinant(&[[3.0, 0.0], [5.0, 4.0]]);
+/// assert_eq!(det, 144.0);
+/// ```
+#[inline(never)]
+pub fn determinant<const K: usize, const D: usize>(vectors: &[[f32; D]; K]) -> f32 {
+    let volume = volume(vectors);
+    volume * volume
+}
+
+/// ln V of [`volume`], with its cost; −∞ where the volume is 0.
+///
+/// ```
+/// let ln = rivergram_core::gram::tuple::log_volume(&[[1.0, 0.0], [2.0, 1.0]]);
+/// assert_eq!(ln, 0.0);
+/// ```
+#[inline(never)]
+pub fn log_volume<const K: usize, const D: usize>(vectors: &[[f32; D]; K]) -> f32 {
+    Lanes::ln(volume(vectors))
+}
+
 /// Floats of workspace that [`volume_on`] and [`volume_gradient_on`] need for k vectors of length d:
 /// none for k up to [`K_WITHOUT_WORKSPACE`].
 pub const fn workspace_len(k: usize, d: usize) -> usize {
@@ -605,7 +646,7 @@ fn gradient_matrix<T: Real, const K: usize>(
     volume: T,
 ) -> [[T; K]; K] {
     let mut matrix = [[T::ZERO; K]; K];
-    for (p, row) in matrix.iter_mut().enumerate() {
+    for (p, row) in (0..K).zip(matrix.iter_mut()) {
         // Solve (L·diag·Lᵀ) y = V · column p of T.
         let mut y = [T::ZERO; K];
         for q in 0..K {
