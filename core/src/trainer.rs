@@ -14,7 +14,7 @@ use crate::error::{EncodeError, TrainBuffer, TrainError};
 use crate::gram::contrastive::{self, GramLoss, GramReport, gram_loss};
 use crate::head::Head;
 use crate::lanes::{Isa, Real};
-use crate::ops::take;
+use crate::ops::{split, take};
 use crate::optim::{self, Optimizer};
 use crate::schedule::State;
 
@@ -557,11 +557,6 @@ fn check_len(buffer: TrainBuffer, need: usize, have: usize) -> Result<(), TrainE
     } else {
         Err(TrainError::Storage { buffer, need, have })
     }
-}
-
-#[inline(always)]
-fn split<T>(values: &[T], n: usize) -> (&[T], &[T]) {
-    values.split_at_checked(n).unwrap_or_default()
 }
 
 #[inline(always)]

@@ -214,7 +214,7 @@ pub fn orthonormalise<I: Isa>(
             item.y,
         );
         store_column(item.r, m, p, found, item.y);
-        let inverse = inverse_or_zero(found.distance);
+        let inverse = ops::inverse_or_zero(found.distance, I::Scalar::ZERO);
         for (q, r) in row.iter_mut().zip(item.rest.iter()) {
             *q = *r * inverse;
         }
@@ -257,12 +257,6 @@ pub fn solve<I: Isa>(isa: I, r: &[I::Scalar], m: usize, d: usize, g: &mut [I::Sc
             ops::axpy(isa, -*c, other, row);
         }
         let pivot = coefficients.get(p).copied().unwrap_or_default();
-        ops::scale(isa, inverse_or_zero(pivot), row);
+        ops::scale(isa, ops::inverse_or_zero(pivot, I::Scalar::ZERO), row);
     }
-}
-
-/// 1/x, or 0 for x = 0.
-#[inline(always)]
-pub(crate) fn inverse_or_zero<T: Real>(x: T) -> T {
-    if x > T::ZERO { T::ONE / x } else { T::ZERO }
 }

@@ -410,7 +410,7 @@ fn prepare<I: Isa>(
             missing = missing.saturating_add(1);
             continue;
         }
-        let norm = norm(isa, vector);
+        let norm = ops::dot(isa, vector, vector).sqrt();
         if !norm.is_finite() {
             return Err(GramError::NotFinite { modality, row });
         }
@@ -423,17 +423,14 @@ fn prepare<I: Isa>(
             continue;
         }
         *present = one;
-        *inverse = if config.normalise { one / norm } else { one };
-        for (unit, x) in unit.iter_mut().zip(vector) {
-            *unit = *x * *inverse;
-        }
+        *inverse = if config.normalise {
+            ops::inverse_or_zero(norm, smallest)
+        } else {
+            one
+        };
+        ops::normalise(vector, *inverse, unit);
     }
     Ok(missing)
-}
-
-#[inline(always)]
-fn norm<I: Isa>(isa: I, vector: &[I::Scalar]) -> I::Scalar {
-    ops::dot(isa, vector, vector).sqrt()
 }
 
 /// g ← (g − x̂ (x̂·g)) / |x|.
@@ -449,21 +446,8 @@ fn through_normalisation<I: Isa>(
         .chunks_exact(d.max(1))
         .zip(gradient.chunks_exact_mut(d.max(1)));
     for ((unit, gradient), inverse) in rows.zip(inverse_norm) {
-        normalisation_gradient(isa, unit, *inverse, gradient);
+        ops::normalisation_gradient(isa, unit, *inverse, gradient);
     }
-}
-
-/// The gradient of a vector from that of its unit vector: g ← (g − x̂ (x̂·g)) · 1/|x|.
-#[inline(always)]
-pub fn normalisation_gradient<I: Isa>(
-    isa: I,
-    unit: &[I::Scalar],
-    inverse_norm: I::Scalar,
-    gradient: &mut [I::Scalar],
-) {
-    let along = ops::dot(isa, unit, gradient);
-    ops::axpy(isa, -along, unit, gradient);
-    ops::scale(isa, inverse_norm, gradient);
 }
 
 /// Plane `index` of planes of `len` numbers.
@@ -629,7 +613,9 @@ fn coefficients<I: Isa>(isa: I, bases: &Bases<'_, I::Scalar>, pairs: &mut Pairs<
         .scores
         .chunks_exact_mut(rows)
         .zip(pairs.distance.chunks_exact(rows));
-    for (i, ((scores, distances), row_sum)) in (0..rows).zip(matrices.zip(pairs.row_sums.iter_mut())) {
+    for (i, ((scores, distances), row_sum)) in
+        (0..rows).zip(matrices.zip(pairs.row_sums.iter_mut()))
+    {
         *row_sum = coefficient_row(isa, scores, distances, bases.volume, pairs.volume_products);
         let start = i.saturating_mul(rows);
         let end = start.saturating_add(rows);

@@ -11,7 +11,8 @@
 //! Three passes over the square: the maxima, the sums of exponentials, the gradient in place.
 
 use crate::lanes::{Isa, Kernel, Lanes, Real};
-use crate::ops::take;
+use crate::ops::{split, take};
+use crate::softmax;
 
 /// The constants of one square of scores.
 #[derive(Clone, Copy, Debug)]
@@ -79,9 +80,8 @@ impl<'a, T: Real> Side<'a, T> {
                 continue;
             }
             *sum = sum.ln();
-            let to_target = (T::ONE - smoothing) * (*max - *target);
-            let to_mean = smoothing * (*max - *total / candidates);
-            loss += *sum + to_target + to_mean;
+            let mean = *total / candidates - *max;
+            loss += softmax::smoothed(smoothing, *sum, *target - *max, mean);
         }
         loss
     }
@@ -196,7 +196,7 @@ impl<T: Real> InfoNce<T> {
                 continue;
             }
             let (whole, tail) = split_whole::<I, T>(scores);
-            let (columns_whole, columns_tail) = halves(columns, whole.len());
+            let (columns_whole, columns_tail) = split(columns, whole.len());
             let (max_whole, max_tail) = take(column_side.max, whole.len());
             let (total_whole, total_tail) = take(column_side.total, whole.len());
             let (max_0, total_0) = logits_of_row(
@@ -255,10 +255,10 @@ impl<T: Real> InfoNce<T> {
             }
             let (whole, tail) = split_whole::<I, T>(scores);
             let cut = whole.len();
-            let (max_whole, max_tail) = halves(column_side.max, cut);
-            let (ln_sum_whole, ln_sum_tail) = halves(column_side.sum, cut);
-            let (counts_whole, counts_tail) = halves(column_side.counts, cut);
-            let (targets_whole, targets_tail) = halves(targets, cut);
+            let (max_whole, max_tail) = split(column_side.max, cut);
+            let (ln_sum_whole, ln_sum_tail) = split(column_side.sum, cut);
+            let (counts_whole, counts_tail) = split(column_side.counts, cut);
+            let (targets_whole, targets_tail) = split(targets, cut);
             let (sums_whole, sums_tail) = take(column_side.total, cut);
             let columns = [max_whole, ln_sum_whole, counts_whole, targets_whole];
             let (sum_0, product_0) = row.gradient(isa, whole, columns, sums_whole);
@@ -347,12 +347,6 @@ fn split_whole<I: Isa<Scalar = T>, T: Real>(values: &mut [T]) -> (&mut [T], &mut
     take(values, whole_len::<I>(values.len()))
 }
 
-/// The first `cut` numbers and the others.
-#[inline(always)]
-fn halves<T>(values: &[T], cut: usize) -> (&[T], &[T]) {
-    values.split_at_checked(cut).unwrap_or_default()
-}
-
 /// One row of scores to logits; returns its maximum and total, and updates those of the columns.
 #[inline(always)]
 fn logits_of_row<I: Isa>(
@@ -395,8 +389,8 @@ fn sums<I: Isa>(
     let stats = row_side.max.iter().zip(row_side.sum.iter_mut());
     for (logits, (max, sum)) in logits.chunks_exact(n).zip(stats) {
         let cut = whole_len::<I>(n);
-        let (whole, tail) = halves(logits, cut);
-        let (max_whole, max_tail) = halves(column_side.max, cut);
+        let (whole, tail) = split(logits, cut);
+        let (max_whole, max_tail) = split(column_side.max, cut);
         let (sum_whole, sum_tail) = take(column_side.sum, cut);
         *sum += sums_of_row(isa, *max, whole, max_whole, sum_whole);
         *sum += sums_of_row(I::Scalar::one_lane(), *max, tail, max_tail, sum_tail);
