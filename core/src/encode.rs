@@ -173,7 +173,9 @@ fn put(buffer: &mut [u8], at: usize, bytes: &[u8]) {
         .get_mut(at..)
         .and_then(|rest| rest.get_mut(..bytes.len()))
     {
-        place.copy_from_slice(bytes);
+        for (to, from) in place.iter_mut().zip(bytes) {
+            *to = *from;
+        }
     }
 }
 

@@ -8,9 +8,8 @@
 //! b₂, row-major: PyTorch's layout of `nn.Linear`.
 
 use crate::error::TrainError;
-use crate::gram::contrastive::normalisation_gradient;
 use crate::lanes::{Isa, Lanes, Real};
-use crate::ops::{self, take};
+use crate::ops::{self, split, take};
 
 /// The sizes of a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +82,7 @@ impl Head {
         if self.normalise {
             for (y, inverse) in y.chunks_exact_mut(self.output.max(1)).zip(inverse_norms) {
                 let norm = ops::dot(isa, y, y).sqrt();
-                *inverse = inverse_norm(norm);
+                *inverse = ops::inverse_or_zero(norm, I::Scalar::ZERO);
                 ops::scale(isa, *inverse, y);
             }
         }
@@ -105,13 +104,13 @@ impl Head {
         scratch: &mut [I::Scalar],
     ) {
         let rows = self.rows(x);
-        let (inverse_norms, hidden) = cache.split_at_checked(rows).unwrap_or_default();
+        let (inverse_norms, hidden) = split(cache, rows);
         if self.normalise {
             let outputs = y
                 .chunks_exact(self.output.max(1))
                 .zip(dy.chunks_exact_mut(self.output.max(1)));
             for ((y, dy), inverse) in outputs.zip(inverse_norms) {
-                normalisation_gradient(isa, y, *inverse, dy);
+                ops::normalisation_gradient(isa, y, *inverse, dy);
             }
         }
         if self.hidden == 0 {
@@ -152,9 +151,7 @@ impl Head {
 
     #[inline(always)]
     fn split<'a, T>(&self, parameters: &'a [T]) -> (&'a [T], &'a [T]) {
-        parameters
-            .split_at_checked(self.first_len())
-            .unwrap_or_default()
+        split(parameters, self.first_len())
     }
 
     #[inline(always)]
@@ -173,17 +170,6 @@ impl Head {
 
 const fn layer_len(input: usize, output: usize) -> usize {
     output.saturating_mul(input.saturating_add(1))
-}
-
-/// 1 / norm, and 0 for 0. NaN for a norm that overflowed: 0 would make the row a zero vector, which counts as
-/// absent.
-#[inline(always)]
-fn inverse_norm<T: Real>(norm: T) -> T {
-    if norm == T::ZERO {
-        T::ZERO
-    } else {
-        T::ONE / norm + T::ZERO * norm
-    }
 }
 
 /// y = W·x + b per row; the layer is W \[output, input\] followed by b.

@@ -167,8 +167,7 @@ pub trait Real:
     /// The nearest number to a count.
     #[inline(always)]
     fn from_usize(x: usize) -> Self {
-        // Counts of rows and columns fit: a buffer of 2³² rows does not.
-        Self::from_u32(x as u32)
+        count(x as u64)
     }
     /// As an `f64`, exactly.
     fn to_f64(self) -> f64;

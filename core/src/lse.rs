@@ -1,17 +1,10 @@
-//! The online log-sum-exp: ln Σ exp(xᵢ), one number at a time, over rows, columns or positions.
+//! The log-sum-exp of a row, ln Σ exp(xᵢ), as the pair (max, ln Σ exp(x − max)).
 //!
-//! While it grows it is (max, Σ exp(x − max)); finished it is (max, ln Σ). The two parts of the result
-//! stay apart: with x near 300 their rounded sum would cost 1.6e-5 of a probability in `f32`, the pair
-//! costs 1e-6.
+//! The two parts stay apart: with x near 300 their rounded sum would cost 1.6e-5 of a probability in `f32`,
+//! the pair costs 1e-6. Sums over columns keep the same pair, but run along their own loops, which need
+//! other things of the same exponentials: the contrastive cross-entropy and [`crate::eisl::select`].
 
 use crate::lanes::{Isa, Lanes, Real};
-
-/// A growing log-sum-exp in each lane.
-#[derive(Clone, Copy, Debug)]
-pub struct Lse<V> {
-    max: V,
-    sum: V,
-}
 
 /// ln Σ exp(x) = `max` + `ln_sum`. Of no numbers at all: `ln_sum` = −∞.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,43 +13,6 @@ pub struct LogSum<V> {
     pub max: V,
     /// ln Σ exp(x − max), at least 0 and at most ln(count).
     pub ln_sum: V,
-}
-
-impl<V: Lanes> Lse<V> {
-    /// Of no numbers.
-    #[inline(always)]
-    pub fn empty(isa: V::Isa) -> Self {
-        // Finite, so that −∞ can be pushed: −∞ − (−∞) would be NaN.
-        Lse {
-            max: isa.splat(-V::Scalar::MAX),
-            sum: isa.splat(V::Scalar::ZERO),
-        }
-    }
-
-    /// Adds a number; −∞ adds nothing.
-    #[inline(always)]
-    pub fn push(&mut self, x: V) {
-        let max = self.max.max(x);
-        self.sum = self.sum * (self.max - max).exp() + (x - max).exp();
-        self.max = max;
-    }
-
-    /// Adds all numbers of another.
-    #[inline(always)]
-    pub fn merge(&mut self, other: Self) {
-        let max = self.max.max(other.max);
-        self.sum = self.sum * (self.max - max).exp() + other.sum * (other.max - max).exp();
-        self.max = max;
-    }
-
-    /// The result.
-    #[inline(always)]
-    pub fn finish(self) -> LogSum<V> {
-        LogSum {
-            max: self.max,
-            ln_sum: self.sum.ln(),
-        }
-    }
 }
 
 impl<T: Real> LogSum<T> {

@@ -105,6 +105,14 @@ pub fn sum_ln_p<I: Isa>(isa: I, lse: &LogSum<I::Scalar>, x: &[I::Scalar]) -> I::
     total - I::Scalar::from_usize(x.len()) * lse.ln_sum
 }
 
+/// The cross-entropy with label smoothing: (1−ε)·(lse − target) + ε·(lse − mean), with the mean over all
+/// candidates. All three may be measured from the same number, such as the maximum.
+#[inline(always)]
+pub fn smoothed<T: Real>(epsilon: T, lse: T, target: T, mean: T) -> T {
+    // lse once: (1−ε)·lse + ε·lse would be rounded three times.
+    lse + ((epsilon - T::ONE) * target - epsilon * mean)
+}
+
 /// x_v = u − p_v · r in place: the dense part of the gradient. Cost: one pass, V exponentials.
 #[inline(always)]
 pub fn gradient<I: Isa>(

@@ -14,7 +14,7 @@ use crate::error::{EncodeError, TrainBuffer, TrainError};
 use crate::gram::contrastive::{self, GramLoss, GramReport, gram_loss};
 use crate::head::Head;
 use crate::lanes::{Isa, Real};
-use crate::ops::take;
+use crate::ops::{split, take};
 use crate::optim::{self, Optimizer};
 use crate::schedule::State;
 
@@ -224,7 +224,7 @@ impl<'a, T: Real> Trainer<'a, T> {
         storage: Storage<'a, T>,
         schedule: State<'a, T>,
     ) -> Result<Self, TrainError> {
-        for (index, head) in setup.heads.iter().enumerate() {
+        for (index, head) in (0..setup.heads.len()).zip(setup.heads) {
             head.check(index)?;
         }
         setup.optimizer.check()?;
@@ -446,7 +446,7 @@ impl<'a, T: Real> Trainer<'a, T> {
             });
         }
         let d = heads.first().map_or(0, |head| head.output);
-        for (index, (head, x)) in heads.iter().zip(inputs).enumerate() {
+        for (index, (head, x)) in (0..heads.len()).zip(heads.iter().zip(inputs)) {
             if head.output != d {
                 return Err(TrainError::Output {
                     head: index,
@@ -557,11 +557,6 @@ fn check_len(buffer: TrainBuffer, need: usize, have: usize) -> Result<(), TrainE
     } else {
         Err(TrainError::Storage { buffer, need, have })
     }
-}
-
-#[inline(always)]
-fn split<T>(values: &[T], n: usize) -> (&[T], &[T]) {
-    values.split_at_checked(n).unwrap_or_default()
 }
 
 #[inline(always)]

@@ -3,9 +3,28 @@
 use std::path::Path;
 use std::process::Command;
 
-/// The instructions of the only function of an example of rivergram-simd whose name contains `name`.
-/// The example is built in release, in `folder`.
-pub fn only_function(folder: &Path, example: &str, name: &str) -> String {
+/// One function of a listing.
+pub struct Function {
+    /// The symbol.
+    pub name: String,
+    /// Its instructions.
+    pub body: String,
+}
+
+impl Function {
+    /// The symbols that it calls or jumps to, itself excepted.
+    pub fn callees(&self) -> impl Iterator<Item = &str> {
+        self.body.lines().filter_map(|line| {
+            let (instruction, target) = line.split_once('<')?;
+            let symbol = target.split(['>', '+']).next()?;
+            let leaves = instruction.contains("\tcall") || instruction.contains("\tj");
+            (leaves && symbol != self.name).then_some(symbol)
+        })
+    }
+}
+
+/// All functions of an example of rivergram-simd, built in release, in `folder`.
+pub fn functions(folder: &Path, example: &str) -> Vec<Function> {
     let cargo = std::env::var_os("CARGO").unwrap_or("cargo".into());
     let built = Command::new(cargo)
         .args([
@@ -29,11 +48,13 @@ pub fn only_function(folder: &Path, example: &str, name: &str) -> String {
         .unwrap_or_else(|e| panic!("objdump: {e}; it is in the package binutils"));
     assert!(listing.status.success(), "objdump failed");
     let listing = String::from_utf8_lossy(&listing.stdout);
-    let mut functions = listing.split("\n\n").filter(|function| {
-        let title = function.lines().find(|line| line.ends_with(">:"));
-        title.is_some_and(|title| title.contains(name))
+    let blocks = listing.split("\n\n").filter_map(|block| {
+        let (title, body) = block.trim_start().split_once(">:\n")?;
+        let (_, name) = title.rsplit_once('<')?;
+        Some(Function {
+            name: name.to_owned(),
+            body: body.to_owned(),
+        })
     });
-    let function = functions.next().expect("a function of this name");
-    assert!(functions.next().is_none(), "more than one {name}");
-    function.to_owned()
+    blocks.collect()
 }

@@ -111,7 +111,7 @@ fn tuple_case<I: Isa>(isa: I, case: &VolumeCase, cap: Precision) {
     }
 
     let mut gram = vec![I::Scalar::ZERO; k * k];
-    tuple::gram_matrix(isa, &x, k, d, &mut gram).expect(name);
+    tuple::gram_matrix_on(isa, &x, k, d, &mut gram).expect(name);
     for (p, row) in case.gram.iter().enumerate() {
         for (q, want) in row.iter().enumerate() {
             let scale =

@@ -550,5 +550,5 @@ fn wrong_tuples_are_errors() {
     let gradient = tuple::volume_gradient_on(isa, &x, 3, 4, &mut [0.0; 11], &mut []);
     assert_eq!(gradient.map(|_| ()), size);
     let size = Err(GramError::BufferSize { need: 9, have: 8 });
-    assert_eq!(tuple::gram_matrix(isa, &x, 3, 4, &mut [0.0; 8]), size);
+    assert_eq!(tuple::gram_matrix_on(isa, &x, 3, 4, &mut [0.0; 8]), size);
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use rivergram_core::lanes::{Isa, Lanes};
 use rivergram_core::ops::{self, RowOps};
 use rivergram_simd::{Kernel, Level, LevelError};
-use rivergram_tests::disassembly::only_function;
+use rivergram_tests::disassembly::functions;
 
 /// Half the distance from 1 to the next larger `f32`: the largest error of one rounding.
 const ROUNDING: f64 = f32::EPSILON as f64 / 2.0;
@@ -610,11 +610,46 @@ fn an_avx2_kernel_is_one_function_of_fused_instructions() {
         return;
     }
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("examples");
-    let body = only_function(&folder, "similarity", "run_avx2");
+    let functions = functions(&folder, "similarity");
+    let mut kernels = functions.iter().filter(|f| f.name.contains(ENTRY));
+    let kernel = kernels.next().expect("a kernel");
+    assert!(kernels.next().is_none(), "more than one kernel");
+    let body = &kernel.body;
     assert!(body.contains("vfmadd"), "no fused multiply-add in\n{body}");
-    for line in body.lines() {
-        let leaves = line.contains('<') && !line.contains("run_avx2");
-        let jump = line.contains("\tcall") || line.contains("\tj") && leaves;
-        assert!(!jump, "{line} in\n{body}");
+    let callees: Vec<&str> = kernel.callees().collect();
+    assert!(callees.is_empty(), "{callees:?} in\n{body}");
+}
+
+/// The function below which the features are on.
+const ENTRY: &str = "run_avx2";
+
+/// Of all operations: no intrinsic is a call, and every kernel that computes is fused.
+#[test]
+fn every_operation_is_inlined_below_its_avx2_entry() {
+    if !cfg!(target_arch = "x86_64") {
+        println!("skipped: this target has no AVX2");
+        return;
     }
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("examples");
+    let functions = functions(&folder, "paths");
+    // The standard library asks the CPU with an intrinsic of its own.
+    for function in functions.iter().filter(|f| !f.name.contains("std_detect")) {
+        let name = &function.name;
+        for callee in function.callees() {
+            assert!(!callee.contains("core_arch"), "{name} calls {callee}");
+        }
+    }
+    let mut fused = 0;
+    for kernel in functions.iter().filter(|f| f.name.contains(ENTRY)) {
+        let has = |instruction| kernel.body.contains(instruction);
+        if has("vfmadd") {
+            fused += 1;
+        } else {
+            // What is left only enters another kernel.
+            let computes = ["mulps", "mulss", "addps", "addss"].into_iter().any(has);
+            assert!(!computes, "no fused multiply-add in\n{}", kernel.body);
+        }
+    }
+    // Losses, InfoNCE, volume matrix, volume, its gradient, Gram matrix, head, product, two steps.
+    assert!(fused >= 11, "only {fused} kernels are there");
 }

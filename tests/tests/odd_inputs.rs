@@ -365,7 +365,7 @@ fn tuples<T: Real>(seed: u64) {
             &mut gradient,
             &mut work,
         ));
-        tally.count(tuple::gram_matrix(isa, &x, k, d, &mut gram));
+        tally.count(tuple::gram_matrix_on(isa, &x, k, d, &mut gram));
         tally.count(tuple::determinant_on(isa, &x, k, d, &mut work));
         tally.count(tuple::log_volume_on(isa, &x, k, d, &mut work));
     }

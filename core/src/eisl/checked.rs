@@ -250,8 +250,10 @@ fn check_sizes<T: Real>(config: &Config<'_, T>, batch: &Batch<'_, T>) -> Result<
     if let Some(noise) = batch.noise {
         let expected = noise_len(shape, config.orders);
         check_len(EislBuffer::Noise, expected, noise.len())?;
-        if let Some(index) = noise.iter().position(|g| !g.is_finite()) {
-            return Err(EislError::Noise { index });
+        for (index, g) in (0..noise.len()).zip(noise) {
+            if !g.is_finite() {
+                return Err(EislError::Noise { index });
+            }
         }
     }
     Ok(())

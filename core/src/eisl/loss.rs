@@ -5,7 +5,7 @@ use super::config::{Batch, Config, Shape};
 use super::row::RowLoss;
 use super::work::Work;
 use crate::error::{EislBuffer, EislError};
-use crate::lanes::{Isa, Kernel, Real};
+use crate::lanes::{Isa, Kernel, One, Real};
 
 /// The loss of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -146,7 +146,7 @@ impl<T: Real> Kernel<T> for InPlace<'_, '_, '_, T> {
 /// the gradient. `lens` are the output positions and the targets in use; without it all positions and
 /// the labels up to the last that is no pad. The losses of the orders go to `per_order`.
 ///
-/// Errors: as [`loss_and_gradient_in_place`], whose result this is.
+/// Errors and cost: as [`loss_and_gradient_in_place`], whose result this is.
 #[inline(always)]
 pub fn loss_and_gradient_fixed<
     I: Isa,
@@ -158,6 +158,51 @@ pub fn loss_and_gradient_fixed<
     isa: I,
     config: &Config<'_, I::Scalar>,
     x: &mut [[I::Scalar; V]; T],
+    targets: &[i32; U],
+    lens: Option<(usize, usize)>,
+    per_order: &mut [I::Scalar; N],
+) -> Result<Losses<I::Scalar>, EislError> {
+    fixed::<_, T, U, V, N>(isa, config, Row::Replaced(x), targets, lens, per_order)
+}
+
+/// [`loss_and_gradient_fixed`] in `f32`, one number at a time: what firmware calls, a function of its own.
+#[inline(never)]
+pub fn loss_and_gradient_f32<const T: usize, const U: usize, const V: usize, const N: usize>(
+    config: &Config<'_, f32>,
+    x: &mut [[f32; V]; T],
+    targets: &[i32; U],
+    lens: Option<(usize, usize)>,
+    per_order: &mut [f32; N],
+) -> Result<Losses<f32>, EislError> {
+    loss_and_gradient_fixed(One::new(), config, x, targets, lens, per_order)
+}
+
+/// The loss of [`loss_and_gradient_fixed`] alone, of a row that is left as it is.
+///
+/// Errors and cost: as [`loss`], whose result this is.
+#[inline(always)]
+pub fn loss_fixed<I: Isa, const T: usize, const U: usize, const V: usize, const N: usize>(
+    isa: I,
+    config: &Config<'_, I::Scalar>,
+    x: &[[I::Scalar; V]; T],
+    targets: &[i32; U],
+    lens: Option<(usize, usize)>,
+    per_order: &mut [I::Scalar; N],
+) -> Result<Losses<I::Scalar>, EislError> {
+    fixed::<_, T, U, V, N>(isa, config, Row::Kept(x), targets, lens, per_order)
+}
+
+/// A row of which the loss is wanted, or that becomes its gradient.
+enum Row<'a, R> {
+    Kept(&'a R),
+    Replaced(&'a mut R),
+}
+
+#[inline(always)]
+fn fixed<I: Isa, const T: usize, const U: usize, const V: usize, const N: usize>(
+    isa: I,
+    config: &Config<'_, I::Scalar>,
+    x: Row<'_, [[I::Scalar; V]; T]>,
     targets: &[i32; U],
     lens: Option<(usize, usize)>,
     per_order: &mut [I::Scalar; N],
@@ -188,9 +233,15 @@ pub fn loss_and_gradient_fixed<
         values: &mut [zero; U],
         losses: per_order,
     };
-    let x = x.as_flattened_mut();
-    let row = checked.forward(isa, 0, x, true, &mut work)?;
-    checked.gradient(isa, 0, x, &mut work);
+    let row = match x {
+        Row::Kept(x) => checked.forward(isa, 0, x.as_flattened(), false, &mut work)?,
+        Row::Replaced(x) => {
+            let x = x.as_flattened_mut();
+            let row = checked.forward(isa, 0, x, true, &mut work)?;
+            checked.gradient(isa, 0, x, &mut work);
+            row
+        }
+    };
     Ok(losses(&checked, row))
 }
 

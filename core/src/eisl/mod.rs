@@ -57,7 +57,8 @@ mod work;
 pub use checked::Checked;
 pub use config::{Batch, Config, IGNORE, Input, Padding, Select, Shape, noise_len};
 pub use loss::{
-    Losses, Parts, loss, loss_and_gradient, loss_and_gradient_fixed, loss_and_gradient_in_place,
+    Losses, Parts, loss, loss_and_gradient, loss_and_gradient_f32, loss_and_gradient_fixed,
+    loss_and_gradient_in_place, loss_fixed,
 };
 pub use row::RowLoss;
 pub use work::{Work, workspace_len};

@@ -126,7 +126,7 @@ impl<T: Real> Checked<'_, T> {
             return nll;
         }
         let mean = softmax::sum_ln_p(isa, lse, x) / T::from_usize(x.len());
-        (T::ONE - epsilon) * nll - epsilon * mean
+        softmax::smoothed(epsilon, T::ZERO, -nll, mean)
     }
 
     /// All orders over the gathered scores: the row's losses and, if wanted, G. Returns Σ wₙ·lossₙ.

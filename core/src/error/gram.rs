@@ -57,7 +57,7 @@ pub enum GramError {
     },
     /// The temperature is not a positive finite number.
     Temperature,
-    /// The label smoothing is not in [0, 1).
+    /// The label smoothing is not in \[0, 1\].
     LabelSmoothing,
     /// The weight of a term is negative or not finite.
     Weight,
@@ -88,7 +88,7 @@ impl fmt::Display for GramError {
             Self::ZeroRow { modality, row } => write!(f, "modality {modality}, row {row}: zero"),
             Self::Anchor { anchor, k } => write!(f, "anchor {anchor} of {k} modalities"),
             Self::Temperature => write!(f, "the temperature must be positive and finite"),
-            Self::LabelSmoothing => write!(f, "the label smoothing must be in [0, 1)"),
+            Self::LabelSmoothing => write!(f, "the label smoothing must be in [0, 1]"),
             Self::Weight => write!(f, "a weight must be finite and not negative"),
         }
     }

@@ -59,9 +59,11 @@ impl<'a, T> Rows<'a, T> {
             d,
             skip,
         } = self;
-        data.chunks(stride.max(1))
-            .map_while(move |chunk| chunk.get(..d))
-            .enumerate()
+        (0..usize::MAX)
+            .zip(
+                data.chunks(stride.max(1))
+                    .map_while(move |chunk| chunk.get(..d)),
+            )
             .filter(move |(plane, _)| *plane != skip)
             .map(|(_, row)| row)
     }
@@ -93,7 +95,7 @@ pub fn residual<'a, 'b, O: RowOps + 'a + 'b>(
     y.fill(zero);
     let (mut nearest, mut step, mut best) = (0, zero, zero);
     ops.sub_product(x, zero, x, r);
-    for (index, vector) in vectors.enumerate() {
+    for (index, vector) in (0..usize::MAX).zip(vectors) {
         let (product, square) = (ops.dot(x, vector), ops.dot(vector, vector));
         if zero < square && best < product * (product / square) {
             best = product * (product / square);
@@ -190,7 +192,7 @@ pub fn orthonormalise<I: Isa>(
     let mut volume = I::Scalar::ONE;
     item.r.fill(I::Scalar::ZERO);
     let rows = present_rows(vectors, present);
-    for (p, x) in rows.clone().take(m).enumerate() {
+    for (p, x) in (0..m).zip(rows.clone()) {
         let (done, rest) = item
             .q
             .split_at_mut_checked(p.saturating_mul(d))
@@ -212,7 +214,7 @@ pub fn orthonormalise<I: Isa>(
             item.y,
         );
         store_column(item.r, m, p, found, item.y);
-        let inverse = inverse_or_zero(found.distance);
+        let inverse = ops::inverse_or_zero(found.distance, I::Scalar::ZERO);
         for (q, r) in row.iter_mut().zip(item.rest.iter()) {
             *q = *r * inverse;
         }
@@ -224,7 +226,7 @@ pub fn orthonormalise<I: Isa>(
 /// Column p of R: step · (column of the nearest vector) + y above the diagonal, the distance on it.
 #[inline(always)]
 pub(crate) fn store_column<T: Real>(r: &mut [T], m: usize, p: usize, found: Residual<T>, y: &[T]) {
-    for (q, (row, y)) in r.chunks_exact_mut(m.max(1)).zip(y).enumerate() {
+    for (q, (row, y)) in (0..m).zip(r.chunks_exact_mut(m.max(1)).zip(y)) {
         let near = row.get(found.nearest).copied().unwrap_or_default();
         if let Some(entry) = row.get_mut(p) {
             *entry = match q {
@@ -240,8 +242,9 @@ pub(crate) fn store_column<T: Real>(r: &mut [T], m: usize, p: usize, found: Resi
 #[inline(always)]
 pub fn solve<I: Isa>(isa: I, r: &[I::Scalar], m: usize, d: usize, g: &mut [I::Scalar]) {
     for p in (0..m).rev() {
+        let after = p.saturating_add(1);
         let (head, done) = g
-            .split_at_mut_checked((p + 1).saturating_mul(d))
+            .split_at_mut_checked(after.saturating_mul(d))
             .unwrap_or_default();
         let row = head.get_mut(p.saturating_mul(d)..).unwrap_or_default();
         let Some(coefficients) = r.chunks_exact(m.max(1)).nth(p) else {
@@ -249,17 +252,11 @@ pub fn solve<I: Isa>(isa: I, r: &[I::Scalar], m: usize, d: usize, g: &mut [I::Sc
         };
         for (other, c) in done
             .chunks_exact(d.max(1))
-            .zip(coefficients.iter().skip(p + 1))
+            .zip(coefficients.iter().skip(after))
         {
             ops::axpy(isa, -*c, other, row);
         }
         let pivot = coefficients.get(p).copied().unwrap_or_default();
-        ops::scale(isa, inverse_or_zero(pivot), row);
+        ops::scale(isa, ops::inverse_or_zero(pivot, I::Scalar::ZERO), row);
     }
-}
-
-/// 1/x, or 0 for x = 0.
-#[inline(always)]
-pub(crate) fn inverse_or_zero<T: Real>(x: T) -> T {
-    if x > T::ZERO { T::ONE / x } else { T::ZERO }
 }

@@ -70,7 +70,7 @@ pub struct GramLoss<T> {
     pub pairs: T,
     /// τ, positive.
     pub temperature: T,
-    /// ε in [0, 1).
+    /// ε in \[0, 1\].
     pub label_smoothing: T,
     /// L2-normalise the vectors first, with the gradient through it. Each unit vector is rounded once: in
     /// `f32` that turns the gradient of tuples in a cone of width σ by up to about ε/σ.
@@ -284,7 +284,7 @@ fn check<T: Real>(
     if !(config.temperature > T::ZERO && config.temperature.is_finite()) {
         return Err(GramError::Temperature);
     }
-    if !(config.label_smoothing >= T::ZERO && config.label_smoothing < T::ONE) {
+    if !(T::ZERO..=T::ONE).contains(&config.label_smoothing) {
         return Err(GramError::LabelSmoothing);
     }
     if !(config.pairs >= T::ZERO && config.pairs.is_finite()) {
@@ -398,7 +398,7 @@ fn prepare<I: Isa>(
     let d = batch.d.max(1);
     let rows = batch.vectors.chunks_exact(d).zip(unit.chunks_exact_mut(d));
     let flags = present.iter_mut().zip(inverse_norm.iter_mut());
-    for (index, ((vector, unit), (present, inverse))) in rows.zip(flags).enumerate() {
+    for (index, ((vector, unit), (present, inverse))) in (0..usize::MAX).zip(rows.zip(flags)) {
         let (modality, row) = (index.checked_div(batch.rows), index.checked_rem(batch.rows));
         let (modality, row) = (modality.unwrap_or_default(), row.unwrap_or_default());
         (*present, *inverse) = (zero, zero);
@@ -410,7 +410,7 @@ fn prepare<I: Isa>(
             missing = missing.saturating_add(1);
             continue;
         }
-        let norm = norm(isa, vector);
+        let norm = ops::dot(isa, vector, vector).sqrt();
         if !norm.is_finite() {
             return Err(GramError::NotFinite { modality, row });
         }
@@ -423,17 +423,14 @@ fn prepare<I: Isa>(
             continue;
         }
         *present = one;
-        *inverse = if config.normalise { one / norm } else { one };
-        for (unit, x) in unit.iter_mut().zip(vector) {
-            *unit = *x * *inverse;
-        }
+        *inverse = if config.normalise {
+            ops::inverse_or_zero(norm, smallest)
+        } else {
+            one
+        };
+        ops::normalise(vector, *inverse, unit);
     }
     Ok(missing)
-}
-
-#[inline(always)]
-fn norm<I: Isa>(isa: I, vector: &[I::Scalar]) -> I::Scalar {
-    ops::dot(isa, vector, vector).sqrt()
 }
 
 /// g ← (g − x̂ (x̂·g)) / |x|.
@@ -449,21 +446,8 @@ fn through_normalisation<I: Isa>(
         .chunks_exact(d.max(1))
         .zip(gradient.chunks_exact_mut(d.max(1)));
     for ((unit, gradient), inverse) in rows.zip(inverse_norm) {
-        normalisation_gradient(isa, unit, *inverse, gradient);
+        ops::normalisation_gradient(isa, unit, *inverse, gradient);
     }
-}
-
-/// The gradient of a vector from that of its unit vector: g ← (g − x̂ (x̂·g)) · 1/|x|.
-#[inline(always)]
-pub fn normalisation_gradient<I: Isa>(
-    isa: I,
-    unit: &[I::Scalar],
-    inverse_norm: I::Scalar,
-    gradient: &mut [I::Scalar],
-) {
-    let along = ops::dot(isa, unit, gradient);
-    ops::axpy(isa, -along, unit, gradient);
-    ops::scale(isa, inverse_norm, gradient);
 }
 
 /// Plane `index` of planes of `len` numbers.
@@ -516,7 +500,7 @@ fn volume_term<I: Isa>(
         *to = *from;
     }
     columns.fill(I::Scalar::ZERO);
-    for (index, present) in work.present.chunks_exact(rows.max(1)).enumerate() {
+    for (index, present) in (0..k).zip(work.present.chunks_exact(rows.max(1))) {
         for (column, present) in columns.iter_mut().zip(present).filter(|_| index != anchor) {
             *column = column.max(*present);
         }
@@ -594,7 +578,7 @@ fn near_pairs<I: Isa>(
             .zip(distances)
             .zip(bases.volume)
             .zip(pairs.volume_products.iter_mut());
-        for (j, (((score, distance), volume), product)) in columns.enumerate() {
+        for (j, (((score, distance), volume), product)) in (0..rows).zip(columns) {
             if !pair::is_near(square, *distance * *distance) {
                 continue;
             }
@@ -629,16 +613,18 @@ fn coefficients<I: Isa>(isa: I, bases: &Bases<'_, I::Scalar>, pairs: &mut Pairs<
         .scores
         .chunks_exact_mut(rows)
         .zip(pairs.distance.chunks_exact(rows));
-    for (i, ((scores, distances), row_sum)) in matrices.zip(pairs.row_sums.iter_mut()).enumerate() {
+    for (i, ((scores, distances), row_sum)) in
+        (0..rows).zip(matrices.zip(pairs.row_sums.iter_mut()))
+    {
         *row_sum = coefficient_row(isa, scores, distances, bases.volume, pairs.volume_products);
         let start = i.saturating_mul(rows);
         let end = start.saturating_add(rows);
         let planes = pairs
             .products
             .chunks_exact_mut(bases.m.saturating_mul(rows).max(1));
-        for (p, products) in planes.enumerate() {
+        for (p, products) in (0..bases.m).zip(planes) {
             let yp = plane(pairs.y, p, plane_len).get(start..end).unwrap_or(&[]);
-            for (q, products) in products.chunks_exact_mut(rows).enumerate() {
+            for (q, products) in (0..bases.m).zip(products.chunks_exact_mut(rows)) {
                 let yq = plane(pairs.y, q, plane_len).get(start..end).unwrap_or(&[]);
                 add_products(isa, scores, yp, yq, products);
             }
@@ -716,22 +702,18 @@ fn item_gradients<I: Isa>(
 ) {
     let (m, rows, d) = (bases.m, bases.items.max(1), bases.d.max(1));
     let plane_len = rows.saturating_mul(d);
-    for (j, (volume_product, volume)) in volume_products.iter().zip(bases.volume).enumerate() {
+    for (j, (volume_product, volume)) in (0..rows).zip(volume_products.iter().zip(bases.volume)) {
         if *volume == I::Scalar::ZERO {
             continue;
         }
         let start = j.saturating_mul(d);
         let of_item = start..start.saturating_add(d);
-        for (p, (g, e)) in item
-            .q
-            .chunks_exact_mut(d)
-            .zip(e.chunks_exact(plane_len))
-            .enumerate()
-        {
+        let of_vectors = item.q.chunks_exact_mut(d).zip(e.chunks_exact(plane_len));
+        for (p, (g, e)) in (0..m).zip(of_vectors) {
             for (g, e) in g.iter_mut().zip(e.get(of_item.clone()).unwrap_or(&[])) {
                 *g = *e;
             }
-            for (q, row) in bases.q_of(j).iter().enumerate() {
+            for (q, row) in (0..m).zip(bases.q_of(j).iter()) {
                 let at = p
                     .saturating_mul(m)
                     .saturating_add(q)
@@ -745,9 +727,8 @@ fn item_gradients<I: Isa>(
             }
         }
         basis::solve(isa, bases.r_of(j), m, d, item.q);
-        let targets = gradient
-            .chunks_exact_mut(plane_len)
-            .enumerate()
+        let targets = (0..=m)
+            .zip(gradient.chunks_exact_mut(plane_len))
             .filter(|(index, _)| *index != anchor);
         for ((_, plane), g) in targets.zip(item.q.chunks_exact(d)) {
             ops::axpy(

@@ -11,7 +11,8 @@
 //! Three passes over the square: the maxima, the sums of exponentials, the gradient in place.
 
 use crate::lanes::{Isa, Kernel, Lanes, Real};
-use crate::ops::take;
+use crate::ops::{split, take};
+use crate::softmax;
 
 /// The constants of one square of scores.
 #[derive(Clone, Copy, Debug)]
@@ -79,9 +80,8 @@ impl<'a, T: Real> Side<'a, T> {
                 continue;
             }
             *sum = sum.ln();
-            let to_target = (T::ONE - smoothing) * (*max - *target);
-            let to_mean = smoothing * (*max - *total / candidates);
-            loss += *sum + to_target + to_mean;
+            let mean = *total / candidates - *max;
+            loss += softmax::smoothed(smoothing, *sum, *target - *max, mean);
         }
         loss
     }
@@ -196,7 +196,7 @@ impl<T: Real> InfoNce<T> {
                 continue;
             }
             let (whole, tail) = split_whole::<I, T>(scores);
-            let (columns_whole, columns_tail) = halves(columns, whole.len());
+            let (columns_whole, columns_tail) = split(columns, whole.len());
             let (max_whole, max_tail) = take(column_side.max, whole.len());
             let (total_whole, total_tail) = take(column_side.total, whole.len());
             let (max_0, total_0) = logits_of_row(
@@ -240,7 +240,7 @@ impl<T: Real> InfoNce<T> {
         let stats = row_side.max.iter().zip(row_side.sum.iter());
         let stats = stats.zip(row_side.counts.iter()).zip(targets);
         let rows = scores.chunks_exact_mut(n).zip(row_side.total.iter_mut());
-        for (i, ((scores, sum), (((max, ln_sum), counts), target))) in rows.zip(stats).enumerate() {
+        for (i, ((scores, sum), (((max, ln_sum), counts), target))) in (0..n).zip(rows.zip(stats)) {
             let row = Row {
                 factor: share * self.scale,
                 max: *max,
@@ -255,10 +255,10 @@ impl<T: Real> InfoNce<T> {
             }
             let (whole, tail) = split_whole::<I, T>(scores);
             let cut = whole.len();
-            let (max_whole, max_tail) = halves(column_side.max, cut);
-            let (ln_sum_whole, ln_sum_tail) = halves(column_side.sum, cut);
-            let (counts_whole, counts_tail) = halves(column_side.counts, cut);
-            let (targets_whole, targets_tail) = halves(targets, cut);
+            let (max_whole, max_tail) = split(column_side.max, cut);
+            let (ln_sum_whole, ln_sum_tail) = split(column_side.sum, cut);
+            let (counts_whole, counts_tail) = split(column_side.counts, cut);
+            let (targets_whole, targets_tail) = split(targets, cut);
             let (sums_whole, sums_tail) = take(column_side.total, cut);
             let columns = [max_whole, ln_sum_whole, counts_whole, targets_whole];
             let (sum_0, product_0) = row.gradient(isa, whole, columns, sums_whole);
@@ -335,17 +335,16 @@ impl<T: Real> Row<T> {
     }
 }
 
+/// How many of n numbers fill whole vectors.
+#[inline(always)]
+fn whole_len<I: Isa>(n: usize) -> usize {
+    n.saturating_sub(n.checked_rem(I::WIDTH).unwrap_or_default())
+}
+
 /// The whole vectors of a slice, and the rest for one lane at a time.
 #[inline(always)]
 fn split_whole<I: Isa<Scalar = T>, T: Real>(values: &mut [T]) -> (&mut [T], &mut [T]) {
-    let whole = values.len() - values.len() % I::WIDTH;
-    take(values, whole)
-}
-
-/// The first `cut` numbers and the others.
-#[inline(always)]
-fn halves<T>(values: &[T], cut: usize) -> (&[T], &[T]) {
-    values.split_at_checked(cut).unwrap_or_default()
+    take(values, whole_len::<I>(values.len()))
 }
 
 /// One row of scores to logits; returns its maximum and total, and updates those of the columns.
@@ -389,9 +388,9 @@ fn sums<I: Isa>(
     let n = row_side.max.len().max(1);
     let stats = row_side.max.iter().zip(row_side.sum.iter_mut());
     for (logits, (max, sum)) in logits.chunks_exact(n).zip(stats) {
-        let cut = n - n % I::WIDTH;
-        let (whole, tail) = halves(logits, cut);
-        let (max_whole, max_tail) = halves(column_side.max, cut);
+        let cut = whole_len::<I>(n);
+        let (whole, tail) = split(logits, cut);
+        let (max_whole, max_tail) = split(column_side.max, cut);
         let (sum_whole, sum_tail) = take(column_side.sum, cut);
         *sum += sums_of_row(isa, *max, whole, max_whole, sum_whole);
         *sum += sums_of_row(I::Scalar::one_lane(), *max, tail, max_tail, sum_tail);

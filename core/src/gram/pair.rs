@@ -13,7 +13,7 @@
 
 use crate::error::GramError;
 use crate::gram::basis::{self, Item, Residual, Rows};
-use crate::lanes::{Isa, Lanes, Real};
+use crate::lanes::{Isa, Kernel, Lanes, Real};
 use crate::ops::{self, take};
 
 /// Below this part of |a|², d² is computed from the residual itself.
@@ -98,7 +98,7 @@ impl<'a, T: Real> BasesMut<'a, T> {
     ) -> (Bases<'a, T>, usize) {
         let mut degenerate = 0_usize;
         let rows = self.r.chunks_exact_mut(m.saturating_mul(m).max(1));
-        for (j, (r, volume)) in rows.zip(self.volume.iter_mut()).enumerate() {
+        for (j, (r, volume)) in (0..items).zip(rows.zip(self.volume.iter_mut())) {
             let rows = Rows::of_item(vectors, items, d, j, skip);
             *volume = basis::orthonormalise(isa, rows, presence(present, items, j, skip), scratch);
             for (to, from) in r.iter_mut().zip(scratch.r.iter()) {
@@ -207,7 +207,7 @@ impl<T: Real> Bases<'_, T> {
         let rows = anchors
             .chunks_exact(d)
             .zip(distance.chunks_exact_mut(items));
-        for (i, (anchor, distance)) in rows.enumerate() {
+        for (i, (anchor, distance)) in (0..usize::MAX).zip(rows) {
             let square = ops::dot(isa, anchor, anchor);
             let start = i.saturating_mul(items);
             projection_squares(isa, y, plane, start, distance);
@@ -227,14 +227,14 @@ impl<T: Real> Bases<'_, T> {
     ) {
         let (rest, y) = take(scratch, self.d);
         let (y, _) = take(y, self.m);
-        for (chunk, values) in distance.chunks_mut(I::WIDTH).enumerate() {
+        for (chunk, values) in (0..self.items).zip(distance.chunks_mut(I::WIDTH)) {
             let anchor_square = isa.splat(square);
             let d_square = distance_square(anchor_square, isa.load(values));
             isa.store(d_square.sqrt(), values);
             if !I::Lanes::any(is_near(anchor_square, d_square)) {
                 continue;
             }
-            for (lane, value) in values.iter_mut().enumerate() {
+            for (lane, value) in (0..I::WIDTH).zip(values.iter_mut()) {
                 if is_near(square, *value * *value) {
                     let j = chunk.saturating_mul(I::WIDTH).saturating_add(lane);
                     *value = self.residual(isa, anchor, j, rest, y);
@@ -306,70 +306,99 @@ pub const fn volume_matrix_workspace_len(
 /// `false` in `present` \[m, B2\] is left out, so that items may have different arities; an item of which
 /// nothing is present has V = d = |anchor|. Zero vectors give V = 0, as defined.
 /// Cost: 2·B1·d·B2·m operations. Errors: sizes, a vector that is not finite.
+#[inline(always)]
 pub fn volume_matrix<I: Isa>(
     isa: I,
     measure: Measure,
     anchors: &[I::Scalar],
     items: &[I::Scalar],
     present: Option<&[bool]>,
-    [b1, m, b2, d]: [usize; 4],
+    sizes: [usize; 4],
     out: &mut [I::Scalar],
     workspace: &mut [I::Scalar],
 ) -> Result<(), GramError> {
-    if b1 == 0 || m == 0 || b2 == 0 || d == 0 {
-        return Err(GramError::Empty {
-            k: m.saturating_add(1),
-            rows: b1.min(b2),
-            d,
-        });
-    }
-    let plane = b2.saturating_mul(d);
-    for (need, have) in [
-        (b1.saturating_mul(d), anchors.len()),
-        (m.saturating_mul(plane), items.len()),
-        (b1.saturating_mul(b2), out.len()),
-        (
-            m.saturating_mul(b2),
-            present.map_or(m.saturating_mul(b2), <[bool]>::len),
-        ),
-    ] {
-        if need != have {
-            return Err(GramError::BufferSize { need, have });
+    isa.enter(VolumeMatrix {
+        measure,
+        anchors,
+        items,
+        present,
+        sizes,
+        out,
+        workspace,
+    })
+}
+
+struct VolumeMatrix<'a, T> {
+    measure: Measure,
+    anchors: &'a [T],
+    items: &'a [T],
+    present: Option<&'a [bool]>,
+    sizes: [usize; 4],
+    out: &'a mut [T],
+    workspace: &'a mut [T],
+}
+
+impl<T: Real> VolumeMatrix<'_, T> {
+    fn check_sizes(&self) -> Result<(), GramError> {
+        let [b1, m, b2, d] = self.sizes;
+        if b1 == 0 || m == 0 || b2 == 0 || d == 0 {
+            return Err(GramError::Empty {
+                k: m.saturating_add(1),
+                rows: b1.min(b2),
+                d,
+            });
         }
-    }
-    let need = volume_matrix_workspace_len(b1, m, b2, d);
-    if workspace.len() < need {
-        return Err(GramError::Workspace {
-            need,
-            have: workspace.len(),
-        });
-    }
-    check_finite(isa, anchors, b1, d, 0)?;
-    check_finite(isa, items, b2, d, 1)?;
-    let (bases, workspace) = take(workspace, bases_len(m, b2, d));
-    let (item, workspace) = take(workspace, basis::item_len(m, d));
-    let (flags, workspace) = take(workspace, m.saturating_mul(b2));
-    let (y, scratch) = take(workspace, m.saturating_mul(b1).saturating_mul(b2));
-    flags.fill(I::Scalar::ONE);
-    for (flag, present) in flags.iter_mut().zip(present.unwrap_or(&[])) {
-        *flag = if *present {
-            I::Scalar::ONE
-        } else {
-            I::Scalar::ZERO
-        };
-    }
-    let mut item = Item::split(item, m, d);
-    let storage = BasesMut::split(bases, m, b2, d);
-    let (bases, _) = storage.build(isa, items, flags, usize::MAX, [m, b2, d], &mut item);
-    bases.distances(isa, anchors, out, y, scratch);
-    if measure == Measure::Volume {
-        for row in out.chunks_exact_mut(b2) {
-            for (value, volume) in row.iter_mut().zip(bases.volume) {
-                *value = *value * *volume;
+        let flags = m.saturating_mul(b2);
+        for (need, have) in [
+            (b1.saturating_mul(d), self.anchors.len()),
+            (flags.saturating_mul(d), self.items.len()),
+            (b1.saturating_mul(b2), self.out.len()),
+            (flags, self.present.map_or(flags, <[bool]>::len)),
+        ] {
+            if need != have {
+                return Err(GramError::BufferSize { need, have });
             }
         }
+        let (need, have) = (
+            volume_matrix_workspace_len(b1, m, b2, d),
+            self.workspace.len(),
+        );
+        if have < need {
+            return Err(GramError::Workspace { need, have });
+        }
+        Ok(())
     }
-    Ok(())
+}
+
+impl<T: Real> Kernel<T> for VolumeMatrix<'_, T> {
+    type Output = Result<(), GramError>;
+    #[inline(always)]
+    fn run<I: Isa<Scalar = T>>(self, isa: I) -> Self::Output {
+        self.check_sizes()?;
+        let [b1, m, b2, d] = self.sizes;
+        check_finite(isa, self.anchors, b1, d, 0)?;
+        check_finite(isa, self.items, b2, d, 1)?;
+        let (bases, workspace) = take(self.workspace, bases_len(m, b2, d));
+        let (item, workspace) = take(workspace, basis::item_len(m, d));
+        let (flags, workspace) = take(workspace, m.saturating_mul(b2));
+        let (y, scratch) = take(workspace, m.saturating_mul(b1).saturating_mul(b2));
+        flags.fill(T::ONE);
+        for (flag, present) in flags.iter_mut().zip(self.present.unwrap_or(&[])) {
+            *flag = if *present { T::ONE } else { T::ZERO };
+        }
+        let mut item = Item::split(item, m, d);
+        let storage = BasesMut::split(bases, m, b2, d);
+        let (bases, _) = storage.build(isa, self.items, flags, usize::MAX, [m, b2, d], &mut item);
+        bases.distances(isa, self.anchors, self.out, y, scratch);
+        if self.measure == Measure::Volume {
+            for row in self.out.chunks_exact_mut(b2.max(1)) {
+                for (value, volume) in row.iter_mut().zip(bases.volume) {
+                    *value = *value * *volume;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The first row that holds NaN or an infinity, or of which the square of a difference could leave the
@@ -383,11 +412,9 @@ pub(crate) fn check_finite<I: Isa>(
     first: usize,
 ) -> Result<(), GramError> {
     let four = I::Scalar::constant(4.0);
-    for (plane, values) in values
-        .chunks_exact(rows.saturating_mul(d).max(1))
-        .enumerate()
-    {
-        for (row, x) in values.chunks_exact(d.max(1)).enumerate() {
+    let planes = values.chunks_exact(rows.saturating_mul(d).max(1));
+    for (plane, values) in (0..usize::MAX).zip(planes) {
+        for (row, x) in (0..rows).zip(values.chunks_exact(d.max(1))) {
             if !(four * ops::dot(isa, x, x)).is_finite() {
                 return Err(GramError::NotFinite {
                     modality: first.saturating_add(plane),

@@ -37,7 +37,7 @@ impl Order {
 pub fn rank<T: Real>(scores: &[T], target: usize, order: Order) -> Option<usize> {
     let score = *scores.get(target)?;
     let mut rank = 0_usize;
-    for (index, &other) in scores.iter().enumerate() {
+    for (index, &other) in (0..scores.len()).zip(scores) {
         if order.before((other, index), (score, target)) {
             rank = rank.saturating_add(1);
         }
@@ -48,7 +48,7 @@ pub fn rank<T: Real>(scores: &[T], target: usize, order: Order) -> Option<usize>
 /// The index of the best score; `None` of no scores.
 pub fn best<T: Real>(scores: &[T], order: Order) -> Option<usize> {
     let mut best: Option<(T, usize)> = None;
-    for (index, &score) in scores.iter().enumerate() {
+    for (index, &score) in (0..scores.len()).zip(scores) {
         if best.is_none_or(|best| order.before((score, index), best)) {
             best = Some((score, index));
         }
@@ -58,7 +58,10 @@ pub fn best<T: Real>(scores: &[T], order: Order) -> Option<usize> {
 
 /// R@k: the share of ranks below k, in \[0, 1\]; 0 of no ranks.
 pub fn recall_at<T: Real>(ranks: &[usize], k: usize) -> T {
-    let hits = ranks.iter().filter(|rank| **rank < k).count();
+    let mut hits = 0_usize;
+    for rank in ranks {
+        hits = hits.saturating_add(usize::from(*rank < k));
+    }
     T::from_usize(hits) / T::from_usize(ranks.len().max(1))
 }
 

@@ -32,7 +32,7 @@ use core::iter::repeat;
 use crate::error::GramError;
 use crate::gram::basis::{self, Item, Rows};
 use crate::gram::pair::check_finite;
-use crate::lanes::{Isa, Lanes, One, Real};
+use crate::lanes::{Isa, Kernel, Lanes, One, Real};
 use crate::ops;
 
 /// Passes over k vectors before a pivot that keeps collapsing counts as 0.
@@ -78,6 +78,47 @@ pub fn volume_gradient<const K: usize, const D: usize>(
     volume_gradient_of_rows(One::<f32>::new(), rows_of(vectors), D, targets)
 }
 
+/// The Gram matrix G_pq = x_p·x_q. Cost: K²·D multiply-adds.
+///
+/// ```
+/// let g = rivergram_core::gram::tuple::gram_matrix(&[[1.0, 2.0], [3.0, 0.0]]);
+/// assert_eq!(g, [[5.0, 3.0], [3.0, 9.0]]);
+/// ```
+#[inline(never)]
+pub fn gram_matrix<const K: usize, const D: usize>(vectors: &[[f32; D]; K]) -> [[f32; K]; K] {
+    let mut gram = [[0.0; K]; K];
+    let rows = vectors.each_ref().map(|row| row.as_slice());
+    for (x, row) in rows.iter().zip(&mut gram) {
+        for (y, g) in rows.iter().zip(row) {
+            *g = ops::dot(One::<f32>::new(), x, y);
+        }
+    }
+    gram
+}
+
+/// The determinant of the Gram matrix, as the square of [`volume`], with its cost.
+///
+/// ```
+/// let det = rivergram_core::gram::tuple::determinant(&[[3.0, 0.0], [5.0, 4.0]]);
+/// assert_eq!(det, 144.0);
+/// ```
+#[inline(never)]
+pub fn determinant<const K: usize, const D: usize>(vectors: &[[f32; D]; K]) -> f32 {
+    let volume = volume(vectors);
+    volume * volume
+}
+
+/// ln V of [`volume`], with its cost; −∞ where the volume is 0.
+///
+/// ```
+/// let ln = rivergram_core::gram::tuple::log_volume(&[[1.0, 0.0], [2.0, 1.0]]);
+/// assert_eq!(ln, 0.0);
+/// ```
+#[inline(never)]
+pub fn log_volume<const K: usize, const D: usize>(vectors: &[[f32; D]; K]) -> f32 {
+    Lanes::ln(volume(vectors))
+}
+
 /// Floats of workspace that [`volume_on`] and [`volume_gradient_on`] need for k vectors of length d:
 /// none for k up to [`K_WITHOUT_WORKSPACE`].
 pub const fn workspace_len(k: usize, d: usize) -> usize {
@@ -89,7 +130,9 @@ pub const fn workspace_len(k: usize, d: usize) -> usize {
 }
 
 /// [`volume`] over a slice of k rows of length d, row-major, on any instruction set. A vector that is not
-/// finite, or too long, is an error with its row.
+/// finite, or too long, is an error with its row. Cost: that of [`volume`], and k·d multiply-adds for the
+/// check; from 9 vectors on at least 4·k²·d.
+#[inline(always)]
 pub fn volume_on<I: Isa>(
     isa: I,
     vectors: &[I::Scalar],
@@ -97,11 +140,48 @@ pub fn volume_on<I: Isa>(
     d: usize,
     workspace: &mut [I::Scalar],
 ) -> Result<I::Scalar, GramError> {
-    check(isa, vectors, k, d, workspace.len())?;
-    if k > d {
-        return Ok(I::Scalar::ZERO);
+    isa.enter(VolumeKernel {
+        vectors,
+        k,
+        d,
+        workspace,
+    })
+}
+
+struct VolumeKernel<'a, T> {
+    vectors: &'a [T],
+    k: usize,
+    d: usize,
+    workspace: &'a mut [T],
+}
+
+impl<T: Real> Kernel<T> for VolumeKernel<'_, T> {
+    type Output = Result<T, GramError>;
+    #[inline(always)]
+    fn run<I: Isa<Scalar = T>>(self, isa: I) -> Self::Output {
+        check(isa, self.vectors, self.k, self.d, self.workspace.len())?;
+        Ok(slice_volume(
+            isa,
+            self.vectors,
+            self.k,
+            self.d,
+            self.workspace,
+        ))
     }
-    Ok(match k {
+}
+
+#[inline(always)]
+fn slice_volume<I: Isa>(
+    isa: I,
+    vectors: &[I::Scalar],
+    k: usize,
+    d: usize,
+    workspace: &mut [I::Scalar],
+) -> I::Scalar {
+    if k > d {
+        return I::Scalar::ZERO;
+    }
+    match k {
         1 => fixed_volume::<I, 1>(isa, vectors, d),
         2 => fixed_volume::<I, 2>(isa, vectors, d),
         3 => fixed_volume::<I, 3>(isa, vectors, d),
@@ -114,10 +194,12 @@ pub fn volume_on<I: Isa>(
             let mut item = Item::split(workspace, k, d);
             basis::orthonormalise(isa, Rows::contiguous(vectors, d), repeat(true), &mut item)
         }
-    })
+    }
 }
 
-/// [`volume_gradient`] over slices: `vectors` and `gradient` are k rows of length d, row-major.
+/// [`volume_gradient`] over slices: `vectors` and `gradient` are k rows of length d, row-major. Errors as
+/// [`volume_on`]. Cost: that of [`volume_on`] and one more pass of k²·d multiply-adds.
+#[inline(always)]
 pub fn volume_gradient_on<I: Isa>(
     isa: I,
     vectors: &[I::Scalar],
@@ -126,18 +208,57 @@ pub fn volume_gradient_on<I: Isa>(
     gradient: &mut [I::Scalar],
     workspace: &mut [I::Scalar],
 ) -> Result<I::Scalar, GramError> {
-    check(isa, vectors, k, d, workspace.len())?;
-    if gradient.len() != vectors.len() {
-        return Err(GramError::BufferSize {
-            need: vectors.len(),
-            have: gradient.len(),
-        });
+    isa.enter(GradientKernel {
+        vectors,
+        k,
+        d,
+        gradient,
+        workspace,
+    })
+}
+
+struct GradientKernel<'a, T> {
+    vectors: &'a [T],
+    k: usize,
+    d: usize,
+    gradient: &'a mut [T],
+    workspace: &'a mut [T],
+}
+
+impl<T: Real> Kernel<T> for GradientKernel<'_, T> {
+    type Output = Result<T, GramError>;
+    #[inline(always)]
+    fn run<I: Isa<Scalar = T>>(self, isa: I) -> Self::Output {
+        check(isa, self.vectors, self.k, self.d, self.workspace.len())?;
+        let (need, have) = (self.vectors.len(), self.gradient.len());
+        if need != have {
+            return Err(GramError::BufferSize { need, have });
+        }
+        Ok(slice_gradient(
+            isa,
+            self.vectors,
+            self.k,
+            self.d,
+            self.gradient,
+            self.workspace,
+        ))
     }
+}
+
+#[inline(always)]
+fn slice_gradient<I: Isa>(
+    isa: I,
+    vectors: &[I::Scalar],
+    k: usize,
+    d: usize,
+    gradient: &mut [I::Scalar],
+    workspace: &mut [I::Scalar],
+) -> I::Scalar {
     if k > d {
         gradient.fill(I::Scalar::ZERO);
-        return Ok(I::Scalar::ZERO);
+        return I::Scalar::ZERO;
     }
-    Ok(match k {
+    match k {
         1 => fixed_gradient::<I, 1>(isa, vectors, d, gradient),
         2 => fixed_gradient::<I, 2>(isa, vectors, d, gradient),
         3 => fixed_gradient::<I, 3>(isa, vectors, d, gradient),
@@ -158,11 +279,12 @@ pub fn volume_gradient_on<I: Isa>(
             ops::scale(isa, volume, gradient);
             volume
         }
-    })
+    }
 }
 
-/// The Gram matrix G_pq = x_p·x_q into `gram` \[k, k\], row-major. Cost: k²/2 · d multiply-adds.
-pub fn gram_matrix<I: Isa>(
+/// The Gram matrix G_pq = x_p·x_q into `gram` \[k, k\], row-major. Cost: k²·d multiply-adds.
+#[inline(always)]
+pub fn gram_matrix_on<I: Isa>(
     isa: I,
     vectors: &[I::Scalar],
     k: usize,
@@ -185,7 +307,9 @@ pub fn gram_matrix<I: Isa>(
 }
 
 /// The determinant of the Gram matrix, as the square of the volume: never negative, and as accurate as
-/// the volume. In `f32` it under- or overflows long before the volume does.
+/// the volume. In `f32` it under- or overflows long before the volume does. Errors and cost: those of
+/// [`volume_on`].
+#[inline(always)]
 pub fn determinant_on<I: Isa>(
     isa: I,
     vectors: &[I::Scalar],
@@ -197,7 +321,9 @@ pub fn determinant_on<I: Isa>(
     Ok(volume * volume)
 }
 
-/// ln V; −∞ where the volume is 0. Its gradient is dV/dx divided by V.
+/// ln V; −∞ where the volume is 0. Its gradient is dV/dx divided by V. Errors and cost: those of
+/// [`volume_on`].
+#[inline(always)]
 pub fn log_volume_on<I: Isa>(
     isa: I,
     vectors: &[I::Scalar],
@@ -520,7 +646,7 @@ fn gradient_matrix<T: Real, const K: usize>(
     volume: T,
 ) -> [[T; K]; K] {
     let mut matrix = [[T::ZERO; K]; K];
-    for (p, row) in matrix.iter_mut().enumerate() {
+    for (p, row) in (0..K).zip(matrix.iter_mut()) {
         // Solve (L·diag·Lᵀ) y = V · column p of T.
         let mut y = [T::ZERO; K];
         for q in 0..K {

@@ -139,7 +139,45 @@ pub fn scale<I: Isa>(isa: I, alpha: I::Scalar, y: &mut [I::Scalar]) {
     isa.store(alpha * isa.load(y_tail), y_tail);
 }
 
+/// x̂ = x/|x|, given 1/|x|; the zero vector where that is 0.
+#[inline(always)]
+pub fn normalise<T: Real>(x: &[T], inverse_norm: T, unit: &mut [T]) {
+    for (unit, x) in unit.iter_mut().zip(x) {
+        *unit = *x * inverse_norm;
+    }
+}
+
+/// The gradient of a vector from that of its unit vector: g ← (g − x̂ (x̂·g)) · 1/|x|.
+#[inline(always)]
+pub fn normalisation_gradient<I: Isa>(
+    isa: I,
+    unit: &[I::Scalar],
+    inverse_norm: I::Scalar,
+    gradient: &mut [I::Scalar],
+) {
+    let along = dot(isa, unit, gradient);
+    axpy(isa, -along, unit, gradient);
+    scale(isa, inverse_norm, gradient);
+}
+
+/// 1/x, and 0 for a length x of at most `smallest`. NaN where x is NaN or infinite: 0 would turn a row that
+/// overflowed into a zero vector, which counts as absent.
+#[inline(always)]
+pub(crate) fn inverse_or_zero<T: Real>(x: T, smallest: T) -> T {
+    if x <= smallest {
+        T::ZERO
+    } else {
+        T::ONE / x + T::ZERO * x
+    }
+}
+
 /// The first `n` numbers and the others; nothing where there are fewer.
+#[inline(always)]
+pub(crate) fn split<T>(values: &[T], n: usize) -> (&[T], &[T]) {
+    values.split_at_checked(n).unwrap_or_default()
+}
+
+/// [`split`] to write to.
 #[inline(always)]
 pub(crate) fn take<T>(storage: &mut [T], n: usize) -> (&mut [T], &mut [T]) {
     storage.split_at_mut_checked(n).unwrap_or_default()

@@ -74,7 +74,7 @@ impl<'a, T: Real> Branches<'a, T> {
     /// Steps of all branches together: the last budget and the decays that are thrown away.
     pub fn cost(&self) -> u64 {
         let mut cost: u64 = 0;
-        for (budget, end) in self.budgets.iter().enumerate() {
+        for (budget, end) in (0..self.budgets.len()).zip(self.budgets) {
             let start = self.start(budget).unwrap_or(*end);
             let last = budget.wrapping_add(1) == self.budgets.len();
             let steps = if last {

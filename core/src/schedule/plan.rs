@@ -262,7 +262,7 @@ impl<'a, T: Real> Plan<'a, T> {
         }
         let plan = Plan { settings, budgets };
         let mut previous = 0;
-        for (index, &budget) in budgets.iter().enumerate() {
+        for (index, &budget) in (0..budgets.len()).zip(budgets) {
             if budget <= previous {
                 return Err(PlanError::BudgetOrder {
                     index,
@@ -334,7 +334,8 @@ impl<'a, T: Real> Plan<'a, T> {
 
     /// The place of the budget that is used up once `updates` updates are done, if it is one.
     pub fn budget_ending_at(&self, updates: u64) -> Option<usize> {
-        self.budgets.iter().position(|budget| *budget == updates)
+        let mut places = (0..self.budgets.len()).zip(self.budgets);
+        places.find_map(|(index, budget)| (*budget == updates).then_some(index))
     }
 
     /// Steps of the whole plan: the last budget, if there is any.
@@ -344,7 +345,8 @@ impl<'a, T: Real> Plan<'a, T> {
 
     /// The segment that holds step t.
     pub(super) fn segment_at(&self, t: u64) -> Segment<T> {
-        self.segment(self.budgets.iter().take_while(|end| **end <= t).count())
+        let ended = self.budgets.iter().take_while(|end| **end <= t);
+        self.segment(ended.fold(0, |count: usize, _| count.saturating_add(1)))
     }
 
     /// The segment that ends with budget `index`, or the open one after the last.
