@@ -50,7 +50,8 @@ pub struct Series {
 pub struct Picture {
     /// The heading.
     pub title: String,
-    /// One or more runs under the same schedule: rate and phases are drawn from the first.
+    /// One or more runs under the same schedule: rate and phases are drawn from the first, and beyond its end from
+    /// those that go further.
     pub series: Vec<Series>,
     /// The budgets, in steps.
     pub budgets: Vec<u64>,
@@ -87,10 +88,7 @@ type Panel<'a, 'b, Y> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoord
 /// # Errors
 /// No series, or a first series without points.
 pub fn draw(picture: &Picture) -> Result<String> {
-    let schedule = picture
-        .series
-        .first()
-        .map_or(&[][..], |series| &series.points);
+    let schedule = schedule(picture);
     let (Some(first), Some(last)) = (schedule.first(), schedule.last()) else {
         return Err(Error::input("picture", "no points to draw"));
     };
@@ -108,7 +106,7 @@ pub fn draw(picture: &Picture) -> Result<String> {
         let (above, below) = panels.split_vertically(LOSS);
         draw_heading(&heading, picture)?;
         draw_loss(&above, picture, steps.clone())?;
-        draw_rate(&below, schedule, &picture.budgets, steps)?;
+        draw_rate(&below, &schedule, &picture.budgets, steps)?;
         root.present().map_err(failed)?;
     }
     Ok(text)
@@ -178,11 +176,7 @@ fn draw_loss(area: &Area<'_>, picture: &Picture, steps: Range<f64>) -> Result<()
         .x_label_area_size(8)
         .build_cartesian_2d(steps.clone(), range.clone())
         .map_err(failed)?;
-    let schedule = picture
-        .series
-        .first()
-        .map_or(&[][..], |series| &series.points);
-    draw_phases(&mut panel, schedule, &steps, range.clone())?;
+    draw_phases(&mut panel, &schedule(picture), &steps, range.clone())?;
     draw_mesh(&mut panel, "loss", None, &|y| loss_label(*y, &range))?;
     draw_budgets(&mut panel, &picture.budgets, &steps, range.clone())?;
     for (i, series) in picture.series.iter().enumerate() {
@@ -205,6 +199,17 @@ fn draw_loss(area: &Area<'_>, picture: &Picture, steps: Range<f64>) -> Result<()
             .map_err(failed)?;
     }
     label_budgets(&panel, &picture.budgets, &steps, range.end)
+}
+
+/// The points that rate and phases are drawn from, by rising step.
+fn schedule(picture: &Picture) -> Vec<Point> {
+    let mut points: Vec<Point> = Vec::new();
+    for series in &picture.series {
+        let end = points.last().map(|point| point.step);
+        let further = |point: &&Point| end.is_none_or(|end| point.step > end);
+        points.extend(series.points.iter().filter(further));
+    }
+    points
 }
 
 fn draw_rate(area: &Area<'_>, points: &[Point], budgets: &[u64], steps: Range<f64>) -> Result<()> {

@@ -512,9 +512,23 @@ fn what_is_not_evaluated_or_teaches_nothing_is_told_once() {
         "{text}"
     );
     assert!(!text.contains("dependent"), "{text}");
-    // In one dimension all vectors are dependent.
-    let text = told("--dim 1 --out flat");
-    assert_eq!(text.matches("were dependent").count(), 1, "{text}");
+    // In two dimensions any three vectors are dependent.
+    place.refused(&format!("{line} --dim 2"), &["--dim", "at least 3"]);
+}
+
+#[test]
+fn a_batch_fits_the_data_unless_it_was_asked_for() {
+    let place = Place::new();
+    let mut tensors = modalities(20, &[6, 5, 4]);
+    let of: Vec<i64> = (0..20).map(|row| row % 8).collect();
+    tensors.push(labels("I64", &of));
+    write(&place, "d.safetensors", &tensors);
+    place.train("--data d.safetensors --steps 3 --quiet --out run");
+    place.refused(
+        "--data d.safetensors --batch 9",
+        &["--batch", "8 different labels"],
+    );
+    place.refused("--data d.safetensors --batch 1", &["--batch", "at least 2"]);
 }
 
 #[test]

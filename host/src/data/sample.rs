@@ -46,6 +46,21 @@ impl Sampler {
         })
     }
 
+    /// Batches of `most` rows, or of as many as the data allow.
+    ///
+    /// # Errors
+    /// As [`Sampler::new`].
+    pub fn of_at_most(flag: &str, data: &Dataset, most: usize) -> Result<Self> {
+        let sampler = Self::new(flag, data, 1)?;
+        let batch = most.min(sampler.choices);
+        Ok(Self { batch, ..sampler })
+    }
+
+    /// Rows of a batch.
+    pub fn size(&self) -> usize {
+        self.batch
+    }
+
     /// The rows of the batch of `step`, as many as the batch size.
     pub fn batch(&self, seed: u64, step: u64) -> Vec<usize> {
         let mut random = stream(seed, Purpose::Batch, step);

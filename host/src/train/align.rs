@@ -7,6 +7,7 @@ use rivergram_core::optim::Optimizer;
 use rivergram_core::trainer::{Setup, Trainer};
 use rivergram_simd::Level;
 
+use super::defaults::BATCH;
 use super::evaluate::{Embedded, Evaluation};
 use super::event::Metrics;
 use super::job::{Task, refused};
@@ -69,7 +70,7 @@ impl Align {
                 .position(|modality| modality.name == ANCHOR)
                 .unwrap_or_default(),
         };
-        let sampler = Sampler::new("--batch", &train, options.batch)?;
+        let sampler = sampler(options, &train)?;
         let present = presence(&train);
         let standardiser = Standardiser::fit(&train, present.as_deref());
         standardiser.apply("the training data", &mut train)?;
@@ -142,14 +143,32 @@ impl Align {
     }
 }
 
+fn sampler(options: &AlignOptions, train: &Dataset) -> Result<Sampler> {
+    let sampler = match options.batch {
+        Some(batch) => Sampler::new("--batch", train, batch)?,
+        None => Sampler::of_at_most("--batch", train, BATCH)?,
+    };
+    if sampler.size() < 2 {
+        let problem = "1: at least 2 expected, since a batch of one has nothing to contrast";
+        return Err(Error::flag("--batch", problem));
+    }
+    Ok(sampler)
+}
+
 fn check(options: &AlignOptions, train: &Dataset) -> Result<()> {
     let k = train.modalities.len();
     if k > K_MAX {
         let problem = format!("{k} modalities: at most {K_MAX} expected");
         return Err(Error::input("the training data", problem));
     }
-    if options.dim == 0 {
-        return Err(Error::flag("--dim", "0: at least 1 expected"));
+    let volume = matches!(options.loss, LossKind::Gram | LossKind::GramSymmetric);
+    let least = if volume { k } else { 1 };
+    if options.dim < least {
+        let problem = format!(
+            "{}: at least {least} expected, since {k} vectors in fewer dimensions span no volume",
+            options.dim
+        );
+        return Err(Error::flag("--dim", problem));
     }
     let positive = |flag, x: f32| match x > 0.0 && x.is_finite() {
         true => Ok(()),
@@ -264,7 +283,7 @@ impl Task for Align {
     }
 
     fn workspace_len(&self, setup: &Setup<'_, f32>) -> usize {
-        setup.align_workspace_len(self.options.batch)
+        setup.align_workspace_len(self.sampler.size())
     }
 
     fn step(

@@ -10,6 +10,9 @@ use super::options::{
 /// The weight of the pairwise cosines beside the symmetric loss.
 pub const PAIRS: f32 = 0.3;
 
+/// Tuples of a batch where none is asked for and the data have as many.
+pub const BATCH: usize = 64;
+
 /// Hidden units of the default heads.
 pub const HIDDEN: usize = 128;
 
@@ -61,7 +64,7 @@ impl AlignOptions {
             anchor: None,
             dim: 64,
             hidden,
-            batch: 64,
+            batch: None,
             loss,
             pairs: if loss == LossKind::GramSymmetric {
                 PAIRS

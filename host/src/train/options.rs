@@ -225,8 +225,8 @@ pub struct AlignOptions {
     pub dim: usize,
     /// Hidden units of each head; 0 for linear heads.
     pub hidden: usize,
-    /// Tuples of a batch.
-    pub batch: usize,
+    /// Tuples of a batch; `None` is [`super::defaults::BATCH`], or as many as the data allow.
+    pub batch: Option<usize>,
     /// Which loss.
     pub loss: LossKind,
     /// The weight of the cosines of all pairs beside the loss.

@@ -51,7 +51,7 @@ fn alignment(flags: &AlignFlags, training: &TrainingFlags) -> Result<AlignOption
     Ok(AlignOptions {
         anchor: flags.anchor.clone(),
         dim: flags.dim.unwrap_or(base.dim),
-        batch: training.batch.unwrap_or(base.batch),
+        batch: training.batch,
         pairs: flags.pairs.unwrap_or(base.pairs),
         temperature: flags.tau.unwrap_or(base.temperature),
         label_smoothing: flags.label_smoothing.unwrap_or(base.label_smoothing),
@@ -281,7 +281,7 @@ mod tests {
             anchor: Some("audio".to_string()),
             dim: 16,
             hidden: 0,
-            batch: 8,
+            batch: Some(8),
             loss: LossKind::Gram,
             pairs: 0.5,
             temperature: 0.2,
