@@ -17,6 +17,15 @@
 use super::{axpy, dot};
 use crate::lanes::{Isa, Kernel, Lanes, Real};
 
+/// What a product reads, and the C that it adds to.
+struct Operands<'a, T> {
+    m: usize,
+    k: usize,
+    a: &'a [T],
+    b: &'a [T],
+    c: &'a mut [T],
+}
+
 /// C\[n, m\] += A\[n, k\] · B\[m, k\]ᵀ.
 ///
 /// ```
@@ -36,22 +45,16 @@ pub fn matmul_nt<I: Isa>(
     b: &[I::Scalar],
     c: &mut [I::Scalar],
 ) {
-    isa.enter(Nt { m, k, a, b, c });
+    isa.enter(Nt(Operands { m, k, a, b, c }));
 }
 
-struct Nt<'a, T> {
-    m: usize,
-    k: usize,
-    a: &'a [T],
-    b: &'a [T],
-    c: &'a mut [T],
-}
+struct Nt<'a, T>(Operands<'a, T>);
 
 impl<T: Real> Kernel<T> for Nt<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa<Scalar = T>>(self, isa: I) {
-        let Nt { m, k, a, b, c } = self;
+        let Operands { m, k, a, b, c } = self.0;
         if m == 0 || k == 0 {
             return;
         }
@@ -147,22 +150,16 @@ pub fn matmul_nn<I: Isa>(
     b: &[I::Scalar],
     c: &mut [I::Scalar],
 ) {
-    isa.enter(Nn { m, k, a, b, c });
+    isa.enter(Nn(Operands { m, k, a, b, c }));
 }
 
-struct Nn<'a, T> {
-    m: usize,
-    k: usize,
-    a: &'a [T],
-    b: &'a [T],
-    c: &'a mut [T],
-}
+struct Nn<'a, T>(Operands<'a, T>);
 
 impl<T: Real> Kernel<T> for Nn<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa<Scalar = T>>(self, isa: I) {
-        let Nn { m, k, a, b, c } = self;
+        let Operands { m, k, a, b, c } = self.0;
         if m == 0 || k == 0 {
             return;
         }
@@ -203,22 +200,16 @@ pub fn matmul_tn<I: Isa>(
     b: &[I::Scalar],
     c: &mut [I::Scalar],
 ) {
-    isa.enter(Tn { m, k, a, b, c });
+    isa.enter(Tn(Operands { m, k, a, b, c }));
 }
 
-struct Tn<'a, T> {
-    m: usize,
-    k: usize,
-    a: &'a [T],
-    b: &'a [T],
-    c: &'a mut [T],
-}
+struct Tn<'a, T>(Operands<'a, T>);
 
 impl<T: Real> Kernel<T> for Tn<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa<Scalar = T>>(self, isa: I) {
-        let Tn { m, k, a, b, c } = self;
+        let Operands { m, k, a, b, c } = self.0;
         if m == 0 || k == 0 {
             return;
         }
