@@ -1,5 +1,6 @@
 //! `cargo xtask`: the commands of this workspace that are more than one call of cargo.
 
+mod cross;
 mod job;
 mod parts;
 mod test;

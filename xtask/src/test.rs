@@ -88,9 +88,9 @@ fn run(part: &Part, workspace: &Workspace) -> Row {
     let missing: Vec<&Tool> = part.tools.iter().filter(|tool| !tool.is_here()).collect();
     for tool in &missing {
         let remedy = tool.remedy(tools::has_rustup());
-        let probe = tool.probe.join(" ");
         job.fail(format_args!(
-            "`{probe}` does not answer: {remedy}, or run with --setup"
+            "{}: {remedy}, or run with --setup",
+            tool.probe
         ));
     }
     if missing.is_empty() {

@@ -1,27 +1,49 @@
 //! The programs that parts need, and where they come from.
 
+use std::fmt::Display;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::job::say;
 
 /// A program that may be missing on a fresh machine.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Tool {
-    /// A command that succeeds where the tool is installed, such as `["qemu-system-arm", "--version"]`.
-    pub(crate) probe: &'static [&'static str],
-    /// The Debian package that has it.
+    /// How to see whether it is there.
+    pub(crate) probe: Probe,
+    /// The Debian package that has it, or several with blanks between them.
     pub(crate) apt: &'static str,
     /// The rustup component that has it: asked for first where rustup is.
     pub(crate) component: Option<&'static str>,
+}
+
+/// How to see whether a tool is there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Probe {
+    /// A command that succeeds where it is, such as `["qemu-system-arm", "--version"]`.
+    Command(&'static [&'static str]),
+    /// What is looked for, in words, and the look.
+    Look(&'static str, fn() -> bool),
+}
+
+impl Display for Probe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Probe::Command(words) => write!(f, "`{}` does not answer", words.join(" ")),
+            Probe::Look(what, _) => write!(f, "there is no {what}"),
+        }
+    }
 }
 
 impl Tool {
     /// Whether the tool answers.
     pub(crate) fn is_here(&self) -> bool {
         match self.probe {
-            [program, arguments @ ..] => succeeds(Command::new(program).args(arguments)),
-            [] => true,
+            Probe::Command([program, arguments @ ..]) => {
+                succeeds(Command::new(program).args(arguments))
+            }
+            Probe::Command([]) => true,
+            Probe::Look(_, look) => look(),
         }
     }
 
@@ -76,12 +98,14 @@ fn sort(missing: &[&Tool], rustup: bool) -> (Vec<&'static str>, Vec<&'static str
     let mut components = Vec::new();
     let mut packages = Vec::new();
     for tool in missing {
-        let (list, name) = match tool.component {
+        let (list, names) = match tool.component {
             Some(component) if rustup => (&mut components, component),
             _ => (&mut packages, tool.apt),
         };
-        if !list.contains(&name) {
-            list.push(name);
+        for name in names.split_whitespace() {
+            if !list.contains(&name) {
+                list.push(name);
+            }
         }
     }
     (components, packages)
@@ -134,12 +158,12 @@ mod tests {
     use super::*;
 
     const FROM_APT: Tool = Tool {
-        probe: &["no-such-program-here"],
-        apt: "a-package",
+        probe: Probe::Command(&["no-such-program-here"]),
+        apt: "a-package its-source",
         component: None,
     };
     const FROM_RUSTUP: Tool = Tool {
-        probe: &["no-such-program-here"],
+        probe: Probe::Look("such thing", || false),
         apt: "another-package",
         component: Some("a-component"),
     };
@@ -149,15 +173,20 @@ mod tests {
         let missing = [&FROM_APT, &FROM_RUSTUP, &FROM_APT, &FROM_RUSTUP];
         assert_eq!(
             sort(&missing, true),
-            (vec!["a-component"], vec!["a-package"])
+            (vec!["a-component"], vec!["a-package", "its-source"])
         );
         assert_eq!(
             sort(&missing, false),
-            (vec![], vec!["a-package", "another-package"])
+            (vec![], vec!["a-package", "its-source", "another-package"])
         );
         assert_eq!(FROM_RUSTUP.remedy(true), "rustup component add a-component");
         assert_eq!(FROM_RUSTUP.remedy(false), "apt-get install another-package");
-        assert!(!FROM_APT.is_here());
+        assert!(!FROM_APT.is_here() && !FROM_RUSTUP.is_here());
+        assert_eq!(
+            FROM_APT.probe.to_string(),
+            "`no-such-program-here` does not answer"
+        );
+        assert_eq!(FROM_RUSTUP.probe.to_string(), "there is no such thing");
     }
 
     #[test]

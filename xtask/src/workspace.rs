@@ -22,6 +22,8 @@ pub(crate) struct Package {
     /// Without `default`.
     pub(crate) features: Vec<String>,
     pub(crate) rust_version: Option<String>,
+    /// Whether it claims to do without the standard library: its category.
+    pub(crate) no_std: bool,
 }
 
 impl Workspace {
@@ -89,6 +91,9 @@ impl Package {
                 .cloned()
                 .collect(),
             rust_version: package["rust_version"].as_str().map(str::to_string),
+            no_std: package["categories"]
+                .as_array()
+                .is_some_and(|list| list.iter().any(|category| category == "no-std")),
         })
     }
 }

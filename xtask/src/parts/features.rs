@@ -4,7 +4,6 @@
 
 use super::{CLIPPY, DENY_WARNINGS, Part};
 use crate::job::Job;
-use crate::workspace::Package;
 
 pub(super) const PART: Part = Part {
     name: "features",
@@ -15,52 +14,50 @@ pub(super) const PART: Part = Part {
 
 fn run(job: &mut Job<'_>) {
     let workspace = job.workspace;
-    for package in workspace.packages.iter() {
-        for flags in combinations(package) {
-            let words = ["clippy", "--package", &package.name];
-            job.cargo(&[&words[..], &flags[..], &DENY_WARNINGS[..]].concat());
+    for package in &workspace.packages {
+        let features: Vec<&str> = package.features.iter().map(String::as_str).collect();
+        // Without features nothing differs from what the part `clippy` checks.
+        for features in combinations(&features).filter(|_| !package.features.is_empty()) {
+            let mut command = workspace.cargo(&["clippy", "--package", &package.name]);
+            command.args(selection(&features)).args(DENY_WARNINGS);
+            job.run(&mut command);
         }
     }
 }
 
-/// The flags of each combination; where two would be the same one, only the first.
-fn combinations(package: &Package) -> Vec<Vec<&str>> {
-    let alone = package
-        .features
-        .iter()
-        .map(|feature| vec!["--no-default-features", "--features", feature]);
-    match package.features.len() {
-        0 => Vec::new(),
-        1 => [vec!["--no-default-features"]]
-            .into_iter()
-            .chain(alone)
-            .collect(),
-        _ => [vec!["--no-default-features"], vec!["--all-features"]]
-            .into_iter()
-            .chain(alone)
-            .collect(),
+/// None, all and each alone; where two would be the same, only the first.
+pub(super) fn combinations<'a>(features: &[&'a str]) -> impl Iterator<Item = Vec<&'a str>> {
+    let several = (features.len() > 1).then(|| features.to_vec());
+    let alone: Vec<_> = features.iter().map(|feature| vec![*feature]).collect();
+    std::iter::once(Vec::new()).chain(several).chain(alone)
+}
+
+/// Cargo's flags for exactly these features.
+pub(super) fn selection(features: &[&str]) -> Vec<String> {
+    let mut flags = vec!["--no-default-features".to_string()];
+    if !features.is_empty() {
+        flags.push(format!("--features={}", features.join(",")));
     }
+    flags
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn count(features: &[&str]) -> usize {
-        combinations(&Package {
-            name: "crate".to_string(),
-            version: "1.0.0".to_string(),
-            publishable: true,
-            features: features.iter().map(|name| name.to_string()).collect(),
-            rust_version: None,
-        })
-        .len()
-    }
-
     #[test]
-    fn none_each_and_all() {
-        assert_eq!(count(&[]), 0);
-        assert_eq!(count(&["a"]), 2);
-        assert_eq!(count(&["a", "b", "c"]), 5);
+    fn none_all_and_each() {
+        let of = |features: &[&'static str]| combinations(features).collect::<Vec<_>>();
+        assert_eq!(of(&[]), [Vec::<&str>::new()]);
+        assert_eq!(of(&["a"]), [vec![], vec!["a"]]);
+        assert_eq!(
+            of(&["a", "b"]),
+            [vec![], vec!["a", "b"], vec!["a"], vec!["b"]]
+        );
+        assert_eq!(selection(&[]), ["--no-default-features"]);
+        assert_eq!(
+            selection(&["a", "b"]),
+            ["--no-default-features", "--features=a,b"]
+        );
     }
 }

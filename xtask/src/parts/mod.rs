@@ -6,9 +6,10 @@ mod features;
 mod msrv;
 mod package;
 mod plain;
+mod targets;
 
 use crate::job::Job;
-use crate::tools::Tool;
+use crate::tools::{Probe, Tool};
 
 /// A named part of the test command.
 pub(crate) struct Part {
@@ -27,18 +28,19 @@ pub(crate) const ALL: &[Part] = &[
     features::PART,
     plain::DOCS,
     msrv::PART,
+    targets::PART,
     plain::TEST,
     package::PART,
 ];
 
 const CLIPPY: Tool = Tool {
-    probe: &["cargo", "clippy", "--version"],
+    probe: Probe::Command(&["cargo", "clippy", "--version"]),
     apt: "rust-clippy",
     component: Some("clippy"),
 };
 
 const RUSTFMT: Tool = Tool {
-    probe: &["cargo", "fmt", "--version"],
+    probe: Probe::Command(&["cargo", "fmt", "--version"]),
     apt: "rustfmt",
     component: Some("rustfmt"),
 };

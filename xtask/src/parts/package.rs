@@ -8,14 +8,14 @@ use std::path::Path;
 
 use super::Part;
 use crate::job::Job;
-use crate::tools::Tool;
+use crate::tools::{Probe, Tool};
 use crate::workspace::Package;
 
 pub(super) const PART: Part = Part {
     name: "package",
     about: "every published crate can be packaged, holds the licences and compiles from its archive",
     tools: &[Tool {
-        probe: &["tar", "--version"],
+        probe: Probe::Command(&["tar", "--version"]),
         apt: "tar",
         component: None,
     }],

@@ -1,7 +1,7 @@
 //! The parts that are one call of cargo over the whole workspace.
 
 use super::{CLIPPY as CLIPPY_TOOL, DENY_WARNINGS, Part, RUSTFMT};
-use crate::tools::Tool;
+use crate::tools::{Probe, Tool};
 
 pub(super) const FMT: Part = Part {
     name: "fmt",
@@ -41,7 +41,7 @@ pub(super) const TEST: Part = Part {
     about: "every test of every crate, the golden ones, house rules and documentation examples included",
     // A test reads the machine code of an example.
     tools: &[Tool {
-        probe: &["objdump", "--version"],
+        probe: Probe::Command(&["objdump", "--version"]),
         apt: "binutils",
         component: None,
     }],

@@ -1,0 +1,207 @@
+//! Builds for other machines: which toolchain has the library `core` for a target, and how it is called.
+//!
+//! rustup's is taken where its target is installed. Elsewhere Debian's compiler builds `core` from the
+//! source that Debian has for it; the two come in one version and so fit together.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::tools::{Probe, Tool};
+use crate::workspace::Workspace;
+
+/// Debian's pair. The names are those of a stable release, which has an older compiler besides.
+const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+const DEBIAN_CARGO: &str = "/usr/bin/cargo";
+
+/// A compiler for targets that this machine does not run.
+pub(crate) const COMPILER: Tool = Tool {
+    probe: Probe::Look(
+        "toolchain for the targets (of rustup, by `rustup target add`, or of Debian)",
+        is_ready,
+    ),
+    apt: "rustc-web rust-web-src cargo-web",
+    component: None,
+};
+
+/// A bare machine, or one in a browser.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) triple: &'static str,
+    /// Whether there is a standard library for it, which the features `std` need.
+    pub(crate) has_std: bool,
+    /// For the compiler, besides the target.
+    pub(crate) flags: &'static [&'static str],
+}
+
+/// A target without a standard library.
+const fn bare(triple: &'static str) -> Target {
+    Target {
+        triple,
+        has_std: false,
+        flags: &[],
+    }
+}
+
+/// WebAssembly, with these flags.
+const fn wasm(flags: &'static [&'static str]) -> Target {
+    Target {
+        triple: "wasm32-unknown-unknown",
+        has_std: true,
+        flags,
+    }
+}
+
+/// Everything that the crates without a standard library are compiled for.
+pub(crate) const TARGETS: &[Target] = &[
+    bare("thumbv6m-none-eabi"),
+    bare("thumbv7m-none-eabi"),
+    bare("thumbv7em-none-eabihf"),
+    bare("thumbv8m.main-none-eabihf"),
+    bare("riscv32imac-unknown-none-elf"),
+    bare("aarch64-unknown-none"),
+    wasm(&[]),
+    wasm(&["-Ctarget-feature=+simd128"]),
+];
+
+/// Where the compiled `core` of a target comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Toolchain {
+    /// rustup installed it.
+    Rustup,
+    /// Debian's compiler builds it.
+    Debian,
+}
+
+impl Toolchain {
+    /// The toolchain that has a target.
+    pub(crate) fn of(triple: &str) -> Result<Self, String> {
+        choose(has_rustup_target(triple), is_debian_complete()).ok_or_else(|| {
+            format!(
+                "no toolchain for {triple}: `rustup target add {triple}`, or `apt-get install {}`, or run \
+                 with --setup",
+                COMPILER.apt
+            )
+        })
+    }
+
+    /// A cargo command for targets of this toolchain. It says nothing of the targets yet.
+    pub(crate) fn cargo(
+        self,
+        workspace: &Workspace,
+        with_std: bool,
+        arguments: &[&str],
+    ) -> Command {
+        let target = self.target_folder(&workspace.target);
+        match self {
+            Toolchain::Rustup => {
+                let mut command = workspace.cargo(arguments);
+                command.env("CARGO_TARGET_DIR", target);
+                command
+            }
+            Toolchain::Debian => {
+                let mut command = workspace.command(DEBIAN_CARGO);
+                command.args(arguments);
+                command.arg(if with_std {
+                    "-Zbuild-std=std,panic_abort"
+                } else {
+                    "-Zbuild-std=core"
+                });
+                // What rustup set for the toolchain that runs this program.
+                for variable in ["RUSTUP_TOOLCHAIN", "LD_LIBRARY_PATH", "CARGO", "RUSTDOC"] {
+                    command.env_remove(variable);
+                }
+                // Building `core` is not a stable option of cargo.
+                command
+                    .env("RUSTC", DEBIAN_RUSTC)
+                    .env("RUSTC_BOOTSTRAP", "1")
+                    .env("CARGO_TARGET_DIR", target);
+                command
+            }
+        }
+    }
+
+    /// One for each compiler: in a shared one each would rebuild what the other left.
+    pub(crate) fn target_folder(self, workspace: &Path) -> PathBuf {
+        match self {
+            Toolchain::Rustup => workspace.to_path_buf(),
+            Toolchain::Debian => workspace.join("debian"),
+        }
+    }
+}
+
+fn choose(rustup: bool, debian: bool) -> Option<Toolchain> {
+    match (rustup, debian) {
+        (true, _) => Some(Toolchain::Rustup),
+        (false, true) => Some(Toolchain::Debian),
+        (false, false) => None,
+    }
+}
+
+/// Whether every target has a toolchain.
+fn is_ready() -> bool {
+    is_debian_complete()
+        || TARGETS
+            .iter()
+            .all(|target| has_rustup_target(target.triple))
+}
+
+fn has_rustup_target(triple: &str) -> bool {
+    library("rustc").is_some_and(|library| library.join(triple).is_dir())
+}
+
+/// The compiler, its cargo and the source of `core`.
+fn is_debian_complete() -> bool {
+    let source =
+        library(DEBIAN_RUSTC).map(|library| library.join("src/rust/library/core/Cargo.toml"));
+    source.is_some_and(|file| file.is_file()) && Path::new(DEBIAN_CARGO).is_file()
+}
+
+/// Where a compiler has its libraries.
+fn library(rustc: &str) -> Option<PathBuf> {
+    let mut command = Command::new(rustc);
+    if rustc == DEBIAN_RUSTC {
+        command.env_remove("LD_LIBRARY_PATH");
+    }
+    let output = command.args(["--print", "sysroot"]).output().ok()?;
+    let sysroot = String::from_utf8(output.stdout).ok()?;
+    output
+        .status
+        .success()
+        .then(|| Path::new(sysroot.trim()).join("lib/rustlib"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_installed_target_goes_first() {
+        assert_eq!(choose(true, true), Some(Toolchain::Rustup));
+        assert_eq!(choose(false, true), Some(Toolchain::Debian));
+        assert_eq!(choose(false, false), None);
+    }
+
+    #[test]
+    fn the_host_is_installed_and_nonsense_is_not() {
+        assert!(!has_rustup_target("no-such-target"));
+        assert_eq!(library("no-such-compiler"), None);
+    }
+
+    #[test]
+    fn the_call_of_debian_names_its_own_compiler() {
+        let workspace = Workspace {
+            root: PathBuf::from("."),
+            target: PathBuf::from("/t"),
+            packages: Vec::new(),
+        };
+        let command = Toolchain::Debian.cargo(&workspace, false, &["check"]);
+        let variable = |name: &str| {
+            let mut all = command.get_envs();
+            all.find(|(key, _)| *key == name)
+                .and_then(|(_, value)| value?.to_str())
+        };
+        assert_eq!(variable("RUSTC"), Some(DEBIAN_RUSTC));
+        assert_eq!(variable("CARGO_TARGET_DIR"), Some("/t/debian"));
+        assert!(command.get_args().any(|word| word == "-Zbuild-std=core"));
+    }
+}
