@@ -89,6 +89,11 @@ impl<T: Real> Setup<'_, T> {
                 epsilon,
                 weight_decay,
             } => (1, [beta1, beta2, epsilon, weight_decay]),
+            Optimizer::Lion {
+                beta1,
+                beta2,
+                weight_decay,
+            } => (2, [beta1, beta2, weight_decay, T::ZERO]),
         };
         crc.update(&[kind]);
         for number in numbers {

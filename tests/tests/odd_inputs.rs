@@ -246,18 +246,22 @@ impl Odd {
     }
 
     fn optimizer<T: Real>(&mut self) -> Optimizer<T> {
-        if self.once_in(2) {
-            Optimizer::Sgd {
+        match self.random.below(3) {
+            0 => Optimizer::Sgd {
                 momentum: self.setting(0.9),
                 weight_decay: self.setting(0.01),
-            }
-        } else {
-            Optimizer::AdamW {
+            },
+            1 => Optimizer::AdamW {
                 beta1: self.setting(0.9),
                 beta2: self.setting(0.999),
                 epsilon: self.setting(1e-8),
                 weight_decay: self.setting(0.01),
-            }
+            },
+            _ => Optimizer::Lion {
+                beta1: self.setting(0.9),
+                beta2: self.setting(0.99),
+                weight_decay: self.setting(0.01),
+            },
         }
     }
 }

@@ -12,15 +12,15 @@ use rivergram_tests::random::Random;
 /// Lengths around the widths of vectors.
 const LENGTHS: [usize; 8] = [0, 1, 3, 4, 7, 8, 17, 100];
 
-/// The optimizer whose numbers are those of another precision, exactly.
-fn optimizer<T: Real>(of: Optimizer<f64>) -> Optimizer<T> {
+/// The optimizer with each of its numbers converted.
+fn map<T, U>(of: Optimizer<T>, number: impl Fn(T) -> U) -> Optimizer<U> {
     match of {
         Optimizer::Sgd {
             momentum,
             weight_decay,
         } => Optimizer::Sgd {
-            momentum: T::constant(momentum),
-            weight_decay: T::constant(weight_decay),
+            momentum: number(momentum),
+            weight_decay: number(weight_decay),
         },
         Optimizer::AdamW {
             beta1,
@@ -28,40 +28,29 @@ fn optimizer<T: Real>(of: Optimizer<f64>) -> Optimizer<T> {
             epsilon,
             weight_decay,
         } => Optimizer::AdamW {
-            beta1: T::constant(beta1),
-            beta2: T::constant(beta2),
-            epsilon: T::constant(epsilon),
-            weight_decay: T::constant(weight_decay),
+            beta1: number(beta1),
+            beta2: number(beta2),
+            epsilon: number(epsilon),
+            weight_decay: number(weight_decay),
+        },
+        Optimizer::Lion {
+            beta1,
+            beta2,
+            weight_decay,
+        } => Optimizer::Lion {
+            beta1: number(beta1),
+            beta2: number(beta2),
+            weight_decay: number(weight_decay),
         },
     }
 }
 
 /// Its numbers rounded to `T`: what the oracle is to be given.
 fn rounded<T: Real>(of: Optimizer<f64>) -> Optimizer<f64> {
-    let round = |x: f64| T::constant(x).to_f64();
-    match of {
-        Optimizer::Sgd {
-            momentum,
-            weight_decay,
-        } => Optimizer::Sgd {
-            momentum: round(momentum),
-            weight_decay: round(weight_decay),
-        },
-        Optimizer::AdamW {
-            beta1,
-            beta2,
-            epsilon,
-            weight_decay,
-        } => Optimizer::AdamW {
-            beta1: round(beta1),
-            beta2: round(beta2),
-            epsilon: round(epsilon),
-            weight_decay: round(weight_decay),
-        },
-    }
+    map(of, |x| T::constant(x).to_f64())
 }
 
-fn all() -> [Optimizer<f64>; 7] {
+fn all() -> [Optimizer<f64>; 10] {
     let sgd = |momentum, weight_decay| Optimizer::Sgd {
         momentum,
         weight_decay,
@@ -72,6 +61,11 @@ fn all() -> [Optimizer<f64>; 7] {
         epsilon,
         weight_decay,
     };
+    let lion = |beta1, beta2, weight_decay| Optimizer::Lion {
+        beta1,
+        beta2,
+        weight_decay,
+    };
     [
         sgd(0.0, 0.0),
         sgd(0.0, 0.01),
@@ -80,6 +74,9 @@ fn all() -> [Optimizer<f64>; 7] {
         adamw(0.9, 0.999, 1e-8, 0.01),
         adamw(0.0, 0.75, 1e-3, 0.0),
         adamw(0.5, 0.0, 1e-6, 0.1),
+        lion(0.9, 0.99, 0.0),
+        lion(0.9, 0.99, 0.1),
+        lion(0.0, 0.0, 0.01),
     ]
 }
 
@@ -95,11 +92,30 @@ struct Run {
 impl Run {
     fn random(optimizer: Optimizer<f64>, n: usize, updates: usize) -> Self {
         let mut random = Random::new(n as u64);
-        Run {
+        let mut run = Run {
             optimizer,
             lr: f64::from(0.01_f32),
             start: random.normals(1, n).concat(),
             gradients: random.normals(updates, n),
+        };
+        run.keep_signs_clear();
+        run
+    }
+
+    /// Moves each gradient whose interpolation with Lion's momentum is so close to 0 that rounding would choose the
+    /// sign.
+    fn keep_signs_clear(&mut self) {
+        let Optimizer::Lion { beta1, .. } = self.optimizer else {
+            return;
+        };
+        let mut moments = vec![Parameter::default(); self.start.len()];
+        for gradient in &mut self.gradients {
+            for (moment, g) in moments.iter_mut().zip(gradient) {
+                while (beta1 * moment.first + (1.0 - beta1) * *g).abs() < 1e-4 {
+                    *g += 0.125;
+                }
+                moment.update(self.optimizer, 0.0, 1, *g);
+            }
         }
     }
 
@@ -120,7 +136,7 @@ impl Run {
 
     #[inline(always)]
     fn on<I: Isa>(&self, isa: I) -> Vec<I::Scalar> {
-        let rule = optimizer::<I::Scalar>(self.optimizer);
+        let rule = map(self.optimizer, I::Scalar::constant);
         let mut w = cast(&self.start);
         let mut state = vec![I::Scalar::ZERO; rule.state_len(w.len())];
         for (t, gradient) in (1..).zip(&self.gradients) {
@@ -268,7 +284,7 @@ fn bias_corrections_hold_at_any_count() {
 #[test]
 fn state_is_as_long_as_the_rule_needs() {
     let lengths = all().map(|optimizer| optimizer.state_len(10));
-    assert_eq!(lengths, [0, 0, 10, 10, 20, 20, 20]);
+    assert_eq!(lengths, [0, 0, 10, 10, 20, 20, 20, 10, 10, 10]);
     assert_eq!(Optimizer::<f32>::adamw().state_len(usize::MAX), usize::MAX);
     assert_eq!(Optimizer::<f32>::sgd().state_len(usize::MAX), 0);
 }
@@ -283,9 +299,9 @@ fn a_parameter_without_gradient_only_decays() {
             gradients: vec![vec![0.0]; 1],
         };
         let decay = match optimizer {
-            Optimizer::Sgd { weight_decay, .. } | Optimizer::AdamW { weight_decay, .. } => {
-                weight_decay
-            }
+            Optimizer::Sgd { weight_decay, .. }
+            | Optimizer::AdamW { weight_decay, .. }
+            | Optimizer::Lion { weight_decay, .. } => weight_decay,
         };
         let got = run.on(One::<f64>::new());
         assert_close(&format!("{optimizer:?}"), got[0], 2.0 - decay, 2.0, DECAY);
@@ -317,6 +333,11 @@ fn numbers_out_of_range_are_refused() {
             epsilon,
             weight_decay,
         };
+        let lion = |beta1, beta2, weight_decay| Optimizer::Lion {
+            beta1,
+            beta2,
+            weight_decay,
+        };
         [
             sgd(x, 0.0),
             sgd(0.5, x),
@@ -324,6 +345,9 @@ fn numbers_out_of_range_are_refused() {
             adamw(beta1, x, epsilon, weight_decay),
             adamw(beta1, beta2, x, weight_decay),
             adamw(beta1, beta2, epsilon, x),
+            lion(x, 0.99, 0.0),
+            lion(0.9, x, 0.0),
+            lion(0.9, 0.99, x),
         ]
     };
     for x in [f64::NAN, f64::INFINITY, -0.1] {
@@ -334,8 +358,105 @@ fn numbers_out_of_range_are_refused() {
     }
     // A share of 1 never forgets; with ε = 0 a parameter without gradient divides 0 by 0.
     let verdicts = |x| bad(x).map(|optimizer| optimizer.check().is_ok());
-    assert_eq!(verdicts(1.0), [false, true, false, false, true, true]);
-    assert_eq!(verdicts(0.0), [true, true, true, true, false, true]);
+    let of_one = [false, true, false, false, true, true, false, false, true];
+    assert_eq!(verdicts(1.0), of_one);
+    let of_zero = [true, true, true, true, false, true, true, true, true];
+    assert_eq!(verdicts(0.0), of_zero);
+}
+
+/// By hand, with numbers that are exact in binary: β = (½, ¼), λ = ½, lr = ¼.
+/// Update 1: c = ½·g, so u = sign(g); m = ¾·g. Update 2 has −g/4: c = ⅜g − ⅛g > 0, so the direction stays, and
+/// m = 3/16·g − 3/16·g = 0. Update 3 has no gradient: c = 0 and u = 0.
+fn lion_by_hand<T: Real>() {
+    let number = T::constant;
+    let rule = Optimizer::Lion {
+        beta1: number(0.5),
+        beta2: number(0.25),
+        weight_decay: number(0.5),
+    };
+    let mut w: Vec<T> = cast(&[1.0, -2.0, 4.0]);
+    let mut m = vec![T::ZERO; 3];
+    for (t, scale, w_want, m_want) in [
+        (1, 1.0, [0.625, -1.5, 3.5], [6.0, -0.75, 0.0]),
+        (2, -0.25, [0.296875, -1.0625, 3.0625], [0.0, 0.0, 0.0]),
+        (3, 0.0, [0.259765625, -0.9296875, 2.6796875], [0.0; 3]),
+    ] {
+        let g: Vec<T> = cast(&[8.0 * scale, -scale, 0.0]);
+        rule.update(One::<T>::new(), number(0.25), t, &mut w, &g, &mut m);
+        assert_eq!((w.clone(), m.clone()), (cast(&w_want), cast(&m_want)));
+    }
+}
+
+#[test]
+fn lion_moves_by_the_sign() {
+    lion_by_hand::<f32>();
+    lion_by_hand::<f64>();
+    assert_eq!(Optimizer::lion(), all()[7], "the paper's defaults");
+}
+
+/// The parameters and the state after one update.
+struct OneUpdate<'a> {
+    rule: Optimizer<f32>,
+    lr: f32,
+    gradient: &'a [f32],
+}
+
+impl Kernel<f32> for OneUpdate<'_> {
+    type Output = (Vec<f32>, Vec<f32>);
+    #[inline(always)]
+    fn run<I: Isa<Scalar = f32>>(self, isa: I) -> Self::Output {
+        let mut w = vec![2.0; self.gradient.len()];
+        let mut state = vec![0.0; self.rule.state_len(w.len())];
+        self.rule
+            .update(isa, self.lr, 1, &mut w, self.gradient, &mut state);
+        (w, state)
+    }
+}
+
+#[test]
+fn without_a_rate_only_the_state_moves() {
+    let gradient: Vec<f32> = cast(&Random::new(5).normals(1, 19).concat());
+    for (rule, level) in all()
+        .iter()
+        .flat_map(|rule| Level::available().map(move |l| (*rule, l)))
+    {
+        let rule = map(rule, f32::constant);
+        let (w, state) = level.run(OneUpdate {
+            rule,
+            lr: 0.0,
+            gradient: &gradient,
+        });
+        assert_eq!(w, [2.0; 19], "{rule:?}, {level}");
+        assert!(state.iter().all(|s| *s != 0.0), "{rule:?}, {level}");
+    }
+}
+
+/// A NaN reaches its own parameter and state, and nothing else.
+#[test]
+fn a_nan_stays_with_its_parameter() {
+    for (rule, level) in all()
+        .iter()
+        .flat_map(|rule| Level::available().map(move |l| (*rule, l)))
+    {
+        let rule = map(rule, f32::constant);
+        for n in [1, 7, 19] {
+            for bad in 0..n {
+                let mut gradient = vec![1.0; n];
+                gradient[bad] = f32::NAN;
+                let (w, state) = level.run(OneUpdate {
+                    rule,
+                    lr: 0.1,
+                    gradient: &gradient,
+                });
+                for (at, w) in w.iter().enumerate() {
+                    assert_eq!(w.is_nan(), at == bad, "{rule:?}, {level}, {at} of {n}");
+                }
+                for (at, s) in state.iter().enumerate() {
+                    assert_eq!(s.is_nan(), at % n == bad, "{rule:?}, {level}, {at} of {n}");
+                }
+            }
+        }
+    }
 }
 
 fn clipped<T: Real>(limit: f64, gradient: &[f64]) -> (f64, Vec<f64>) {

@@ -906,12 +906,13 @@ fn long_run<T: Steps>(heads: &[Head], optimizer: Optimizer<T>) -> (Align<'_, T>,
     (case, [8, 14])
 }
 
-fn optimizers<T: Real>() -> [Optimizer<T>; 3] {
+fn optimizers<T: Real>() -> [Optimizer<T>; 4] {
     let momentum = Optimizer::Sgd {
         momentum: T::constant(0.9),
         weight_decay: T::constant(0.01),
     };
-    [Optimizer::sgd(), momentum, Optimizer::adamw()]
+    let lion = Optimizer::lion();
+    [Optimizer::sgd(), momentum, Optimizer::adamw(), lion]
 }
 
 fn step_of_its_own<T: Steps>(case: &Align<'_, T>, trainer: &mut Trainer<'_, T>) {
@@ -1071,6 +1072,10 @@ fn states_of_other_trainers_are_refused() {
         },
         Setup {
             optimizer: Optimizer::sgd(),
+            ..setup
+        },
+        Setup {
+            optimizer: Optimizer::lion(),
             ..setup
         },
         Setup {

@@ -2,10 +2,12 @@
 
 mod eisl;
 mod gram;
+mod optim;
 mod schedule;
 mod trainer;
 
 pub use eisl::{EislBuffer, EislError};
 pub use gram::GramError;
+pub use optim::OptimError;
 pub use schedule::{DecodeError, EncodeError, PlanError, PlanPart, RateName, StateError};
 pub use trainer::{TrainBuffer, TrainError};
