@@ -17,6 +17,18 @@ pub struct LogSum<V> {
 
 impl<T: Real> LogSum<T> {
     /// Of a slice: first the maximum, then the sum, since that needs one exponential per number.
+    ///
+    /// No errors: of NaN or +∞ the result has a `ln_sum` that is not finite; see
+    /// [`log_sum`](crate::softmax::log_sum). Cost: two passes of reading, one exponential per number.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::One;
+    /// use rivergram_core::lse::LogSum;
+    ///
+    /// let lse = LogSum::of(One::<f64>::new(), &[1.0, 2.0, 3.0]);
+    /// let plain = 1.0f64.exp() + 2.0f64.exp() + 3.0f64.exp();
+    /// assert!((lse.value() - plain.ln()).abs() < 1e-12);
+    /// ```
     #[inline(always)]
     pub fn of<I: Isa<Scalar = T>>(isa: I, x: &[T]) -> Self {
         let chunks = x.chunks_exact(I::WIDTH);
@@ -44,13 +56,27 @@ impl<T: Real> LogSum<T> {
         }
     }
 
-    /// ln p of a number among those summed: x − max − ln Σ.
+    /// ln p of a number among those summed: (x − max) − ln Σ.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::One;
+    /// use rivergram_core::lse::LogSum;
+    ///
+    /// let lse = LogSum::of(One::<f64>::new(), &[500.0, 500.0]);
+    /// assert!((lse.ln_p(500.0) - 0.5f64.ln()).abs() < 1e-12);
+    /// ```
     #[inline(always)]
     pub fn ln_p(&self, x: T) -> T {
         (x - self.max) - self.ln_sum
     }
 
     /// max + ln Σ, rounded once.
+    ///
+    /// ```
+    /// use rivergram_core::lse::LogSum;
+    ///
+    /// assert_eq!(LogSum { max: 2.0f32, ln_sum: 0.5 }.value(), 2.5);
+    /// ```
     #[inline(always)]
     pub fn value(&self) -> T {
         self.max + self.ln_sum

@@ -25,6 +25,16 @@ pub enum Invalid {
 /// ln Σ exp(x) of V logits. −∞ is a logit of probability 0.
 ///
 /// Errors: NaN, +∞, or nothing but −∞. Cost: two passes of reading over x, V exponentials.
+///
+/// ```
+/// use rivergram_core::lanes::One;
+/// use rivergram_core::softmax::{Invalid, log_sum};
+///
+/// let lse = log_sum(One::<f32>::new(), &[300.0, 300.0, f32::NEG_INFINITY]).unwrap();
+/// assert_eq!(lse.max, 300.0);
+/// assert!((lse.ln_sum - 2.0f32.ln()).abs() < 1e-6);
+/// assert_eq!(log_sum(One::<f32>::new(), &[0.0, f32::NAN]), Err(Invalid::Nan(1)));
+/// ```
 #[inline(always)]
 pub fn log_sum<I: Isa>(isa: I, x: &[I::Scalar]) -> Result<LogSum<I::Scalar>, Invalid> {
     let lse = LogSum::of(isa, x);
@@ -36,7 +46,17 @@ pub fn log_sum<I: Isa>(isa: I, x: &[I::Scalar]) -> Result<LogSum<I::Scalar>, Inv
     }
 }
 
-/// That V log-probabilities are below +∞ and not all −∞. Cost: one pass of reading.
+/// That V log-probabilities are below +∞ and not all −∞; whether they are normalised is the caller's concern.
+///
+/// Errors: NaN, +∞, or nothing but −∞. Cost: one pass of reading.
+///
+/// ```
+/// use rivergram_core::lanes::One;
+/// use rivergram_core::softmax::{Invalid, check};
+///
+/// assert_eq!(check(One::<f32>::new(), &[-0.7, -0.7]), Ok(()));
+/// assert_eq!(check(One::<f32>::new(), &[f32::NEG_INFINITY]), Err(Invalid::NoProbability));
+/// ```
 #[inline(always)]
 pub fn check<I: Isa>(isa: I, x: &[I::Scalar]) -> Result<(), Invalid> {
     let zero = isa.splat(I::Scalar::ZERO);
@@ -82,7 +102,17 @@ fn find_invalid<T: Real>(x: &[T]) -> Result<(), Invalid> {
     }
 }
 
-/// Σ_v ln p_v, what label smoothing adds to the loss. Cost: one pass of reading.
+/// Σ_v ln p_v = Σ_v (x_v − max) − V·ln Σ over V logits with their log-sum: what label smoothing adds to the
+/// loss. Cost: one pass of reading.
+///
+/// ```
+/// use rivergram_core::lanes::One;
+/// use rivergram_core::softmax::{log_sum, sum_ln_p};
+///
+/// let (isa, x) = (One::<f64>::new(), [3.0; 4]);
+/// let lse = log_sum(isa, &x).unwrap();
+/// assert!((sum_ln_p(isa, &lse, &x) - 4.0 * 0.25f64.ln()).abs() < 1e-12);
+/// ```
 #[inline(always)]
 pub fn sum_ln_p<I: Isa>(isa: I, lse: &LogSum<I::Scalar>, x: &[I::Scalar]) -> I::Scalar {
     // Blocks keep the rounding error of a long sum small.
@@ -106,14 +136,36 @@ pub fn sum_ln_p<I: Isa>(isa: I, lse: &LogSum<I::Scalar>, x: &[I::Scalar]) -> I::
 }
 
 /// The cross-entropy with label smoothing: (1−ε)·(lse − target) + ε·(lse − mean), with the mean over all
-/// candidates. All three may be measured from the same number, such as the maximum.
+/// candidates. All three may be measured from the same number, such as the maximum. Source: label smoothing as
+/// in arXiv 1512.00567, section 7.
+///
+/// ```
+/// use rivergram_core::softmax::smoothed;
+///
+/// assert_eq!(smoothed(0.0, 3.0f64, 1.0, 0.5), 2.0);
+/// assert_eq!(smoothed(0.5, 3.0f64, 1.0, 0.5), 0.5 * 2.0 + 0.5 * 2.5);
+/// ```
 #[inline(always)]
 pub fn smoothed<T: Real>(epsilon: T, lse: T, target: T, mean: T) -> T {
     // lse once: (1−ε)·lse + ε·lse would be rounded three times.
     lse + ((epsilon - T::ONE) * target - epsilon * mean)
 }
 
-/// x_v = u − p_v · r in place: the dense part of the gradient. Cost: one pass, V exponentials.
+/// x_v = u − p_v · r in place: the dense part of the gradient, with u = `uniform` and r = Σ_w (u + g_w). The
+/// sparse g is added afterwards, such as by [`scatter`](crate::eisl::gather::scatter). Cost: one pass, V
+/// exponentials. Source: the derivative of log-softmax.
+///
+/// ```
+/// use rivergram_core::lanes::One;
+/// use rivergram_core::softmax::{gradient, log_sum};
+///
+/// // Cross-entropy against entry 1: g₁ = −1, so r = −1.
+/// let (isa, mut x) = (One::<f64>::new(), [0.0, 0.0]);
+/// let lse = log_sum(isa, &x).unwrap();
+/// gradient(isa, &lse, 0.0, -1.0, &mut x);
+/// x[1] -= 1.0;
+/// assert!((x[0] - 0.5).abs() < 1e-12 && (x[1] + 0.5).abs() < 1e-12);
+/// ```
 #[inline(always)]
 pub fn gradient<I: Isa>(
     isa: I,

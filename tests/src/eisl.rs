@@ -240,6 +240,7 @@ impl Case {
             ngram_factor: T::constant(self.ngram_factor),
             ce_factor: T::constant(self.ce_factor.unwrap_or(0.0)),
             label_smoothing: T::constant(self.label_smoothing),
+            ..Config::new(orders)
         }
     }
 
@@ -292,6 +293,7 @@ pub fn run<I: Isa>(isa: I, case: &Case) -> Result<Outcome, EislError> {
     let parts = Parts {
         per_order: Some(&mut per_order),
         per_row: Some(&mut per_row),
+        ..Parts::none()
     };
     let losses = eisl::loss_and_gradient(
         isa,

@@ -641,6 +641,7 @@ fn errors_name_the_buffer() {
             let parts = Parts {
                 per_order: Some(&mut per_order),
                 per_row: Some(&mut per_row),
+                ..Parts::none()
             };
             let gradient = &mut vec![0.0; gradient];
             let workspace = &mut vec![0.0; work];

@@ -186,6 +186,7 @@ impl Odd {
             ngram_factor: self.setting(1.0),
             ce_factor: self.setting(0.5),
             label_smoothing: self.setting(0.1),
+            ..Config::new(orders)
         }
     }
 
@@ -397,6 +398,7 @@ fn sequence_losses_never_panic() {
         let parts = Parts {
             per_order: odd.once_in(2).then_some(&mut per_order),
             per_row: odd.once_in(2).then_some(&mut per_row),
+            ..Parts::none()
         };
         tally.count(odd.level().eisl_loss(
             &config,

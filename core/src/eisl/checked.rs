@@ -1,12 +1,17 @@
 //! A configuration and a batch that belong together: every size, label and number is checked here, once,
 //! so that the rows can be computed one by one, in any order and by any thread.
 
-use super::config::{Batch, Config, IGNORE, Padding, Shape, grams, noise_len};
-use super::select::Matrix;
+use super::config::{
+    Batch, Combine, Config, IGNORE, Objective, Padding, Reduction, References, Shape, grams,
+    noise_grams,
+};
 use crate::error::{EislBuffer, EislError};
 use crate::lanes::Real;
 
 /// A configuration and a batch that were found to be valid.
+///
+/// It is `Copy` and shares nothing: rows may be computed by any thread, each with its own
+/// [`Work`](super::Work).
 #[derive(Clone, Copy, Debug)]
 pub struct Checked<'a, T> {
     pub(super) config: Config<'a, T>,
@@ -20,12 +25,10 @@ pub(super) struct Row<'a> {
     pub(super) index: usize,
     /// Output positions of the n-gram part.
     pub(super) positions: usize,
-    /// Labels of the n-gram part.
-    pub(super) labels: &'a [i32],
+    /// References of the n-gram part.
+    pub(super) references: usize,
     /// Labels of cross-entropy; a −100 among them is left out.
     pub(super) ce_labels: &'a [i32],
-    /// Whether n-grams that contain a −100 are left out.
-    pub(super) has_gaps: bool,
 }
 
 impl Row<'_> {
@@ -41,7 +44,17 @@ impl Row<'_> {
     pub(super) fn uses(&self, position: usize) -> bool {
         position < self.positions || self.ce_label(position).is_some()
     }
+}
 
+/// One reference of a row, as the n-gram part sees it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Target<'a> {
+    pub(super) labels: &'a [i32],
+    /// Whether n-grams that contain a −100 are left out.
+    pub(super) has_gaps: bool,
+}
+
+impl Target<'_> {
     /// How many of m n-grams of order n take part.
     #[inline(always)]
     pub(super) fn count_grams(&self, m: usize, n: usize) -> usize {
@@ -65,21 +78,41 @@ impl Row<'_> {
 }
 
 impl<'a, T: Real> Checked<'a, T> {
-    /// Checks everything but the logits, which are checked as they are read. Cost: O(B·U + noise).
+    /// Checks everything but the logits, which are checked as they are read.
+    ///
+    /// Errors: see [`EislError`]. Cost: O(B·R·U + noise).
+    ///
+    /// ```
+    /// use rivergram_core::eisl::{Batch, Checked, Config, Shape};
+    /// use rivergram_core::error::EislError;
+    ///
+    /// let shape = Shape { batch: 2, positions: 4, targets: 3, vocabulary: 9 };
+    /// let config = Config::new(&[(1, 1.0f32)]);
+    /// assert!(Checked::new(&config, &Batch::new(shape, &[1, 2, 3, 4, 5, 6])).is_ok());
+    /// let error = Checked::new(&config, &Batch::new(shape, &[1, 2, 3, 4, 9, 6])).unwrap_err();
+    /// assert_eq!(error, EislError::Token { row: 1, column: 1, id: 9 });
+    /// ```
     pub fn new(config: &Config<'a, T>, batch: &Batch<'a, T>) -> Result<Self, EislError> {
         check_config(config)?;
         check_sizes(config, batch)?;
+        check_upstream(config, batch)?;
         let mut checked = Checked {
             config: *config,
             batch: *batch,
             tokens: 0,
         };
         for index in 0..batch.shape.batch {
+            checked.check_references(index)?;
             let row = checked.row(index);
-            checked.check_lens(index)?;
-            checked.check_labels(&row)?;
-            for &label in row.ce_labels {
-                if label != IGNORE {
+            for reference in 0..checked.references(index) {
+                checked.check_len(index, reference)?;
+                checked.check_target(&row, reference)?;
+            }
+            checked.check_output_len(index)?;
+            let offset = checked.ce_column(index);
+            for (column, &id) in (0..row.ce_labels.len()).zip(row.ce_labels) {
+                checked.check_token(index, offset.wrapping_add(column), id, id == IGNORE)?;
+                if id != IGNORE {
                     checked.tokens = checked.tokens.wrapping_add(1);
                 }
             }
@@ -87,12 +120,30 @@ impl<'a, T: Real> Checked<'a, T> {
         Ok(checked)
     }
 
-    /// The tokens that cross-entropy is the mean over.
+    /// The tokens that cross-entropy is the mean over, of all rows; 0 where `ce_factor` is 0.
+    ///
+    /// ```
+    /// use rivergram_core::eisl::{Batch, Checked, Config, Shape};
+    ///
+    /// let shape = Shape { batch: 2, positions: 3, targets: 3, vocabulary: 9 };
+    /// let batch = Batch::new(shape, &[1, 2, 3, 4, -100, -100]);
+    /// assert_eq!(Checked::new(&Config::cross_entropy(0.0f32), &batch)?.tokens(), 4);
+    /// # Ok::<(), rivergram_core::error::EislError>(())
+    /// ```
     pub fn tokens(&self) -> usize {
         self.tokens
     }
 
     /// The numbers of one row of the input, T·V.
+    ///
+    /// ```
+    /// use rivergram_core::eisl::{Batch, Checked, Config, Shape};
+    ///
+    /// let shape = Shape { batch: 1, positions: 4, targets: 3, vocabulary: 9 };
+    /// let batch = Batch::new(shape, &[1, 2, 3]);
+    /// assert_eq!(Checked::new(&Config::new(&[(1, 1.0f32)]), &batch)?.row_len(), 36);
+    /// # Ok::<(), rivergram_core::error::EislError>(())
+    /// ```
     pub fn row_len(&self) -> usize {
         let Shape {
             positions,
@@ -104,33 +155,112 @@ impl<'a, T: Real> Checked<'a, T> {
 
     #[inline(always)]
     pub(super) fn row(&self, index: usize) -> Row<'a> {
-        let Shape {
-            positions, targets, ..
-        } = self.batch.shape;
-        let start = index.wrapping_mul(targets);
-        let labels = self.batch.targets.get(start..start.wrapping_add(targets));
-        let labels = labels.unwrap_or(&[]);
-        let own = match len_of(self.batch.target_lens, index) {
-            Some(len) => labels.get(..len).unwrap_or(labels),
-            None => self.trimmed(labels),
-        };
+        let positions = self.batch.shape.positions;
         let masked = self.config.padding == Padding::Mask;
         let outputs = len_of(self.batch.output_lens, index).filter(|_| masked);
         let outputs = outputs.unwrap_or(positions).min(positions);
         let has_grams = self.config.ngram_factor != T::ZERO;
-        let ce_labels = own.get(..outputs).unwrap_or(own);
-        let labels = if masked { own } else { labels };
+        let of_ce = self.ce_reference(index);
+        let has_ce = self.config.ce_factor != T::ZERO && of_ce < self.references(index);
+        let (_, own) = self.labels(index, of_ce);
         Row {
             index,
             positions: if has_grams { outputs } else { 0 },
-            labels: if has_grams { labels } else { &[] },
-            ce_labels: if self.config.ce_factor != T::ZERO {
-                ce_labels
+            references: if has_grams { self.references(index) } else { 0 },
+            ce_labels: if has_ce {
+                own.get(..outputs).unwrap_or(own)
             } else {
                 &[]
             },
+        }
+    }
+
+    /// One reference of a row.
+    #[inline(always)]
+    pub(super) fn target(&self, row: &Row<'_>, reference: usize) -> Target<'a> {
+        let masked = self.config.padding == Padding::Mask;
+        let (labels, own) = self.labels(row.index, reference);
+        let labels = if masked { own } else { labels };
+        Target {
+            labels,
             has_gaps: masked && labels.contains(&IGNORE),
         }
+    }
+
+    /// The references of a row; none where there is no room for a label.
+    #[inline(always)]
+    pub(super) fn references(&self, row: usize) -> usize {
+        if self.batch.shape.targets == 0 {
+            return 0;
+        }
+        let places = self.batch.places();
+        let counts = self.batch.references.and_then(|several| several.counts);
+        len_of(counts, row).unwrap_or(places).min(places)
+    }
+
+    #[inline(always)]
+    pub(super) fn combine(&self) -> Combine {
+        let references = self.batch.references;
+        references.map_or(Combine::Mean, |several| several.combine)
+    }
+
+    /// c of loss\[b, n\] in eisl = (1/rows) Σ c·loss\[b, n\]; see [`Checked::divisor`].
+    #[inline(always)]
+    pub(super) fn coefficient(&self, row: usize, order: usize, weight: T) -> T {
+        let of = |g: &[T], index: usize| g.get(index).copied().unwrap_or_default();
+        match self.batch.reduction {
+            Reduction::Mean => weight,
+            Reduction::PerOrder(g) => of(g, order),
+            Reduction::PerRow(g) => of(g, row) * weight,
+            Reduction::None(g) => {
+                let start = row.wrapping_mul(self.config.order_count());
+                of(g, start.wrapping_add(order))
+            }
+        }
+    }
+
+    /// What the sum over rows is divided by.
+    #[inline(always)]
+    pub(super) fn divisor(&self) -> usize {
+        match self.batch.reduction {
+            Reduction::Mean | Reduction::PerOrder(_) => self.batch.shape.batch,
+            Reduction::PerRow(_) | Reduction::None(_) => 1,
+        }
+    }
+
+    /// Labels of a reference: all places, and those in use.
+    #[inline(always)]
+    fn labels(&self, row: usize, reference: usize) -> (&'a [i32], &'a [i32]) {
+        let targets = self.batch.shape.targets;
+        let slot = self.slot(row, reference);
+        let start = slot.wrapping_mul(targets);
+        let labels = self.batch.targets.get(start..start.wrapping_add(targets));
+        let labels = labels.unwrap_or(&[]);
+        let own = match len_of(self.batch.target_lens, slot) {
+            Some(len) => labels.get(..len).unwrap_or(labels),
+            None => self.trimmed(labels),
+        };
+        (labels, own)
+    }
+
+    #[inline(always)]
+    fn slot(&self, row: usize, reference: usize) -> usize {
+        row.wrapping_mul(self.batch.places())
+            .wrapping_add(reference)
+    }
+
+    /// The reference that cross-entropy is measured against.
+    #[inline(always)]
+    fn ce_reference(&self, row: usize) -> usize {
+        let references = self.batch.references;
+        let of_ce = references.and_then(|several| several.cross_entropy);
+        len_of(of_ce, row).unwrap_or(0)
+    }
+
+    /// Where the labels of cross-entropy begin among those of the row.
+    fn ce_column(&self, row: usize) -> usize {
+        self.ce_reference(row)
+            .wrapping_mul(self.batch.shape.targets)
     }
 
     /// The labels up to the last that is no pad.
@@ -145,40 +275,72 @@ impl<'a, T: Real> Checked<'a, T> {
         rest
     }
 
-    /// The noise of one row and order; `offset` is where that of the order begins, and moves on.
+    /// The noise of one reference and order, and its numbers per position, (K, M); `offset` is where that of
+    /// the order begins, and moves on.
     #[inline(always)]
-    pub(super) fn noise(&self, row: usize, n: usize, offset: &mut usize) -> Option<Matrix<'a, T>> {
-        let (k, m) = self.batch.shape.grams(n);
+    pub(super) fn noise(
+        &self,
+        row: usize,
+        reference: usize,
+        order: usize,
+        offset: &mut usize,
+    ) -> Option<(&'a [T], (usize, usize))> {
+        let noise = self.batch.noise?;
+        let (k, m) = noise_grams(&self.config, self.batch.shape, order);
         let len = k.wrapping_mul(m);
-        let start = offset.wrapping_add(row.wrapping_mul(len));
-        *offset = offset.wrapping_add(self.batch.shape.batch.wrapping_mul(len));
-        let data = self.batch.noise?.get(start..start.wrapping_add(len))?;
-        Some(Matrix { data, stride: m })
+        let slots = self.slot(self.batch.shape.batch, 0);
+        let start = offset.wrapping_add(self.slot(row, reference).wrapping_mul(len));
+        *offset = offset.wrapping_add(slots.wrapping_mul(len));
+        let noise = noise.get(start..start.wrapping_add(len))?;
+        Some((noise, (k, m)))
     }
 
-    fn check_lens(&self, row: usize) -> Result<(), EislError> {
-        let shape = self.batch.shape;
-        if let Some(len) = len_of(self.batch.target_lens, row).filter(|&l| l > shape.targets) {
-            return Err(EislError::TargetLen { row, len });
+    fn check_references(&self, row: usize) -> Result<(), EislError> {
+        let Some(several) = self.batch.references else {
+            return Ok(());
+        };
+        if let Some(count) = len_of(several.counts, row).filter(|&count| count > several.places) {
+            return Err(EislError::References { row, count });
         }
-        if let Some(len) = len_of(self.batch.output_lens, row).filter(|&l| l > shape.positions) {
-            return Err(EislError::OutputLen { row, len });
+        let index = self.ce_reference(row);
+        let references = self.references(row);
+        if index >= references && references > 0 {
+            return Err(EislError::CeReference { row, index });
         }
         Ok(())
     }
 
-    fn check_labels(&self, row: &Row<'_>) -> Result<(), EislError> {
+    fn check_len(&self, row: usize, reference: usize) -> Result<(), EislError> {
+        let len = len_of(self.batch.target_lens, self.slot(row, reference));
+        match len.filter(|&len| len > self.batch.shape.targets) {
+            Some(len) => Err(EislError::TargetLen { row, len }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_output_len(&self, row: usize) -> Result<(), EislError> {
+        let len = len_of(self.batch.output_lens, row);
+        match len.filter(|&len| len > self.batch.shape.positions) {
+            Some(len) => Err(EislError::OutputLen { row, len }),
+            None => Ok(()),
+        }
+    }
+
+    /// The labels of the n-gram part.
+    fn check_target(&self, row: &Row<'_>, reference: usize) -> Result<(), EislError> {
+        if self.config.ngram_factor == T::ZERO {
+            return Ok(());
+        }
+        let labels = self.target(row, reference).labels;
+        let offset = reference.wrapping_mul(self.batch.shape.targets);
         let padding = self.config.padding;
-        for (column, &id) in (0..row.labels.len()).zip(row.labels) {
+        for (column, &id) in (0..labels.len()).zip(labels) {
             let exempt = match padding {
                 Padding::Mask => id == IGNORE,
                 Padding::Zero => self.config.is_pad(id),
                 Padding::None => false,
             };
-            self.check_token(row.index, column, id, exempt)?;
-        }
-        for (column, &id) in (0..row.ce_labels.len()).zip(row.ce_labels) {
-            self.check_token(row.index, column, id, id == IGNORE)?;
+            self.check_token(row.index, offset.wrapping_add(column), id, exempt)?;
         }
         Ok(())
     }
@@ -204,7 +366,7 @@ fn len_of(lens: Option<&[usize]>, row: usize) -> Option<usize> {
 }
 
 fn check_config<T: Real>(config: &Config<'_, T>) -> Result<(), EislError> {
-    if config.orders.is_empty() && config.ngram_factor != T::ZERO {
+    if config.order_count() == 0 && config.ngram_factor != T::ZERO {
         return Err(EislError::NoOrders);
     }
     for (index, (n, weight)) in (0..config.orders.len()).zip(config.orders) {
@@ -214,6 +376,15 @@ fn check_config<T: Real>(config: &Config<'_, T>) -> Result<(), EislError> {
         if !weight.is_finite() {
             return Err(EislError::Weight { index });
         }
+    }
+    for (index, (_, weight)) in (0..config.from_length.len()).zip(config.from_length) {
+        let index = index.saturating_add(config.orders.len());
+        if !weight.is_finite() {
+            return Err(EislError::Weight { index });
+        }
+    }
+    if config.objective == Objective::BagOfNgrams && config.padding == Padding::Zero {
+        return Err(EislError::BagPadding);
     }
     if !config.temperature.is_finite() || config.temperature < T::MIN_POSITIVE {
         return Err(EislError::Temperature);
@@ -238,25 +409,63 @@ fn check_sizes<T: Real>(config: &Config<'_, T>, batch: &Batch<'_, T>) -> Result<
     if shape.vocabulary == 0 {
         return Err(EislError::EmptyVocabulary);
     }
-    let labels = product(&[shape.batch, shape.targets])?;
+    let slots = product(&[shape.batch, batch.places()])?;
+    let labels = product(&[slots, shape.targets])?;
     product(&[shape.batch, shape.positions, shape.vocabulary])?;
     check_len(EislBuffer::Targets, labels, batch.targets.len())?;
     if let Some(lens) = batch.target_lens {
-        check_len(EislBuffer::TargetLens, shape.batch, lens.len())?;
+        check_len(EislBuffer::TargetLens, slots, lens.len())?;
     }
     if let Some(lens) = batch.output_lens {
         check_len(EislBuffer::OutputLens, shape.batch, lens.len())?;
     }
     if let Some(noise) = batch.noise {
-        let expected = noise_len(shape, config.orders);
-        check_len(EislBuffer::Noise, expected, noise.len())?;
-        for (index, g) in (0..noise.len()).zip(noise) {
-            if !g.is_finite() {
-                return Err(EislError::Noise { index });
-            }
+        check_len(EislBuffer::Noise, batch.noise_len(config), noise.len())?;
+        if let Some(index) = not_finite(noise) {
+            return Err(EislError::Noise { index });
+        }
+    }
+    if let Some(References {
+        counts,
+        cross_entropy,
+        ..
+    }) = batch.references
+    {
+        let counts = counts.map_or(shape.batch, <[usize]>::len);
+        check_len(EislBuffer::References, shape.batch, counts)?;
+        let of_ce = cross_entropy.map_or(shape.batch, <[usize]>::len);
+        check_len(EislBuffer::CeReferences, shape.batch, of_ce)?;
+    }
+    Ok(())
+}
+
+/// The derivatives that come from the caller.
+fn check_upstream<T: Real>(config: &Config<'_, T>, batch: &Batch<'_, T>) -> Result<(), EislError> {
+    let (rows, orders) = (batch.shape.batch, config.order_count());
+    let (expected, g) = match batch.reduction {
+        Reduction::Mean => (0, &[] as &[T]),
+        Reduction::PerOrder(g) => (orders, g),
+        Reduction::PerRow(g) => (rows, g),
+        Reduction::None(g) => (rows.saturating_mul(orders), g),
+    };
+    check_len(EislBuffer::Upstream, expected, g.len())?;
+    if let Some(index) = not_finite(g) {
+        return Err(EislError::Upstream { index });
+    }
+    if let Some(g) = batch.ce_upstream {
+        check_len(EislBuffer::CeUpstream, rows, g.len())?;
+        if let Some(index) = not_finite(g) {
+            return Err(EislError::CeUpstream { index });
         }
     }
     Ok(())
+}
+
+/// The first number that is infinite or NaN.
+fn not_finite<T: Real>(numbers: &[T]) -> Option<usize> {
+    let mut indexed = (0..numbers.len()).zip(numbers);
+    let found = indexed.find(|(_, x)| !x.is_finite());
+    found.map(|(index, _)| index)
 }
 
 fn product(sizes: &[usize]) -> Result<usize, EislError> {
@@ -279,8 +488,11 @@ pub(super) fn check_len(buffer: EislBuffer, expected: usize, got: usize) -> Resu
     }
 }
 
-/// (K, M) of one row.
+/// (K, M) of one reference; an order of 0 has none.
 #[inline(always)]
-pub(super) fn row_grams(row: &Row<'_>, n: usize) -> (usize, usize) {
-    grams(row.positions, row.labels.len(), n)
+pub(super) fn target_grams(row: &Row<'_>, target: &Target<'_>, n: usize) -> (usize, usize) {
+    if n == 0 {
+        return (0, 0);
+    }
+    grams(row.positions, target.labels.len(), n)
 }

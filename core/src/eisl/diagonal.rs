@@ -8,6 +8,22 @@ use crate::lanes::{Isa, Real};
 use crate::ops::axpy;
 
 /// D_{n−1} becomes D_n, in place; n ≥ 1, and D_0 is all zeros.
+///
+/// `scores` and `sums` are T × `stride`, row-major. What lies beyond the first K rows and M columns of D_n is
+/// left over from lower orders. Cost: T·U additions. Source: arXiv 2106.15078, the scores of n-grams; there a
+/// convolution.
+///
+/// ```
+/// use rivergram_core::eisl::diagonal::extend;
+/// use rivergram_core::lanes::One;
+///
+/// let scores = [1.0f32, 2.0, 4.0, 8.0];
+/// let mut sums = [0.0; 4];
+/// extend(One::new(), &scores, 2, 1, &mut sums);
+/// assert_eq!(sums, scores);
+/// extend(One::new(), &scores, 2, 2, &mut sums);
+/// assert_eq!(sums[0], 1.0 + 8.0);
+/// ```
 #[inline(always)]
 pub fn extend<I: Isa>(
     isa: I,
@@ -31,6 +47,18 @@ pub fn extend<I: Isa>(
 }
 
 /// The adjoint of the diagonal sum: G\[j+k, i+k\] += W\[j, i\] for k < n, j < K and i < M.
+///
+/// `weights` and `gradient` have `stride` numbers per row; the three sizes are (n, K, M). Cost: n·K·M additions.
+/// Source: the transpose of [`extend`].
+///
+/// ```
+/// use rivergram_core::eisl::diagonal::spread;
+/// use rivergram_core::lanes::One;
+///
+/// let mut gradient = [0.0f32; 4];
+/// spread(One::new(), &[3.0, 9.0, 9.0, 9.0], 2, (2, 1, 1), &mut gradient);
+/// assert_eq!(gradient, [3.0, 0.0, 0.0, 3.0]);
+/// ```
 #[inline(always)]
 pub fn spread<I: Isa>(
     isa: I,

@@ -8,7 +8,13 @@ use super::config::IGNORE;
 use crate::lanes::{Isa, Lanes, Real};
 use crate::lse::LogSum;
 
-/// The column of a label, unless it is padding.
+/// The column of a label, unless it is padding: −100, `zeroed` or any other negative number.
+///
+/// ```
+/// use rivergram_core::eisl::gather::token;
+///
+/// assert_eq!([token(3, None), token(3, Some(3)), token(-100, None)], [Some(3), None, None]);
+/// ```
 #[inline(always)]
 pub fn token(label: i32, zeroed: Option<i32>) -> Option<usize> {
     if label == IGNORE || Some(label) == zeroed {
@@ -18,7 +24,22 @@ pub fn token(label: i32, zeroed: Option<i32>) -> Option<usize> {
     }
 }
 
-/// scores\[i\] = max(x\[y_i\] − lse, clamp) for one position. With log-probabilities lse is 0.
+/// scores\[i\] = max(x\[y_i\] − lse, clamp) for one position; 0 for a label without a column.
+///
+/// `x` are V logits and `lse` is their log-sum, or V log-probabilities and 0; `labels` and `scores` have U
+/// entries. Cost: U lookups. Source: arXiv 2106.15078, the scores of its convolution.
+///
+/// ```
+/// use rivergram_core::eisl::gather::gather;
+/// use rivergram_core::lanes::One;
+/// use rivergram_core::lse::LogSum;
+///
+/// let x = [0.0f64, 0.0, -90.0];
+/// let (lse, mut scores) = (LogSum::of(One::new(), &x), [0.0; 3]);
+/// gather(&x, &lse, &[1, 2, -100], None, Some(-20.0), &mut scores);
+/// assert!((scores[0] + 2.0f64.ln()).abs() < 1e-12);
+/// assert_eq!(scores[1..], [-20.0, 0.0]);
+/// ```
 #[inline(always)]
 pub fn gather<T: Real>(
     x: &[T],
@@ -40,6 +61,18 @@ pub fn gather<T: Real>(
 
 /// Clears the gradient of what does not depend on the input: scores at the clamp, and padding. Returns
 /// the sum of the rest, R\[j\].
+///
+/// All of one position: U scores from [`gather`] with the same labels and clamp, U labels, and the U numbers
+/// ∂loss/∂s that are changed. Cost: U. Source: the derivative of max(·, clamp), taken as 0 at the clamp.
+///
+/// ```
+/// use rivergram_core::eisl::gather::clip;
+/// use rivergram_core::lanes::One;
+///
+/// let mut gradient = [1.0f32, 2.0, 4.0];
+/// let r = clip(One::new(), &[-1.0, -20.0, 0.0], &[5, 6, -100], None, Some(-20.0), &mut gradient);
+/// assert_eq!((gradient, r), ([1.0, 0.0, 0.0], 1.0));
+/// ```
 #[inline(always)]
 pub fn clip<I: Isa>(
     isa: I,
@@ -65,7 +98,17 @@ pub fn clip<I: Isa>(
     sum.sum()
 }
 
-/// x\[y_i\] += gradient\[i\].
+/// x\[y_i\] += gradient\[i\]: the adjoint of the lookup. Repeated labels add up in their order.
+///
+/// `gradient` and `labels` have U entries, `x` V. Cost: U additions.
+///
+/// ```
+/// use rivergram_core::eisl::gather::scatter;
+///
+/// let mut x = [0.0f32; 3];
+/// scatter(&[1.0, 2.0, 4.0], &[2, 0, 2], None, &mut x);
+/// assert_eq!(x, [2.0, 0.0, 5.0]);
+/// ```
 #[inline(always)]
 pub fn scatter<T: Real>(gradient: &[T], labels: &[i32], zeroed: Option<i32>, x: &mut [T]) {
     for (&label, &g) in labels.iter().zip(gradient) {

@@ -12,36 +12,77 @@ use crate::lanes::{Isa, Kernel, One, Real};
 pub struct Losses<T> {
     /// `ngram_factor` · eisl + `ce_factor` · ce.
     pub total: T,
-    /// Σ wₙ·Lₙ, where Lₙ is the mean over all rows.
+    /// Σ wₙ·Lₙ, where Lₙ is the mean over all rows; or what [`Reduction`](super::Reduction) says.
     pub eisl: T,
-    /// The mean over tokens; 0 where there is no token.
+    /// The mean over tokens; 0 where there is no token. With derivatives for cross-entropy Σ g\[b\]·c_b.
     pub ce: T,
 }
 
-/// Buffers for the parts of the n-gram loss, if they are wanted.
+/// Buffers for the parts of the loss, if they are wanted: its values under each reduction.
+///
+/// | reduction | value | gradient |
+/// |---|---|---|
+/// | mean | [`Losses::eisl`] | [`Reduction::Mean`](super::Reduction::Mean) |
+/// | per order | `per_order` | [`Reduction::PerOrder`](super::Reduction::PerOrder) |
+/// | per row | `rows` | [`Reduction::PerRow`](super::Reduction::PerRow) |
+/// | none | `per_row` | [`Reduction::None`](super::Reduction::None) |
+///
+/// None of them depends on which reduction the gradient is of.
 #[derive(Debug)]
 pub struct Parts<'a, T> {
-    /// Lₙ of each order.
+    /// \[orders\]: Lₙ of each order, the mean over rows.
     pub per_order: Option<&'a mut [T]>,
-    /// \[B\]\[orders\]: the loss of each row and order.
+    /// \[B\]\[orders\]: the loss of each row and order, of its references together.
     pub per_row: Option<&'a mut [T]>,
+    /// \[B\]: Σ wₙ·lossₙ of each row.
+    pub rows: Option<&'a mut [T]>,
+    /// \[B\]: the sum over each row's tokens of the cross-entropy.
+    pub ce_per_row: Option<&'a mut [T]>,
+    /// \[B\]: the reference that [`Combine::Best`](super::Combine::Best) took.
+    pub chosen: Option<&'a mut [usize]>,
 }
 
 impl<T> Parts<'_, T> {
     /// No parts.
+    ///
+    /// ```
+    /// use rivergram_core::eisl::Parts;
+    ///
+    /// let mut per_order = [0.0f32; 2];
+    /// let parts = Parts { per_order: Some(&mut per_order), ..Parts::none() };
+    /// assert!(parts.per_row.is_none());
+    /// ```
     pub fn none() -> Self {
         Parts {
             per_order: None,
             per_row: None,
+            rows: None,
+            ce_per_row: None,
+            chosen: None,
         }
     }
 }
 
 /// The loss of a batch: `x` is \[B\]\[T\]\[V\], `workspace` has [`workspace_len`](super::workspace_len)
-/// numbers.
+/// numbers, with several references [`Batch::workspace_len`].
 ///
-/// Errors: see [`EislError`]. Cost: two reading passes over x and B·T·V exponentials; per order B·T·U
-/// additions and exponentials.
+/// Errors: see [`EislError`]. Cost: two reading passes over x and B·T·V exponentials; per order and reference
+/// B·T·U additions and exponentials. Source: arXiv 2106.15078, section 3; bags: arXiv 1911.09320.
+///
+/// ```
+/// use rivergram_core::eisl::{self, Batch, Config, Parts, Shape};
+/// use rivergram_core::lanes::One;
+///
+/// // Even odds of two tokens at each of two positions, whichever n-gram is asked for.
+/// let shape = Shape { batch: 1, positions: 2, targets: 2, vocabulary: 2 };
+/// let (orders, mut per_order) = ([(1, 0.5f32), (2, 0.5)], [0.0; 2]);
+/// let parts = Parts { per_order: Some(&mut per_order), ..Parts::none() };
+/// let (config, batch) = (Config::new(&orders), Batch::new(shape, &[0, 1]));
+/// let losses = eisl::loss(One::<f32>::new(), &config, &batch, &[0.0; 4], parts, &mut [0.0; 64])?;
+/// assert!((losses.total - 2.0f32.ln()).abs() < 1e-6);
+/// assert!((per_order[1] - 2.0f32.ln()).abs() < 1e-6);
+/// # Ok::<(), rivergram_core::error::EislError>(())
+/// ```
 #[inline(always)]
 pub fn loss<I: Isa>(
     isa: I,
@@ -55,7 +96,7 @@ pub fn loss<I: Isa>(
     let rows = x.chunks(checked.row_len().max(1));
     for (b, x) in (0..batch.shape.batch).zip(rows) {
         let row = checked.forward(isa, b, x, false, &mut work)?;
-        tally.add(b, row, work.losses);
+        tally.add(&checked, b, row, &work);
     }
     Ok(tally.finish(&checked))
 }
@@ -64,6 +105,22 @@ pub fn loss<I: Isa>(
 ///
 /// Errors: see [`EislError`]; after one the gradient is unspecified. Cost: that of [`loss`], and a
 /// second pass over x with B·T·V exponentials.
+///
+/// ```
+/// use rivergram_core::eisl::{self, Batch, Config, Parts, Reduction, Shape};
+/// use rivergram_core::lanes::One;
+///
+/// // A vector-Jacobian product: what a framework hands back for each row's loss goes in, dL/dx comes out.
+/// let shape = Shape { batch: 2, positions: 1, targets: 1, vocabulary: 2 };
+/// let batch = Batch { reduction: Reduction::PerRow(&[3.0f32, 0.0]), ..Batch::new(shape, &[0, 1]) };
+/// let (mut gradient, mut rows) = ([0.0; 4], [0.0; 2]);
+/// let parts = Parts { rows: Some(&mut rows), ..Parts::none() };
+/// let (isa, config) = (One::<f32>::new(), Config::new(&[(1, 1.0f32)]));
+/// eisl::loss_and_gradient(isa, &config, &batch, &[0.0; 4], &mut gradient, parts, &mut [0.0; 32])?;
+/// assert!((rows[1] - 2.0f32.ln()).abs() < 1e-6);
+/// assert!((gradient[0] + 1.5).abs() < 1e-6 && gradient[2] == 0.0);
+/// # Ok::<(), rivergram_core::error::EislError>(())
+/// ```
 #[inline(always)]
 pub fn loss_and_gradient<I: Isa>(
     isa: I,
@@ -80,7 +137,7 @@ pub fn loss_and_gradient<I: Isa>(
     let rows = x.chunks(len).zip(gradient.chunks_mut(len));
     for (b, (x, gradient)) in (0..batch.shape.batch).zip(rows) {
         let row = checked.forward(isa, b, x, true, &mut work)?;
-        tally.add(b, row, work.losses);
+        tally.add(&checked, b, row, &work);
         for (g, x) in gradient.iter_mut().zip(x) {
             *g = *x;
         }
@@ -94,6 +151,23 @@ pub fn loss_and_gradient<I: Isa>(
 /// Errors: see [`EislError`]. Sizes, labels and numbers of the configuration are checked before x is
 /// touched; an error in x itself is found row by row, and rows before it are already replaced. Cost: as
 /// [`loss_and_gradient`], whose gradient this is bit for bit, without the second buffer.
+///
+/// ```
+/// use rivergram_core::eisl::{self, Batch, Combine, Config, Parts, References, Shape};
+/// use rivergram_core::lanes::One;
+///
+/// // The output says 2; of the two references, 0 and 2, the second is the nearer.
+/// let shape = Shape { batch: 1, positions: 1, targets: 1, vocabulary: 3 };
+/// let several = References { places: 2, counts: None, combine: Combine::Best, cross_entropy: None };
+/// let batch = Batch { references: Some(several), ..Batch::new(shape, &[0, 2]) };
+/// let (mut x, mut chosen) = ([0.0f32, 0.0, 9.0], [0]);
+/// let parts = Parts { chosen: Some(&mut chosen), ..Parts::none() };
+/// let (isa, config) = (One::<f32>::new(), Config::new(&[(1, 1.0f32)]));
+/// let losses = eisl::loss_and_gradient_in_place(isa, &config, &batch, &mut x, parts, &mut [0.0; 32])?;
+/// assert!(losses.total < 0.01 && chosen == [1]);
+/// assert!(x[2] < 0.0 && x[0] > 0.0);
+/// # Ok::<(), rivergram_core::error::EislError>(())
+/// ```
 #[inline(always)]
 pub fn loss_and_gradient_in_place<I: Isa>(
     isa: I,
@@ -135,18 +209,30 @@ impl<T: Real> Kernel<T> for InPlace<'_, '_, '_, T> {
         let rows = x.chunks_mut(checked.row_len().max(1));
         for (b, x) in (0..batch.shape.batch).zip(rows) {
             let row = checked.forward(isa, b, x, true, &mut work)?;
-            tally.add(b, row, work.losses);
+            tally.add(&checked, b, row, &work);
             checked.gradient(isa, b, x, &mut work);
         }
         Ok(tally.finish(&checked))
     }
 }
 
-/// One row of fixed size with its workspace (4·T·U + 2·T + U numbers) on the stack; `x` is replaced by
+/// One row of fixed size with its workspace (4·T·U + 3·T + U numbers) on the stack; `x` is replaced by
 /// the gradient. `lens` are the output positions and the targets in use; without it all positions and
 /// the labels up to the last that is no pad. The losses of the orders go to `per_order`.
 ///
 /// Errors and cost: as [`loss_and_gradient_in_place`], whose result this is.
+///
+/// ```
+/// use rivergram_core::eisl::{Config, loss_and_gradient_fixed};
+/// use rivergram_core::lanes::One;
+///
+/// let config = Config::new(&[(1, 1.0f32)]);
+/// let (mut x, mut per_order) = ([[0.0; 2]; 3], [0.0]);
+/// let isa = One::<f32>::new();
+/// let losses = loss_and_gradient_fixed(isa, &config, &mut x, &[1, 0], None, &mut per_order)?;
+/// assert_eq!([losses.eisl], per_order);
+/// # Ok::<(), rivergram_core::error::EislError>(())
+/// ```
 #[inline(always)]
 pub fn loss_and_gradient_fixed<
     I: Isa,
@@ -166,6 +252,16 @@ pub fn loss_and_gradient_fixed<
 }
 
 /// [`loss_and_gradient_fixed`] in `f32`, one number at a time: what firmware calls, a function of its own.
+///
+/// ```
+/// use rivergram_core::eisl::{Config, loss_and_gradient_f32};
+///
+/// let config = Config::new(&[(1, 1.0)]);
+/// let mut x = [[0.0; 2]];
+/// loss_and_gradient_f32(&config, &mut x, &[0], None, &mut [0.0])?;
+/// assert!((x[0][0] + 0.5).abs() < 1e-6);
+/// # Ok::<(), rivergram_core::error::EislError>(())
+/// ```
 #[inline(never)]
 pub fn loss_and_gradient_f32<const T: usize, const U: usize, const V: usize, const N: usize>(
     config: &Config<'_, f32>,
@@ -180,6 +276,16 @@ pub fn loss_and_gradient_f32<const T: usize, const U: usize, const V: usize, con
 /// The loss of [`loss_and_gradient_fixed`] alone, of a row that is left as it is.
 ///
 /// Errors and cost: as [`loss`], whose result this is.
+///
+/// ```
+/// use rivergram_core::eisl::{Config, loss_fixed};
+/// use rivergram_core::lanes::One;
+///
+/// let (config, x) = (Config::new(&[(1, 1.0f32)]), [[0.0; 2]]);
+/// let losses = loss_fixed(One::<f32>::new(), &config, &x, &[0], None, &mut [0.0])?;
+/// assert!((losses.total - 2.0f32.ln()).abs() < 1e-6);
+/// # Ok::<(), rivergram_core::error::EislError>(())
+/// ```
 #[inline(always)]
 pub fn loss_fixed<I: Isa, const T: usize, const U: usize, const V: usize, const N: usize>(
     isa: I,
@@ -220,9 +326,10 @@ fn fixed<I: Isa, const T: usize, const U: usize, const V: usize, const N: usize>
         target_lens: lens.as_ref().map(|(_, targets)| targets.as_slice()),
         ..Batch::new(shape, targets)
     };
-    check_len(EislBuffer::PerOrder, config.orders.len(), N)?;
+    check_len(EislBuffer::PerOrder, config.order_count(), N)?;
     let checked = Checked::new(config, &batch)?;
     let [scores, sums, weights, gradient] = &mut [[[zero; U]; T]; 4];
+    let (by_position, by_target) = (&mut [zero; T], &mut [zero; U]);
     let mut work = Work {
         scores: scores.as_flattened_mut(),
         sums: sums.as_flattened_mut(),
@@ -230,8 +337,9 @@ fn fixed<I: Isa, const T: usize, const U: usize, const V: usize, const N: usize>
         gradient: gradient.as_flattened_mut(),
         max: &mut [zero; T],
         ln_sum: &mut [zero; T],
-        values: &mut [zero; U],
+        values: if T > U { by_position } else { by_target },
         losses: per_order,
+        chosen: 0,
     };
     let row = match x {
         Row::Kept(x) => checked.forward(isa, 0, x.as_flattened(), false, &mut work)?,
@@ -242,7 +350,7 @@ fn fixed<I: Isa, const T: usize, const U: usize, const V: usize, const N: usize>
             row
         }
     };
-    Ok(losses(&checked, row))
+    Ok(checked.losses(row))
 }
 
 /// The sums over rows, in the order of the rows.
@@ -274,16 +382,27 @@ fn start<'a, 'w, 'p, T: Real>(
         check_len(EislBuffer::Input, expected, input_len)?;
     }
     let checked = Checked::new(config, batch)?;
-    let orders = config.orders.len();
-    let work = Work::split(workspace, batch.shape, orders)?;
-    if let Some(buffer) = &mut parts.per_order {
-        check_len(EislBuffer::PerOrder, orders, buffer.len())?;
-        buffer.fill(T::ZERO);
+    let orders = config.order_count();
+    let work = Work::split_for(workspace, config, batch)?;
+    let lens = [
+        (EislBuffer::PerOrder, orders, &mut parts.per_order),
+        (
+            EislBuffer::PerRow,
+            rows.saturating_mul(orders),
+            &mut parts.per_row,
+        ),
+        (EislBuffer::Rows, rows, &mut parts.rows),
+        (EislBuffer::CePerRow, rows, &mut parts.ce_per_row),
+    ];
+    for (name, expected, buffer) in lens {
+        if let Some(buffer) = buffer {
+            check_len(name, expected, buffer.len())?;
+            buffer.fill(T::ZERO);
+        }
     }
-    if let Some(buffer) = &mut parts.per_row {
-        let expected = rows.saturating_mul(orders);
-        check_len(EislBuffer::PerRow, expected, buffer.len())?;
-        buffer.fill(T::ZERO);
+    if let Some(buffer) = &mut parts.chosen {
+        check_len(EislBuffer::Chosen, rows, buffer.len())?;
+        buffer.fill(0);
     }
     let sum = RowLoss {
         eisl: T::ZERO,
@@ -294,9 +413,10 @@ fn start<'a, 'w, 'p, T: Real>(
 
 impl<T: Real> Tally<'_, T> {
     #[inline(always)]
-    fn add(&mut self, b: usize, row: RowLoss<T>, of_orders: &[T]) {
+    fn add(&mut self, checked: &Checked<'_, T>, b: usize, row: RowLoss<T>, work: &Work<'_, T>) {
         self.sum.eisl += row.eisl;
-        self.sum.ce += row.ce;
+        self.sum.ce += checked.weighed_ce(b, row.ce);
+        let of_orders = &*work.losses;
         if let Some(buffer) = &mut self.parts.per_order {
             for (sum, loss) in buffer.iter_mut().zip(of_orders) {
                 *sum += *loss;
@@ -308,6 +428,15 @@ impl<T: Real> Tally<'_, T> {
                 *slot = *loss;
             }
         }
+        if let Some(slot) = slot(&mut self.parts.rows, b) {
+            *slot = checked.weighted(checked.row(b).positions, of_orders);
+        }
+        if let Some(slot) = slot(&mut self.parts.ce_per_row, b) {
+            *slot = row.ce;
+        }
+        if let Some(slot) = slot(&mut self.parts.chosen, b) {
+            *slot = work.chosen;
+        }
     }
 
     #[inline(always)]
@@ -317,20 +446,52 @@ impl<T: Real> Tally<'_, T> {
                 *sum = mean(*sum, checked.batch.shape.batch);
             }
         }
-        losses(checked, self.sum)
+        checked.losses(self.sum)
     }
 }
 
-/// The loss of the batch from the sums over its rows.
 #[inline(always)]
-fn losses<T: Real>(checked: &Checked<'_, T>, sum: RowLoss<T>) -> Losses<T> {
-    let eisl = mean(sum.eisl, checked.batch.shape.batch);
-    let ce = mean(sum.ce, checked.tokens);
-    let config = &checked.config;
-    Losses {
-        total: config.ngram_factor * eisl + config.ce_factor * ce,
-        eisl,
-        ce,
+fn slot<'a, N>(buffer: &'a mut Option<&mut [N]>, index: usize) -> Option<&'a mut N> {
+    buffer.as_mut().and_then(|buffer| buffer.get_mut(index))
+}
+
+impl<T: Real> Checked<'_, T> {
+    /// The loss of the batch from the sums over its rows of what [`Checked::forward`] returns: divides by B and
+    /// by the tokens, unless a reduction or derivatives for cross-entropy say otherwise. (With derivatives for
+    /// cross-entropy the caller sums g\[b\]·ce.)
+    ///
+    /// ```
+    /// use rivergram_core::eisl::{Batch, Checked, Config, RowLoss, Shape};
+    ///
+    /// let shape = Shape { batch: 2, positions: 1, targets: 1, vocabulary: 2 };
+    /// let config = Config { ce_factor: 0.5, ..Config::new(&[(1, 1.0f32)]) };
+    /// let checked = Checked::new(&config, &Batch::new(shape, &[0, 1]))?;
+    /// let losses = checked.losses(RowLoss { eisl: 3.0, ce: 5.0 });
+    /// assert_eq!((losses.eisl, losses.ce, losses.total), (1.5, 2.5, 1.5 + 0.5 * 2.5));
+    /// # Ok::<(), rivergram_core::error::EislError>(())
+    /// ```
+    #[inline(always)]
+    pub fn losses(&self, sum: RowLoss<T>) -> Losses<T> {
+        let eisl = mean(sum.eisl, self.divisor());
+        let ce = match self.batch.ce_upstream {
+            None => mean(sum.ce, self.tokens),
+            Some(_) => sum.ce,
+        };
+        let config = &self.config;
+        Losses {
+            total: config.ngram_factor * eisl + config.ce_factor * ce,
+            eisl,
+            ce,
+        }
+    }
+
+    /// What a row adds to the sum of cross-entropies.
+    #[inline(always)]
+    fn weighed_ce(&self, row: usize, ce: T) -> T {
+        match self.batch.ce_upstream.and_then(|g| g.get(row)) {
+            None => ce,
+            Some(g) => *g * ce,
+        }
     }
 }
 

@@ -17,8 +17,12 @@
 //! vocabulary is that of cross-entropy, and no tensor of log-probabilities exists.
 //!
 //! [`gather`], [`diagonal`] and [`select`] are pieces of their own: other losses over the same scores
-//! can be built from them. A row of the batch is independent of all others: [`Checked::forward`] and
-//! [`Checked::gradient`] compute one.
+//! can be built from them. [`bag`] is the first, with all that follows here: [`Config::bag_of_ngrams`]. A row of
+//! the batch is independent of all others: [`Checked::forward`] and [`Checked::gradient`] compute one.
+//!
+//! Options: the other axis of the selection, [`Axis`]; orders relative to each row's output length,
+//! [`Config::from_length`]; several references per row, [`References`]; any reduction over rows and orders, with
+//! derivatives from outside, [`Reduction`] and [`Parts`].
 //!
 //! Lengths: a row ends where `target_lens` says, otherwise after its last label that is no pad; inside
 //! that length the pad id is an ordinary token. Cross-entropy pairs position t with target t, so where
@@ -45,6 +49,7 @@
 
 // Ranges zipped to iterators count here, not `enumerate`: its counter may overflow and then panic.
 
+pub mod bag;
 mod checked;
 mod config;
 pub mod diagonal;
@@ -55,7 +60,10 @@ pub mod select;
 mod work;
 
 pub use checked::Checked;
-pub use config::{Batch, Config, IGNORE, Input, Padding, Select, Shape, noise_len};
+pub use config::{
+    Axis, Batch, Combine, Config, IGNORE, Input, Objective, Padding, Reduction, References, Select,
+    Shape, noise_len,
+};
 pub use loss::{
     Losses, Parts, loss, loss_and_gradient, loss_and_gradient_f32, loss_and_gradient_fixed,
     loss_and_gradient_in_place, loss_fixed,

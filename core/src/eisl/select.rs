@@ -1,4 +1,4 @@
-//! The reduction over output positions: for each target n-gram i one number E\[i\] from its scores
+//! The reduction over output positions, or over the rows of any matrix: for each target n-gram i one number E\[i\] from its scores
 //! t\[j, i\] = D_n\[j, i\]/n, and the derivative of E by D_n.
 //!
 //! | selection | E | ∂E/∂D |
@@ -47,8 +47,23 @@ pub struct MatrixMut<'a, T> {
 
 /// Writes E of each column to `values`, and `factor` · ∂E/∂D to `weights` if given.
 ///
-/// `sums` and `weights` are `rows` × `values.len()`, `noise` likewise. Cost: one exponential per entry
-/// for the selections that have any.
+/// `sums` and `weights` are `rows` × `values.len()`, `noise` likewise. For the selection over target n-grams
+/// ([`Axis::Targets`](super::Axis::Targets)) hand in the transposed sums. Cost: one exponential per entry for
+/// the selections that have any. Source: arXiv 2106.15078, the weighted sum over positions; logsumexp is the
+/// log of the expected number of matches.
+///
+/// ```
+/// use rivergram_core::eisl::{Select, select::{Matrix, MatrixMut, Selection, select}};
+/// use rivergram_core::lanes::One;
+///
+/// // Two positions, one n-gram of order 2: t = −1 and −3.
+/// let (sums, mut value, mut weights) = ([-2.0f64, -6.0], [0.0], [0.0; 2]);
+/// let selection = Selection { select: Select::Mean, temperature: 1.0, order: 2 };
+/// let to = MatrixMut { data: &mut weights, stride: 1 };
+/// let from = Matrix { data: &sums, stride: 1 };
+/// select(One::new(), selection, 2, from, None, &mut value, Some((to, 1.0)));
+/// assert_eq!((value, weights), ([-2.0], [0.25, 0.25]));
+/// ```
 #[inline(always)]
 pub fn select<I: Isa>(
     isa: I,

@@ -10,18 +10,32 @@ pub enum EislBuffer {
     Input,
     /// The gradient, B·T·V.
     Gradient,
-    /// The labels, B·U.
+    /// The labels, B·R·U with R references, B·U with one.
     Targets,
-    /// The target lengths, B.
+    /// The target lengths, B·R.
     TargetLens,
     /// The output lengths, B.
     OutputLens,
     /// The noise, `noise_len`.
     Noise,
+    /// The numbers of references, B.
+    References,
+    /// The references for cross-entropy, B.
+    CeReferences,
+    /// The derivatives that a reduction is given: B, orders, or B times the orders.
+    Upstream,
+    /// The derivatives for cross-entropy, B.
+    CeUpstream,
     /// The loss of each order, one per order.
     PerOrder,
     /// The loss of each row and order, B times the orders.
     PerRow,
+    /// The weighted loss of each row, B.
+    Rows,
+    /// The cross-entropy of each row, B.
+    CePerRow,
+    /// The chosen reference of each row, B.
+    Chosen,
     /// The workspace; longer is fine.
     Workspace,
 }
@@ -67,6 +81,32 @@ pub enum EislError {
         /// Its place in the noise.
         index: usize,
     },
+    /// A derivative that a reduction is given is infinite or NaN.
+    Upstream {
+        /// Its place in the buffer.
+        index: usize,
+    },
+    /// A derivative for cross-entropy is infinite or NaN.
+    CeUpstream {
+        /// Its place in the buffer.
+        index: usize,
+    },
+    /// More references than there are places for.
+    References {
+        /// The batch row.
+        row: usize,
+        /// The number given.
+        count: usize,
+    },
+    /// A reference for cross-entropy that the row does not have.
+    CeReference {
+        /// The batch row.
+        row: usize,
+        /// The reference given.
+        index: usize,
+    },
+    /// Bags of n-grams with pads that score 0, which is the probability 1.
+    BagPadding,
     /// A target length beyond U.
     TargetLen {
         /// The batch row.
@@ -85,7 +125,7 @@ pub enum EislError {
     Token {
         /// The batch row.
         row: usize,
-        /// The target position.
+        /// The target position; in reference r of several it is r·U + the position.
         column: usize,
         /// The label.
         id: i32,
@@ -126,8 +166,15 @@ impl Display for EislBuffer {
             EislBuffer::TargetLens => "target lengths",
             EislBuffer::OutputLens => "output lengths",
             EislBuffer::Noise => "noise",
+            EislBuffer::References => "numbers of references",
+            EislBuffer::CeReferences => "references for cross-entropy",
+            EislBuffer::Upstream => "derivatives by the losses",
+            EislBuffer::CeUpstream => "derivatives by the cross-entropies",
             EislBuffer::PerOrder => "losses per order",
             EislBuffer::PerRow => "losses per row",
+            EislBuffer::Rows => "weighted losses per row",
+            EislBuffer::CePerRow => "cross-entropies per row",
+            EislBuffer::Chosen => "chosen references",
             EislBuffer::Workspace => "workspace",
         })
     }
@@ -151,6 +198,21 @@ impl Display for EislError {
             EislError::Factor => f.write_str("a factor of the loss is not finite"),
             EislError::LabelSmoothing => f.write_str("the label smoothing is outside [0, 1]"),
             EislError::Noise { index } => write!(f, "noise value {index} is not finite"),
+            EislError::Upstream { index } => {
+                write!(f, "derivative {index} by the losses is not finite")
+            }
+            EislError::CeUpstream { index } => {
+                write!(f, "derivative {index} by the cross-entropies is not finite")
+            }
+            EislError::References { row, count } => {
+                write!(f, "row {row}: no room for {count} references")
+            }
+            EislError::CeReference { row, index } => {
+                write!(f, "row {row}: no reference {index} for cross-entropy")
+            }
+            EislError::BagPadding => {
+                f.write_str("pads that score 0 have no place in a bag of n-grams")
+            }
             EislError::TargetLen { row, len } => {
                 write!(f, "row {row}: target length {len} is too large")
             }
