@@ -13,6 +13,7 @@
 
 use crate::error::GramError;
 use crate::gram::basis::{self, Item, Residual, Rows};
+use crate::gram::retrieval::Order;
 use crate::lanes::{Isa, Kernel, Lanes, Real};
 use crate::ops::{self, take};
 
@@ -276,17 +277,53 @@ fn projection_squares<I: Isa>(
     }
 }
 
-/// Which number of a pair [`volume_matrix`] gives.
+/// Which number of a pair [`volume_matrix`] and [`crate::gram::search::nearest`] give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Measure {
     /// V = vol · d.
     Volume,
-    /// d, the distance of the anchor to the span: conditional ranking.
+    /// d = V/vol, the distance of the anchor to the span: conditional ranking, without the hubs that items of
+    /// small volume are.
     Distance,
+    /// Σ_p cos(a, x_p) over the vectors of the item that are there: the baseline. A vector of zeros has
+    /// cosine 0 with everything. In `f32` its error is about 1e-7 per vector; vectors shorter than 1e-19
+    /// count as 0.
+    Cosine,
 }
 
-/// Floats of workspace for [`volume_matrix`].
+impl Measure {
+    /// Which scores of this measure are better.
+    ///
+    /// ```
+    /// use rivergram_core::gram::{pair::Measure, retrieval::Order};
+    /// assert_eq!(Measure::Volume.order(), Order::Ascending);
+    /// assert_eq!(Measure::Cosine.order(), Order::Descending);
+    /// ```
+    pub const fn order(self) -> Order {
+        match self {
+            Measure::Volume | Measure::Distance => Order::Ascending,
+            Measure::Cosine => Order::Descending,
+        }
+    }
+}
+
+/// Floats of workspace for [`volume_matrix`], of any measure.
+///
+/// ```
+/// use rivergram_core::gram::pair::volume_matrix_workspace_len;
+/// assert_eq!(volume_matrix_workspace_len(2, 1, 2, 3), 10 + 8 + 4 + 3 + 1 + 2);
+/// ```
 pub const fn volume_matrix_workspace_len(
+    anchors: usize,
+    m: usize,
+    items: usize,
+    d: usize,
+) -> usize {
+    scores_workspace_len(anchors, m, items, d).saturating_add(m.saturating_mul(items))
+}
+
+/// Floats of workspace for [`Scores`].
+pub(super) const fn scores_workspace_len(
     anchors: usize,
     m: usize,
     items: usize,
@@ -297,15 +334,33 @@ pub const fn volume_matrix_workspace_len(
         .saturating_add(m.saturating_mul(anchors).saturating_mul(items))
         .saturating_add(d)
         .saturating_add(m)
-        .saturating_add(m.saturating_mul(items))
 }
 
-/// The volume, or the distance, of every anchor with every item.
+/// The volume, the distance or the sum of cosines of every anchor with every item.
 ///
-/// `anchors` \[B1, d\], `items` \[m, B2, d\] and `out` \[B1, B2\], row-major. A vector of an item that is
-/// `false` in `present` \[m, B2\] is left out, so that items may have different arities; an item of which
-/// nothing is present has V = d = |anchor|. Zero vectors give V = 0, as defined.
-/// Cost: 2·B1·d·B2·m operations. Errors: sizes, a vector that is not finite.
+/// `anchors` \[B1, d\], `items` \[m, B2, d\] and `out` \[B1, B2\], row-major; `sizes` are \[B1, m, B2, d\]. A
+/// vector of an item that is `false` in `present` \[m, B2\] is left out, so that items may have different
+/// arities; an item of which nothing is present has V = d = |anchor|, and 0 as its sum of cosines. Zero
+/// vectors give V = 0, as defined. Cost: 2·B1·d·B2·m operations, of cosines 2·B1·d·B2. Errors: sizes, a
+/// vector that is not finite. Source: arXiv 2412.11959, eq. 4, for all pairs of a batch.
+///
+/// ```
+/// use rivergram_core::gram::pair::{Measure, volume_matrix, volume_matrix_workspace_len};
+/// use rivergram_core::lanes::One;
+///
+/// let (anchors, items) = ([3.0_f32, 4.0], [1.0, 0.0, 0.0, 2.0]);
+/// let (mut out, sizes) = ([0.0; 2], [1, 1, 2, 2]);
+/// let mut workspace = [0.0; volume_matrix_workspace_len(1, 1, 2, 2)];
+/// let mut matrix = |measure| {
+///     let (isa, none) = (One::new(), None);
+///     volume_matrix(isa, measure, &anchors, &items, none, sizes, &mut out, &mut workspace)?;
+///     Ok(out)
+/// };
+/// assert_eq!(matrix(Measure::Volume)?, [4.0, 6.0]);
+/// assert_eq!(matrix(Measure::Distance)?, [4.0, 3.0]);
+/// assert_eq!(matrix(Measure::Cosine)?, [0.6, 0.8]);
+/// # Ok::<(), rivergram_core::error::GramError>(())
+/// ```
 #[inline(always)]
 pub fn volume_matrix<I: Isa>(
     isa: I,
@@ -338,57 +393,107 @@ struct VolumeMatrix<'a, T> {
     workspace: &'a mut [T],
 }
 
-impl<T: Real> VolumeMatrix<'_, T> {
-    fn check_sizes(&self) -> Result<(), GramError> {
-        let [b1, m, b2, d] = self.sizes;
-        if b1 == 0 || m == 0 || b2 == 0 || d == 0 {
-            return Err(GramError::Empty {
-                k: m.saturating_add(1),
-                rows: b1.min(b2),
-                d,
-            });
-        }
-        let flags = m.saturating_mul(b2);
-        for (need, have) in [
-            (b1.saturating_mul(d), self.anchors.len()),
-            (flags.saturating_mul(d), self.items.len()),
-            (b1.saturating_mul(b2), self.out.len()),
-            (flags, self.present.map_or(flags, <[bool]>::len)),
-        ] {
-            if need != have {
-                return Err(GramError::BufferSize { need, have });
-            }
-        }
-        let (need, have) = (
-            volume_matrix_workspace_len(b1, m, b2, d),
-            self.workspace.len(),
-        );
-        if have < need {
-            return Err(GramError::Workspace { need, have });
-        }
-        Ok(())
+/// That the inputs of B1 anchors against B2 items of m vectors have their sizes, and none is 0.
+pub(super) fn check_sizes<T>(
+    anchors: &[T],
+    items: &[T],
+    present: Option<&[bool]>,
+    [b1, m, b2, d]: [usize; 4],
+) -> Result<(), GramError> {
+    if b1 == 0 || m == 0 || b2 == 0 || d == 0 {
+        return Err(GramError::Empty {
+            k: m.saturating_add(1),
+            rows: b1.min(b2),
+            d,
+        });
     }
+    let flags = m.saturating_mul(b2);
+    for (need, have) in [
+        (b1.saturating_mul(d), anchors.len()),
+        (flags.saturating_mul(d), items.len()),
+        (flags, present.map_or(flags, <[bool]>::len)),
+    ] {
+        if need != have {
+            return Err(GramError::BufferSize { need, have });
+        }
+    }
+    Ok(())
 }
 
 impl<T: Real> Kernel<T> for VolumeMatrix<'_, T> {
     type Output = Result<(), GramError>;
     #[inline(always)]
     fn run<I: Isa<Scalar = T>>(self, isa: I) -> Self::Output {
-        self.check_sizes()?;
-        let [b1, m, b2, d] = self.sizes;
+        let sizes = self.sizes;
+        let [b1, m, b2, d] = sizes;
+        check_sizes(self.anchors, self.items, self.present, sizes)?;
+        let (need, have) = (b1.saturating_mul(b2), self.out.len());
+        if need != have {
+            return Err(GramError::BufferSize { need, have });
+        }
+        let need = volume_matrix_workspace_len(b1, m, b2, d);
+        let have = self.workspace.len();
+        if have < need {
+            return Err(GramError::Workspace { need, have });
+        }
         check_finite(isa, self.anchors, b1, d, 0)?;
         check_finite(isa, self.items, b2, d, 1)?;
-        let (bases, workspace) = take(self.workspace, bases_len(m, b2, d));
-        let (item, workspace) = take(workspace, basis::item_len(m, d));
-        let (flags, workspace) = take(workspace, m.saturating_mul(b2));
-        let (y, scratch) = take(workspace, m.saturating_mul(b1).saturating_mul(b2));
+        let (flags, workspace) = take(self.workspace, m.saturating_mul(b2));
         flags.fill(T::ONE);
         for (flag, present) in flags.iter_mut().zip(self.present.unwrap_or(&[])) {
             *flag = if *present { T::ONE } else { T::ZERO };
         }
+        isa.enter(Scores {
+            measure: self.measure,
+            anchors: self.anchors,
+            items: self.items,
+            flags,
+            sizes,
+            out: self.out,
+            workspace,
+        });
+        Ok(())
+    }
+}
+
+/// [`volume_matrix`] without its checks; `flags` \[m, B2\] are 0 where a vector is absent. Returns the number
+/// of items whose vectors are dependent; of cosines 0.
+pub(super) struct Scores<'a, T> {
+    pub(super) measure: Measure,
+    pub(super) anchors: &'a [T],
+    pub(super) items: &'a [T],
+    pub(super) flags: &'a [T],
+    pub(super) sizes: [usize; 4],
+    pub(super) out: &'a mut [T],
+    pub(super) workspace: &'a mut [T],
+}
+
+impl<T: Real> Kernel<T> for Scores<'_, T> {
+    type Output = usize;
+    #[inline(always)]
+    fn run<I: Isa<Scalar = T>>(self, isa: I) -> usize {
+        match self.measure {
+            Measure::Volume | Measure::Distance => self.distances(isa),
+            Measure::Cosine => {
+                self.cosines(isa);
+                0
+            }
+        }
+    }
+}
+
+impl<T: Real> Scores<'_, T> {
+    #[inline(always)]
+    fn distances<I: Isa<Scalar = T>>(self, isa: I) -> usize {
+        let [b1, m, b2, d] = self.sizes;
+        let (bases, workspace) = take(self.workspace, bases_len(m, b2, d));
+        let (item, workspace) = take(workspace, basis::item_len(m, d));
+        let (y, scratch) = take(workspace, m.saturating_mul(b1).saturating_mul(b2));
         let mut item = Item::split(item, m, d);
         let storage = BasesMut::split(bases, m, b2, d);
-        let (bases, _) = storage.build(isa, self.items, flags, usize::MAX, [m, b2, d], &mut item);
+        let sizes = [m, b2, d];
+        let (bases, degenerate) =
+            storage.build(isa, self.items, self.flags, usize::MAX, sizes, &mut item);
         bases.distances(isa, self.anchors, self.out, y, scratch);
         if self.measure == Measure::Volume {
             for row in self.out.chunks_exact_mut(b2.max(1)) {
@@ -397,7 +502,38 @@ impl<T: Real> Kernel<T> for VolumeMatrix<'_, T> {
                 }
             }
         }
-        Ok(())
+        degenerate
+    }
+
+    /// cos(a, x_1) + cos(a, x_2) + … = (a/|a|) · (x_1/|x_1| + x_2/|x_2| + …): one product for any m.
+    #[inline(always)]
+    fn cosines<I: Isa<Scalar = T>>(self, isa: I) {
+        let [_, _, b2, d] = self.sizes;
+        let (sums, _) = take(self.workspace, b2.saturating_mul(d));
+        sums.fill(T::ZERO);
+        for (j, sum) in (0..b2).zip(sums.chunks_exact_mut(d.max(1))) {
+            let rows = Rows::of_item(self.items, b2, d, j, usize::MAX);
+            let present = presence(self.flags, b2, j, usize::MAX);
+            for row in basis::present_rows(rows, present) {
+                ops::axpy(isa, inverse_norm(ops::dot(isa, row, row)), row, sum);
+            }
+        }
+        self.out.fill(T::ZERO);
+        ops::matmul_nt(isa, b2, d, self.anchors, sums, self.out);
+        let anchors = self.anchors.chunks_exact(d.max(1));
+        for (anchor, row) in anchors.zip(self.out.chunks_exact_mut(b2.max(1))) {
+            ops::scale(isa, inverse_norm(ops::dot(isa, anchor, anchor)), row);
+        }
+    }
+}
+
+/// 1/|x| from |x|²; 0 where that is not a normal number.
+#[inline(always)]
+fn inverse_norm<T: Real>(square: T) -> T {
+    if square < T::MIN_POSITIVE {
+        T::ZERO
+    } else {
+        T::ONE / square.sqrt()
     }
 }
 

@@ -171,7 +171,7 @@ impl<T: Real> Kernel<T> for VolumeKernel<'_, T> {
 }
 
 #[inline(always)]
-fn slice_volume<I: Isa>(
+pub(super) fn slice_volume<I: Isa>(
     isa: I,
     vectors: &[I::Scalar],
     k: usize,
@@ -246,7 +246,7 @@ impl<T: Real> Kernel<T> for GradientKernel<'_, T> {
 }
 
 #[inline(always)]
-fn slice_gradient<I: Isa>(
+pub(super) fn slice_gradient<I: Isa>(
     isa: I,
     vectors: &[I::Scalar],
     k: usize,
@@ -354,7 +354,7 @@ fn check<I: Isa>(
 }
 
 #[inline(always)]
-fn check_vectors<I: Isa>(
+pub(super) fn check_vectors<I: Isa>(
     isa: I,
     vectors: &[I::Scalar],
     k: usize,
