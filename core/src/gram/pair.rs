@@ -20,14 +20,24 @@ use crate::ops::{self, take};
 /// Below this part of |a|², d² is computed from the residual itself.
 const NEAR: f64 = 0.25;
 
-/// d² from |a|² and |y|², before the root: the pair epilogue, in every lane.
+/// d² = max(|a|² − |y|², 0) from |a|² and |y|², before the root: the pair epilogue, in every lane.
+///
+/// ```
+/// use rivergram_core::gram::pair::distance_square;
+/// assert_eq!([distance_square(5.0_f32, 3.0), distance_square(1.0, 1.5)], [2.0, 0.0]);
+/// ```
 #[inline(always)]
 pub fn distance_square<V: Lanes>(anchor_square: V, projection_square: V) -> V {
     let zero = anchor_square.isa().splat(V::Scalar::ZERO);
     (anchor_square - projection_square).max(zero)
 }
 
-/// Where d² has cancelled so far that the residual must be computed.
+/// Where d² has cancelled so far that the residual must be computed: below a quarter of |a|².
+///
+/// ```
+/// use rivergram_core::gram::pair::is_near;
+/// assert!(is_near(1.0_f32, 0.2) && !is_near(1.0_f32, 0.3));
+/// ```
 #[inline(always)]
 pub fn is_near<V: Lanes>(anchor_square: V, distance_square: V) -> V::Mask {
     let keep = anchor_square.isa().splat(V::Scalar::constant(NEAR));
@@ -69,13 +79,25 @@ pub struct BasesMut<'a, T> {
 }
 
 /// Floats that [`BasesMut::split`] takes.
+///
+/// ```
+/// assert_eq!(rivergram_core::gram::pair::bases_len(2, 10, 8), 10 * (2 * (8 + 2) + 1));
+/// ```
 pub const fn bases_len(m: usize, items: usize, d: usize) -> usize {
     let per_item = m.saturating_mul(d.saturating_add(m)).saturating_add(1);
     items.saturating_mul(per_item)
 }
 
 impl<'a, T: Real> BasesMut<'a, T> {
-    /// Splits [`bases_len`] floats.
+    /// Splits [`bases_len`] floats; of fewer the parts that do not fit are empty.
+    ///
+    /// ```
+    /// use rivergram_core::gram::pair::{BasesMut, bases_len};
+    ///
+    /// let mut storage = [0.0_f32; bases_len(2, 3, 4)];
+    /// let bases = BasesMut::split(&mut storage, 2, 3, 4);
+    /// assert_eq!((bases.q.len(), bases.r.len(), bases.volume.len()), (24, 12, 3));
+    /// ```
     #[inline(always)]
     pub fn split(storage: &'a mut [T], m: usize, items: usize, d: usize) -> Self {
         let (q, storage) = take(storage, m.saturating_mul(items).saturating_mul(d));
@@ -86,7 +108,24 @@ impl<'a, T: Real> BasesMut<'a, T> {
 
     /// The bases of all items. A vector marked absent in `present` \[planes, items\] (0 = absent) is left out:
     /// its basis row is 0 and its part of the volume 1. Returns the number of items whose present vectors
-    /// are dependent: their volume is 0 for every anchor.
+    /// are dependent: their volume is 0 for every anchor. `vectors` \[planes, items, d\]; `scratch` is an
+    /// [`Item`] of m vectors. Cost: at least 2·items·m²·d multiply-adds.
+    ///
+    /// ```
+    /// use rivergram_core::gram::basis::{Item, item_len};
+    /// use rivergram_core::gram::pair::{BasesMut, bases_len};
+    /// use rivergram_core::lanes::One;
+    ///
+    /// let (vectors, isa) = ([0.0_f32, 2.0, /**/ 3.0, 0.0], One::new());
+    /// let (mut storage, mut scratch) = ([0.0; bases_len(1, 2, 2)], [0.0; item_len(1, 2)]);
+    /// let mut scratch = Item::split(&mut scratch, 1, 2);
+    /// let storage = BasesMut::split(&mut storage, 1, 2, 2);
+    /// let (bases, degenerate) = storage.build(isa, &vectors, &[1.0; 2], usize::MAX, [1, 2, 2], &mut scratch);
+    ///
+    /// assert_eq!(bases.volume, [2.0, 3.0]);
+    /// assert_eq!(bases.q, [0.0, 1.0, /**/ 1.0, 0.0]);
+    /// assert_eq!(degenerate, 0);
+    /// ```
     #[inline(always)]
     pub fn build<I: Isa<Scalar = T>>(
         self,
@@ -138,7 +177,23 @@ impl<'a, T: Real> BasesMut<'a, T> {
 
 impl<T: Real> Bases<'_, T> {
     /// The residual of an anchor against item j into `rest`, and its coordinates over the basis rows into
-    /// `y` \[m\]; returns its length, the distance. Exact where [`distance_square`] cancels.
+    /// `y` \[m\]; returns its length, the distance. Exact where [`distance_square`] cancels. Cost: at least
+    /// 4·m·d multiply-adds.
+    ///
+    /// ```
+    /// # use rivergram_core::gram::basis::{Item, item_len};
+    /// # use rivergram_core::gram::pair::{BasesMut, bases_len};
+    /// # use rivergram_core::lanes::One;
+    /// #
+    /// # let (vectors, isa) = ([0.0_f32, 2.0, /**/ 3.0, 0.0], One::new());
+    /// # let (mut storage, mut scratch) = ([0.0; bases_len(1, 2, 2)], [0.0; item_len(1, 2)]);
+    /// # let mut scratch = Item::split(&mut scratch, 1, 2);
+    /// # let storage = BasesMut::split(&mut storage, 1, 2, 2);
+    /// # let (bases, degenerate) = storage.build(isa, &vectors, &[1.0; 2], usize::MAX, [1, 2, 2], &mut scratch);
+    /// let (mut rest, mut y) = ([0.0; 2], [0.0]);
+    /// assert_eq!(bases.residual(isa, &[4.0, 5.0], 0, &mut rest, &mut y), 4.0);
+    /// assert_eq!((rest, y), ([4.0, 0.0], [5.0]));
+    /// ```
     #[inline(always)]
     pub fn residual<I: Isa<Scalar = T>>(
         &self,
@@ -170,14 +225,40 @@ impl<T: Real> Bases<'_, T> {
         distance
     }
 
-    /// R of item j, \[m, m\].
+    /// R of item j, \[m, m\]; empty where there is no such item.
+    ///
+    /// ```
+    /// # use rivergram_core::gram::basis::{Item, item_len};
+    /// # use rivergram_core::gram::pair::{BasesMut, bases_len};
+    /// # use rivergram_core::lanes::One;
+    /// #
+    /// # let (vectors, isa) = ([0.0_f32, 2.0, /**/ 3.0, 0.0], One::new());
+    /// # let (mut storage, mut scratch) = ([0.0; bases_len(1, 2, 2)], [0.0; item_len(1, 2)]);
+    /// # let mut scratch = Item::split(&mut scratch, 1, 2);
+    /// # let storage = BasesMut::split(&mut storage, 1, 2, 2);
+    /// # let (bases, degenerate) = storage.build(isa, &vectors, &[1.0; 2], usize::MAX, [1, 2, 2], &mut scratch);
+    /// assert_eq!(bases.r_of(1), [3.0]);
+    /// ```
     #[inline(always)]
     pub fn r_of(&self, j: usize) -> &[T] {
         let square = self.m.saturating_mul(self.m);
         self.r.chunks_exact(square.max(1)).nth(j).unwrap_or(&[])
     }
 
-    /// Q of item j.
+    /// Q of item j, m rows.
+    ///
+    /// ```
+    /// # use rivergram_core::gram::basis::{Item, item_len};
+    /// # use rivergram_core::gram::pair::{BasesMut, bases_len};
+    /// # use rivergram_core::lanes::One;
+    /// #
+    /// # let (vectors, isa) = ([0.0_f32, 2.0, /**/ 3.0, 0.0], One::new());
+    /// # let (mut storage, mut scratch) = ([0.0; bases_len(1, 2, 2)], [0.0; item_len(1, 2)]);
+    /// # let mut scratch = Item::split(&mut scratch, 1, 2);
+    /// # let storage = BasesMut::split(&mut storage, 1, 2, 2);
+    /// # let (bases, degenerate) = storage.build(isa, &vectors, &[1.0; 2], usize::MAX, [1, 2, 2], &mut scratch);
+    /// assert!(bases.q_of(0).iter().eq([[0.0, 1.0]]));
+    /// ```
     #[inline(always)]
     pub fn q_of(&self, j: usize) -> Rows<'_, T> {
         Rows::of_item(self.q, self.items, self.d, j, usize::MAX)
@@ -186,6 +267,22 @@ impl<T: Real> Bases<'_, T> {
     /// The distance of every anchor to every item into `distance` \[anchors, items\], row-major, and the
     /// coordinates Q·a into `y` \[m, anchors, items\]. `scratch` holds d + m numbers. Cost: one product of
     /// anchors × d × (items · m), and a residual per near pair.
+    ///
+    /// ```
+    /// # use rivergram_core::gram::basis::{Item, item_len};
+    /// # use rivergram_core::gram::pair::{BasesMut, bases_len};
+    /// # use rivergram_core::lanes::One;
+    /// #
+    /// # let (vectors, isa) = ([0.0_f32, 2.0, /**/ 3.0, 0.0], One::new());
+    /// # let (mut storage, mut scratch) = ([0.0; bases_len(1, 2, 2)], [0.0; item_len(1, 2)]);
+    /// # let mut scratch = Item::split(&mut scratch, 1, 2);
+    /// # let storage = BasesMut::split(&mut storage, 1, 2, 2);
+    /// # let (bases, degenerate) = storage.build(isa, &vectors, &[1.0; 2], usize::MAX, [1, 2, 2], &mut scratch);
+    /// let (mut distance, mut y, mut scratch) = ([0.0; 2], [0.0; 2], [0.0; 3]);
+    /// bases.distances(isa, &[3.0, 4.0], &mut distance, &mut y, &mut scratch);
+    /// assert_eq!(distance, [3.0, 4.0]);
+    /// assert_eq!(y, [4.0, 3.0]);
+    /// ```
     #[inline(always)]
     pub fn distances<I: Isa<Scalar = T>>(
         &self,

@@ -75,7 +75,7 @@ pub const fn nearest_workspace_len(anchors: usize, m: usize, tile: usize, d: usi
 /// use rivergram_core::gram::search::{Search, nearest, nearest_workspace_len};
 /// use rivergram_core::lanes::One;
 ///
-/// let items = [0.0_f32, 1.0, /**/ 1.0, 0.1, /**/ 1.0, 1.0];
+/// let items = [0.0_f32, 1.0, /**/ 1.0, 0.1, /**/ 1.0, 2.0];
 /// let search = Search { tile: 2, ..Search::by(Measure::Volume) };
 /// let mut top = [TopK::<f32, 2>::new(search.measure.order())];
 /// let mut workspace = [0.0; nearest_workspace_len(1, 1, 2, 2)];

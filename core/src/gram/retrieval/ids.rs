@@ -50,6 +50,9 @@ pub fn forward_ranks<T: Real, Id: PartialEq>(
     ranks: &mut [usize],
 ) -> Result<(), GramError> {
     check_sizes(scores, texts, items, texts.len(), ranks.len())?;
+    if items.is_empty() && !texts.is_empty() {
+        return Err(GramError::NoMatch { row: 0 });
+    }
     let rows = scores.chunks_exact(items.len().max(1)).zip(texts);
     for ((row, rank), (scores, id)) in (0..texts.len()).zip(ranks).zip(rows) {
         *rank = forward_rank(scores, items, id, order).ok_or(GramError::NoMatch { row })?;
