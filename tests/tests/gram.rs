@@ -1,8 +1,11 @@
 //! GRAM against its golden files and the naive oracle, in single and in double precision.
 
 use rivergram_core::gram::contrastive::{self, Batch, GramLoss, GramReport, gram_loss};
+use rivergram_core::gram::matching::{matching_loss, total_loss};
+use rivergram_core::gram::negatives;
 use rivergram_core::gram::pair::{self, Measure, volume_matrix};
-use rivergram_core::gram::retrieval::{Order, rank, recall_at};
+use rivergram_core::gram::related::{singular, triangle};
+use rivergram_core::gram::retrieval::{Metrics, Order, backward_ranks, forward_ranks};
 use rivergram_core::gram::tuple;
 use rivergram_core::lanes::{Isa, One, Real};
 use rivergram_simd::{Kernel, Level};
@@ -617,45 +620,218 @@ fn golden_missing() {
     }
 }
 
+// Retrieval.
+
 #[derive(Deserialize)]
 struct RetrievalFile {
     ids: Vec<String>,
     ids_txt: Vec<String>,
     #[serde(deserialize_with = "rows_of_singles")]
     volume: Rows,
-    forward: Metrics,
+    forward: GoldenMetrics,
+    backward: GoldenMetrics,
 }
 
 #[derive(Deserialize)]
-struct Metrics {
+struct GoldenMetrics {
     r1: f64,
     r5: f64,
     r10: f64,
+    median_rank_lower: usize,
+    mean_rank: f64,
     rank0: Vec<usize>,
+}
+
+fn metrics_case<T: Real>(name: &str, ranks: &[usize], want: &GoldenMetrics, cap: f64) {
+    assert_eq!(ranks, want.rank0, "{name}");
+    let got = Metrics::<T>::of(ranks).expect("ranks");
+    assert_eq!(got.median_rank, want.median_rank_lower, "{name}: median");
+    for (got, want) in [
+        (got.r1, want.r1),
+        (got.r5, want.r5),
+        (got.r10, want.r10),
+        (got.mean_rank, want.mean_rank),
+    ] {
+        assert_close(name, got.to_f64(), want, want.max(1.0), cap);
+    }
+}
+
+fn retrieval_file<T: Real>(cap: Precision) {
+    let file: RetrievalFile = golden::read("gram/retrieval.json");
+    let volumes: Vec<T> = flat(&file.volume);
+    let (texts, items) = (&file.ids_txt, &file.ids);
+    let (mut forward, mut backward) = (vec![0; texts.len()], vec![0; items.len()]);
+    forward_ranks(&volumes, texts, items, Order::Ascending, &mut forward).expect("known ids");
+    backward_ranks(&volumes, texts, items, Order::Ascending, &mut backward).expect("known ids");
+    metrics_case::<T>("forward", &forward, &file.forward, cap.volume);
+    metrics_case::<T>("backward", &backward, &file.backward, cap.volume);
 }
 
 #[test]
 fn golden_retrieval() {
-    let file: RetrievalFile = golden::read("gram/retrieval.json");
-    let ranks: Vec<usize> = file
-        .volume
-        .iter()
-        .zip(&file.ids_txt)
-        .map(|(row, id)| {
-            let target = file
-                .ids
-                .iter()
-                .position(|other| other == id)
-                .expect("a known id");
-            rank(row, target, Order::Ascending).expect("a rank")
-        })
-        .collect();
-    assert_eq!(ranks, file.forward.rank0);
-    for (k, want) in [
-        (1, file.forward.r1),
-        (5, file.forward.r5),
-        (10, file.forward.r10),
-    ] {
-        assert_close("recall", recall_at::<f64>(&ranks, k), want, 1.0, 1e-12);
+    retrieval_file::<f64>(DOUBLE);
+    retrieval_file::<f32>(SINGLE);
+}
+
+// Hard negatives.
+
+#[derive(Deserialize)]
+struct NegativesFile {
+    cases: Vec<NegativesCase>,
+}
+
+#[derive(Deserialize)]
+struct NegativesCase {
+    name: String,
+    b: usize,
+    tau: f64,
+    volume: Rows,
+    hardneg_w_anchor_to_data: Rows,
+    hardneg_w_data_to_anchor: Rows,
+}
+
+#[inline(always)]
+fn negatives_file<I: Isa>(isa: I, file: &NegativesFile, cap: Precision) {
+    assert!(!file.cases.is_empty(), "loss.json has cases");
+    for NegativesCase { name, b, .. } in &file.cases {
+        assert!(*b > 1, "{name}: negatives");
+    }
+    for case in &file.cases {
+        let (b, tau) = (case.b, I::Scalar::constant(case.tau));
+        let volumes: Vec<I::Scalar> = flat(&case.volume);
+        let mut rows = volumes.clone();
+        negatives::row_weights(isa, tau, 0, b, &mut rows).expect("weights");
+        let (mut columns, mut workspace) = (volumes, vec![tau; negatives::column_workspace_len(b)]);
+        negatives::column_weights(isa, tau, 0, b, &mut columns, &mut workspace).expect("weights");
+        for (got, want) in [
+            (rows, &case.hardneg_w_anchor_to_data),
+            (transposed(&columns, b), &case.hardneg_w_data_to_anchor),
+        ] {
+            assert_eq!(got.len(), b * b);
+            for (got, want) in got.iter().zip(want.iter().flatten()) {
+                // Parts of a row whose sum is 1; the own candidate's is exactly 0.
+                let scale = if *want == 0.0 { 0.0 } else { 1.0 };
+                let what = format!("{}: weight", case.name);
+                assert_close(&what, got.to_f64(), *want, scale, cap.loss);
+            }
+        }
+    }
+}
+
+struct Negatives<'a>(&'a NegativesFile);
+
+impl Kernel<f32> for Negatives<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa<Scalar = f32>>(self, isa: I) {
+        negatives_file(isa, self.0, SINGLE);
+    }
+}
+
+#[test]
+fn golden_hard_negatives() {
+    let file: NegativesFile = golden::read("gram/loss.json");
+    negatives_file(One::<f64>::new(), &file, DOUBLE);
+    for level in Level::available() {
+        println!("{level}");
+        level.run(Negatives(&file));
+    }
+}
+
+// Related measures.
+
+#[derive(Deserialize)]
+struct RelatedFile {
+    #[serde(deserialize_with = "planes_of_singles")]
+    embeddings: Vec<Rows>,
+    triangle_area: Rows,
+    triangle_score_no_sqrt: Rows,
+    singular_values_k4: Rows,
+    dam: MatchingCase,
+}
+
+#[derive(Deserialize)]
+struct MatchingCase {
+    #[serde(deserialize_with = "rows_of_singles")]
+    logits: Rows,
+    labels: Vec<usize>,
+    loss: f64,
+    grad: Rows,
+}
+
+#[inline(always)]
+fn related_file<I: Isa>(isa: I, file: &RelatedFile, cap: Precision) {
+    let x = &file.embeddings;
+    let (k, rows, d) = (x.len(), x[0].len(), x[0][0].len());
+    assert_eq!(file.triangle_area.len(), rows);
+    let zero = I::Scalar::ZERO;
+    let mut workspace = vec![zero; triangle::workspace_len(d)];
+    for (i, areas) in file.triangle_area.iter().enumerate() {
+        assert_eq!(areas.len(), rows);
+        for (j, want) in areas.iter().enumerate() {
+            let corners: Vec<I::Scalar> =
+                flat(&[x[0][i].clone(), x[1][j].clone(), x[2][j].clone()]);
+            let what = format!("area[{i}][{j}]");
+            let area = triangle::area_on(isa, &corners, d, &mut workspace).expect(&what);
+            assert_close(&what, area.to_f64(), *want, *want, cap.volume);
+            let mut gradient = vec![zero; corners.len()];
+            let again = triangle::area_gradient_on(isa, &corners, d, &mut gradient, &mut workspace);
+            assert_eq!(again, Ok(area), "{what}");
+            let score = triangle::score_without_root(area).to_f64();
+            let want = file.triangle_score_no_sqrt[i][j];
+            assert_close(&what, score, want, want, 3.0 * cap.volume);
+        }
+    }
+    assert_eq!(file.singular_values_k4.len(), rows);
+    let mut workspace = vec![zero; singular::workspace_len(k, d)];
+    for (j, want) in file.singular_values_k4.iter().enumerate() {
+        let tuple: Vec<I::Scalar> = x.iter().flat_map(|rows| flat(&rows[j..=j])).collect();
+        let found = singular::Singular::of(isa, &tuple, k, d, &mut workspace).expect("values");
+        assert_eq!(found.values().len(), want.len());
+        for (got, value) in found.values().iter().zip(want) {
+            let what = format!("singular values of {j}");
+            assert_close(&what, got.to_f64(), *value, want[0], cap.volume);
+        }
+    }
+    let case = &file.dam;
+    let positives = case.labels.iter().filter(|label| **label == 1).count();
+    assert!(case.labels[..positives].iter().all(|label| *label == 1));
+    let logits: Vec<I::Scalar> = flat(&case.logits);
+    let mut gradient = vec![zero; logits.len()];
+    let loss = matching_loss(&logits, positives, &mut gradient).expect("a loss");
+    assert_close(
+        "dam",
+        loss.to_f64(),
+        case.loss,
+        case.loss.max(1.0),
+        cap.loss,
+    );
+    assert_gradient(
+        "dam",
+        &gradient,
+        case.grad.iter().flatten().copied(),
+        cap.gram_gradient,
+    );
+    let total = total_loss(I::Scalar::constant(2.5), loss).to_f64();
+    assert_close("total", total, 2.5 + 0.1 * case.loss, 2.5, cap.loss);
+}
+
+struct Related<'a>(&'a RelatedFile);
+
+impl Kernel<f32> for Related<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa<Scalar = f32>>(self, isa: I) {
+        related_file(isa, self.0, SINGLE);
+    }
+}
+
+#[test]
+fn golden_related() {
+    let file: RelatedFile = golden::read("gram/related.json");
+    related_file(One::<f64>::new(), &file, DOUBLE);
+    for level in Level::available() {
+        println!("{level}");
+        level.run(Related(&file));
     }
 }

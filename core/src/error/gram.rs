@@ -61,6 +61,36 @@ pub enum GramError {
     LabelSmoothing,
     /// The weight of a term is negative or not finite.
     Weight,
+    // Retrieval, negatives and related measures.
+    /// No candidate has the id of this query.
+    NoMatch {
+        /// The index of the query.
+        row: usize,
+    },
+    /// A list of best matches is in the wrong order for the measure.
+    Order {
+        /// The index of the anchor.
+        row: usize,
+    },
+    /// A score is NaN or infinite, or leaves the range when divided by the temperature.
+    Score {
+        /// The row of the score.
+        row: usize,
+        /// Its column.
+        column: usize,
+    },
+    /// No candidate of this row, or column, has a weight above 0.
+    NoCandidate {
+        /// The index of the row or column.
+        row: usize,
+    },
+    /// More vectors than a function keeps on the stack, or none.
+    Vectors {
+        /// The number that was given.
+        k: usize,
+        /// The largest.
+        most: usize,
+    },
 }
 
 impl fmt::Display for GramError {
@@ -90,6 +120,19 @@ impl fmt::Display for GramError {
             Self::Temperature => write!(f, "the temperature must be positive and finite"),
             Self::LabelSmoothing => write!(f, "the label smoothing must be in [0, 1]"),
             Self::Weight => write!(f, "a weight must be finite and not negative"),
+            Self::NoMatch { row } => write!(f, "query {row}: no candidate has its id"),
+            Self::Order { row } => {
+                write!(
+                    f,
+                    "anchor {row}: its best matches are kept in the other order"
+                )
+            }
+            Self::Score { row, column } => write!(
+                f,
+                "score [{row}, {column}]: NaN, infinite or too large for the temperature"
+            ),
+            Self::NoCandidate { row } => write!(f, "row {row}: no weight above 0"),
+            Self::Vectors { k, most } => write!(f, "{k} vectors where 1 to {most} are taken"),
         }
     }
 }

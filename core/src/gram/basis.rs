@@ -26,7 +26,12 @@ pub struct Rows<'a, T> {
 }
 
 impl<'a, T> Rows<'a, T> {
-    /// Rows that follow each other.
+    /// Rows that follow each other: `data` \[rows, d\].
+    ///
+    /// ```
+    /// use rivergram_core::gram::basis::Rows;
+    /// assert_eq!(Rows::contiguous(&[1.0, 2.0, 3.0, 4.0], 2).iter().nth(1), Some([3.0, 4.0].as_slice()));
+    /// ```
     #[inline(always)]
     pub fn contiguous(data: &'a [T], d: usize) -> Self {
         Rows {
@@ -39,6 +44,13 @@ impl<'a, T> Rows<'a, T> {
 
     /// Row `index` of each plane of `rows` rows, but for plane `skip`: item `index` of a batch
     /// \[planes, rows, d\] without its anchor. No plane is left out for `usize::MAX`.
+    ///
+    /// ```
+    /// use rivergram_core::gram::basis::Rows;
+    ///
+    /// let planes = [1, 2, /**/ 3, 4, /**/ 5, 6]; // three planes of two rows of one number
+    /// assert!(Rows::of_item(&planes, 2, 1, 1, 0).iter().eq([[4], [6]]));
+    /// ```
     #[inline(always)]
     pub fn of_item(planes: &'a [T], rows: usize, d: usize, index: usize, skip: usize) -> Self {
         let start = index.saturating_mul(d);
@@ -50,7 +62,12 @@ impl<'a, T> Rows<'a, T> {
         }
     }
 
-    /// The rows in order.
+    /// The rows in order. Cost: none until they are read.
+    ///
+    /// ```
+    /// use rivergram_core::gram::basis::Rows;
+    /// assert!(Rows::contiguous(&[1, 2, 3, 4], 2).iter().eq([[1, 2], [3, 4]]));
+    /// ```
     #[inline(always)]
     pub fn iter(self) -> impl Iterator<Item = &'a [T]> + Clone {
         let Rows {
@@ -82,6 +99,18 @@ pub struct Residual<T> {
 
 /// r = x − step · (its nearest vector) − Σ_p y_p q_p, orthogonal to the span of the vectors, of which `q`
 /// is the basis. x = r + step · nearest + Σ_p y_p q_p. Cost: at least 4·m·D multiply-adds.
+///
+/// ```
+/// use rivergram_core::gram::basis::residual;
+/// use rivergram_core::lanes::One;
+///
+/// let (x, vectors, q) = ([2.0_f32, 3.0], [[4.0_f32, 0.0]], [[1.0_f32, 0.0]]);
+/// let (mut r, mut y) = ([0.0; 2], [0.0]);
+/// let (vectors, q) = (vectors.iter().map(|x| x.as_slice()), q.iter().map(|q| q.as_slice()));
+/// let found = residual(One::<f32>::new(), &x, vectors, q, &mut r.as_mut_slice(), &mut y);
+/// assert_eq!((found.distance, found.nearest, found.step), (3.0, 0, 0.5));
+/// assert_eq!((r, y), ([0.0, 3.0], [0.0]));
+/// ```
 #[inline(always)]
 pub fn residual<'a, 'b, O: RowOps + 'a + 'b>(
     ops: O,
@@ -129,6 +158,10 @@ pub fn residual<'a, 'b, O: RowOps + 'a + 'b>(
 }
 
 /// Floats that an [`Item`] of m vectors of length d takes.
+///
+/// ```
+/// assert_eq!(rivergram_core::gram::basis::item_len(2, 8), 3 * 8 + 3 * 2);
+/// ```
 pub const fn item_len(m: usize, d: usize) -> usize {
     m.saturating_add(1)
         .saturating_mul(d)
@@ -149,7 +182,15 @@ pub struct Item<'a, T> {
 }
 
 impl<'a, T: Real> Item<'a, T> {
-    /// Splits [`item_len`]`(m, d)` floats.
+    /// Splits [`item_len`]`(m, d)` floats; of fewer the parts that do not fit are empty.
+    ///
+    /// ```
+    /// use rivergram_core::gram::basis::{Item, item_len};
+    ///
+    /// let mut storage = [0.0_f32; item_len(2, 8)];
+    /// let item = Item::split(&mut storage, 2, 8);
+    /// assert_eq!((item.q.len(), item.r.len()), (16, 4));
+    /// ```
     #[inline(always)]
     pub fn split(storage: &'a mut [T], m: usize, d: usize) -> Self {
         let (q, storage) = take(storage, m.saturating_mul(d));
@@ -168,6 +209,14 @@ impl<'a, T: Real> Item<'a, T> {
 }
 
 /// The vectors that are there; an empty row, which is like zero, for each that is not.
+///
+/// ```
+/// use rivergram_core::gram::basis::{Rows, present_rows};
+///
+/// let rows = Rows::contiguous(&[1.0, 2.0, 3.0, 4.0], 2);
+/// let there: Vec<&[f64]> = present_rows(rows, [false, true].into_iter()).collect();
+/// assert_eq!(there, [[].as_slice(), &[3.0, 4.0]]);
+/// ```
 #[inline(always)]
 pub fn present_rows<'a, T>(
     vectors: Rows<'a, T>,
@@ -180,7 +229,21 @@ pub fn present_rows<'a, T>(
 }
 
 /// Q and R of the m vectors; returns their volume Π R_pp. A zero vector gives R_pp = 0. A vector that is
-/// not present is left out: its basis row is zero and its R_pp is 1.
+/// not present is left out: its basis row is zero and its R_pp is 1. Vectors, basis and R are as the storage
+/// was split: \[m, d\], \[m, d\] and \[m, m\]. Cost: at least 2·m²·d multiply-adds.
+///
+/// ```
+/// use rivergram_core::gram::basis::{Item, Rows, item_len, orthonormalise};
+/// use rivergram_core::lanes::One;
+///
+/// let (x, mut storage) = ([2.0_f32, 0.0, /**/ 1.0, 3.0], [0.0; item_len(2, 2)]);
+/// let mut item = Item::split(&mut storage, 2, 2);
+/// let all = [true; 2].into_iter();
+/// let volume = orthonormalise(One::new(), Rows::contiguous(&x, 2), all, &mut item);
+/// assert_eq!(volume, 6.0);
+/// assert_eq!(item.r, [2.0, 1.0, /**/ 0.0, 3.0]);
+/// assert_eq!(item.q, [1.0, 0.0, /**/ 0.0, 1.0]);
+/// ```
 #[inline(always)]
 pub fn orthonormalise<I: Isa>(
     isa: I,
@@ -238,7 +301,15 @@ pub(crate) fn store_column<T: Real>(r: &mut [T], m: usize, p: usize, found: Resi
     }
 }
 
-/// G ← R⁻¹·G for rows G \[m, d\]; all zero where an R_pp is 0. Cost: m²/2 · d multiply-adds.
+/// G ← R⁻¹·G for rows G \[m, d\] and R \[m, m\]; all zero where an R_pp is 0. Cost: m²/2 · d multiply-adds.
+///
+/// ```
+/// use rivergram_core::{gram::basis::solve, lanes::One};
+///
+/// let (r, mut g) = ([2.0_f32, 1.0, /**/ 0.0, 4.0], [4.0, 8.0]);
+/// solve(One::new(), &r, 2, 1, &mut g);
+/// assert_eq!(g, [1.0, 2.0]);
+/// ```
 #[inline(always)]
 pub fn solve<I: Isa>(isa: I, r: &[I::Scalar], m: usize, d: usize, g: &mut [I::Scalar]) {
     for p in (0..m).rev() {

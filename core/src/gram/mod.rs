@@ -15,11 +15,17 @@
 //! | [`mod@tuple`] | one tuple: volume, gradient, Gram matrix, determinant, log-volume |
 //! | [`basis`], [`pair`] | anchors against items: orthonormal rows, distances, volume matrices |
 //! | [`contrastive`] | the loss of a batch in both directions, with all its gradients |
-//! | [`retrieval`] | ranks and recall |
+//! | [`retrieval`], [`search`] | ranks, recall and the best few; the nearest items without the matrix of scores |
+//! | [`negatives`], [`matching`] | hard negatives by their volumes, and the loss that tells them from matches |
+//! | [`related`] | the triangle's area, the singular values of a tuple |
 
 pub mod basis;
 pub mod contrastive;
 mod info_nce;
+pub mod matching;
+pub mod negatives;
 pub mod pair;
+pub mod related;
 pub mod retrieval;
+pub mod search;
 pub mod tuple;

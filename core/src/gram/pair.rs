@@ -13,20 +13,31 @@
 
 use crate::error::GramError;
 use crate::gram::basis::{self, Item, Residual, Rows};
+use crate::gram::retrieval::Order;
 use crate::lanes::{Isa, Kernel, Lanes, Real};
 use crate::ops::{self, take};
 
 /// Below this part of |a|², d² is computed from the residual itself.
 const NEAR: f64 = 0.25;
 
-/// d² from |a|² and |y|², before the root: the pair epilogue, in every lane.
+/// d² = max(|a|² − |y|², 0) from |a|² and |y|², before the root: the pair epilogue, in every lane.
+///
+/// ```
+/// use rivergram_core::gram::pair::distance_square;
+/// assert_eq!([distance_square(5.0_f32, 3.0), distance_square(1.0, 1.5)], [2.0, 0.0]);
+/// ```
 #[inline(always)]
 pub fn distance_square<V: Lanes>(anchor_square: V, projection_square: V) -> V {
     let zero = anchor_square.isa().splat(V::Scalar::ZERO);
     (anchor_square - projection_square).max(zero)
 }
 
-/// Where d² has cancelled so far that the residual must be computed.
+/// Where d² has cancelled so far that the residual must be computed: below a quarter of |a|².
+///
+/// ```
+/// use rivergram_core::gram::pair::is_near;
+/// assert!(is_near(1.0_f32, 0.2) && !is_near(1.0_f32, 0.3));
+/// ```
 #[inline(always)]
 pub fn is_near<V: Lanes>(anchor_square: V, distance_square: V) -> V::Mask {
     let keep = anchor_square.isa().splat(V::Scalar::constant(NEAR));
@@ -68,13 +79,25 @@ pub struct BasesMut<'a, T> {
 }
 
 /// Floats that [`BasesMut::split`] takes.
+///
+/// ```
+/// assert_eq!(rivergram_core::gram::pair::bases_len(2, 10, 8), 10 * (2 * (8 + 2) + 1));
+/// ```
 pub const fn bases_len(m: usize, items: usize, d: usize) -> usize {
     let per_item = m.saturating_mul(d.saturating_add(m)).saturating_add(1);
     items.saturating_mul(per_item)
 }
 
 impl<'a, T: Real> BasesMut<'a, T> {
-    /// Splits [`bases_len`] floats.
+    /// Splits [`bases_len`] floats; of fewer the parts that do not fit are empty.
+    ///
+    /// ```
+    /// use rivergram_core::gram::pair::{BasesMut, bases_len};
+    ///
+    /// let mut storage = [0.0_f32; bases_len(2, 3, 4)];
+    /// let bases = BasesMut::split(&mut storage, 2, 3, 4);
+    /// assert_eq!((bases.q.len(), bases.r.len(), bases.volume.len()), (24, 12, 3));
+    /// ```
     #[inline(always)]
     pub fn split(storage: &'a mut [T], m: usize, items: usize, d: usize) -> Self {
         let (q, storage) = take(storage, m.saturating_mul(items).saturating_mul(d));
@@ -85,7 +108,24 @@ impl<'a, T: Real> BasesMut<'a, T> {
 
     /// The bases of all items. A vector marked absent in `present` \[planes, items\] (0 = absent) is left out:
     /// its basis row is 0 and its part of the volume 1. Returns the number of items whose present vectors
-    /// are dependent: their volume is 0 for every anchor.
+    /// are dependent: their volume is 0 for every anchor. `vectors` \[planes, items, d\]; `scratch` is an
+    /// [`Item`] of m vectors. Cost: at least 2·items·m²·d multiply-adds.
+    ///
+    /// ```
+    /// use rivergram_core::gram::basis::{Item, item_len};
+    /// use rivergram_core::gram::pair::{BasesMut, bases_len};
+    /// use rivergram_core::lanes::One;
+    ///
+    /// let (vectors, isa) = ([0.0_f32, 2.0, /**/ 3.0, 0.0], One::new());
+    /// let (mut storage, mut scratch) = ([0.0; bases_len(1, 2, 2)], [0.0; item_len(1, 2)]);
+    /// let mut scratch = Item::split(&mut scratch, 1, 2);
+    /// let storage = BasesMut::split(&mut storage, 1, 2, 2);
+    /// let (bases, degenerate) = storage.build(isa, &vectors, &[1.0; 2], usize::MAX, [1, 2, 2], &mut scratch);
+    ///
+    /// assert_eq!(bases.volume, [2.0, 3.0]);
+    /// assert_eq!(bases.q, [0.0, 1.0, /**/ 1.0, 0.0]);
+    /// assert_eq!(degenerate, 0);
+    /// ```
     #[inline(always)]
     pub fn build<I: Isa<Scalar = T>>(
         self,
@@ -137,7 +177,23 @@ impl<'a, T: Real> BasesMut<'a, T> {
 
 impl<T: Real> Bases<'_, T> {
     /// The residual of an anchor against item j into `rest`, and its coordinates over the basis rows into
-    /// `y` \[m\]; returns its length, the distance. Exact where [`distance_square`] cancels.
+    /// `y` \[m\]; returns its length, the distance. Exact where [`distance_square`] cancels. Cost: at least
+    /// 4·m·d multiply-adds.
+    ///
+    /// ```
+    /// # use rivergram_core::gram::basis::{Item, item_len};
+    /// # use rivergram_core::gram::pair::{BasesMut, bases_len};
+    /// # use rivergram_core::lanes::One;
+    /// #
+    /// # let (vectors, isa) = ([0.0_f32, 2.0, /**/ 3.0, 0.0], One::new());
+    /// # let (mut storage, mut scratch) = ([0.0; bases_len(1, 2, 2)], [0.0; item_len(1, 2)]);
+    /// # let mut scratch = Item::split(&mut scratch, 1, 2);
+    /// # let storage = BasesMut::split(&mut storage, 1, 2, 2);
+    /// # let (bases, degenerate) = storage.build(isa, &vectors, &[1.0; 2], usize::MAX, [1, 2, 2], &mut scratch);
+    /// let (mut rest, mut y) = ([0.0; 2], [0.0]);
+    /// assert_eq!(bases.residual(isa, &[4.0, 5.0], 0, &mut rest, &mut y), 4.0);
+    /// assert_eq!((rest, y), ([4.0, 0.0], [5.0]));
+    /// ```
     #[inline(always)]
     pub fn residual<I: Isa<Scalar = T>>(
         &self,
@@ -169,14 +225,40 @@ impl<T: Real> Bases<'_, T> {
         distance
     }
 
-    /// R of item j, \[m, m\].
+    /// R of item j, \[m, m\]; empty where there is no such item.
+    ///
+    /// ```
+    /// # use rivergram_core::gram::basis::{Item, item_len};
+    /// # use rivergram_core::gram::pair::{BasesMut, bases_len};
+    /// # use rivergram_core::lanes::One;
+    /// #
+    /// # let (vectors, isa) = ([0.0_f32, 2.0, /**/ 3.0, 0.0], One::new());
+    /// # let (mut storage, mut scratch) = ([0.0; bases_len(1, 2, 2)], [0.0; item_len(1, 2)]);
+    /// # let mut scratch = Item::split(&mut scratch, 1, 2);
+    /// # let storage = BasesMut::split(&mut storage, 1, 2, 2);
+    /// # let (bases, degenerate) = storage.build(isa, &vectors, &[1.0; 2], usize::MAX, [1, 2, 2], &mut scratch);
+    /// assert_eq!(bases.r_of(1), [3.0]);
+    /// ```
     #[inline(always)]
     pub fn r_of(&self, j: usize) -> &[T] {
         let square = self.m.saturating_mul(self.m);
         self.r.chunks_exact(square.max(1)).nth(j).unwrap_or(&[])
     }
 
-    /// Q of item j.
+    /// Q of item j, m rows.
+    ///
+    /// ```
+    /// # use rivergram_core::gram::basis::{Item, item_len};
+    /// # use rivergram_core::gram::pair::{BasesMut, bases_len};
+    /// # use rivergram_core::lanes::One;
+    /// #
+    /// # let (vectors, isa) = ([0.0_f32, 2.0, /**/ 3.0, 0.0], One::new());
+    /// # let (mut storage, mut scratch) = ([0.0; bases_len(1, 2, 2)], [0.0; item_len(1, 2)]);
+    /// # let mut scratch = Item::split(&mut scratch, 1, 2);
+    /// # let storage = BasesMut::split(&mut storage, 1, 2, 2);
+    /// # let (bases, degenerate) = storage.build(isa, &vectors, &[1.0; 2], usize::MAX, [1, 2, 2], &mut scratch);
+    /// assert!(bases.q_of(0).iter().eq([[0.0, 1.0]]));
+    /// ```
     #[inline(always)]
     pub fn q_of(&self, j: usize) -> Rows<'_, T> {
         Rows::of_item(self.q, self.items, self.d, j, usize::MAX)
@@ -185,6 +267,22 @@ impl<T: Real> Bases<'_, T> {
     /// The distance of every anchor to every item into `distance` \[anchors, items\], row-major, and the
     /// coordinates Q·a into `y` \[m, anchors, items\]. `scratch` holds d + m numbers. Cost: one product of
     /// anchors × d × (items · m), and a residual per near pair.
+    ///
+    /// ```
+    /// # use rivergram_core::gram::basis::{Item, item_len};
+    /// # use rivergram_core::gram::pair::{BasesMut, bases_len};
+    /// # use rivergram_core::lanes::One;
+    /// #
+    /// # let (vectors, isa) = ([0.0_f32, 2.0, /**/ 3.0, 0.0], One::new());
+    /// # let (mut storage, mut scratch) = ([0.0; bases_len(1, 2, 2)], [0.0; item_len(1, 2)]);
+    /// # let mut scratch = Item::split(&mut scratch, 1, 2);
+    /// # let storage = BasesMut::split(&mut storage, 1, 2, 2);
+    /// # let (bases, degenerate) = storage.build(isa, &vectors, &[1.0; 2], usize::MAX, [1, 2, 2], &mut scratch);
+    /// let (mut distance, mut y, mut scratch) = ([0.0; 2], [0.0; 2], [0.0; 3]);
+    /// bases.distances(isa, &[3.0, 4.0], &mut distance, &mut y, &mut scratch);
+    /// assert_eq!(distance, [3.0, 4.0]);
+    /// assert_eq!(y, [4.0, 3.0]);
+    /// ```
     #[inline(always)]
     pub fn distances<I: Isa<Scalar = T>>(
         &self,
@@ -276,17 +374,53 @@ fn projection_squares<I: Isa>(
     }
 }
 
-/// Which number of a pair [`volume_matrix`] gives.
+/// Which number of a pair [`volume_matrix`] and [`crate::gram::search::nearest`] give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Measure {
     /// V = vol · d.
     Volume,
-    /// d, the distance of the anchor to the span: conditional ranking.
+    /// d = V/vol, the distance of the anchor to the span: conditional ranking, without the hubs that items of
+    /// small volume are.
     Distance,
+    /// Σ_p cos(a, x_p) over the vectors of the item that are there: the baseline. A vector of zeros has
+    /// cosine 0 with everything. In `f32` its error is about 1e-7 per vector; vectors shorter than 1e-19
+    /// count as 0.
+    Cosine,
 }
 
-/// Floats of workspace for [`volume_matrix`].
+impl Measure {
+    /// Which scores of this measure are better.
+    ///
+    /// ```
+    /// use rivergram_core::gram::{pair::Measure, retrieval::Order};
+    /// assert_eq!(Measure::Volume.order(), Order::Ascending);
+    /// assert_eq!(Measure::Cosine.order(), Order::Descending);
+    /// ```
+    pub const fn order(self) -> Order {
+        match self {
+            Measure::Volume | Measure::Distance => Order::Ascending,
+            Measure::Cosine => Order::Descending,
+        }
+    }
+}
+
+/// Floats of workspace for [`volume_matrix`], of any measure.
+///
+/// ```
+/// use rivergram_core::gram::pair::volume_matrix_workspace_len;
+/// assert_eq!(volume_matrix_workspace_len(2, 1, 2, 3), 10 + 8 + 4 + 3 + 1 + 2);
+/// ```
 pub const fn volume_matrix_workspace_len(
+    anchors: usize,
+    m: usize,
+    items: usize,
+    d: usize,
+) -> usize {
+    scores_workspace_len(anchors, m, items, d).saturating_add(m.saturating_mul(items))
+}
+
+/// Floats of workspace for [`Scores`].
+pub(super) const fn scores_workspace_len(
     anchors: usize,
     m: usize,
     items: usize,
@@ -297,15 +431,33 @@ pub const fn volume_matrix_workspace_len(
         .saturating_add(m.saturating_mul(anchors).saturating_mul(items))
         .saturating_add(d)
         .saturating_add(m)
-        .saturating_add(m.saturating_mul(items))
 }
 
-/// The volume, or the distance, of every anchor with every item.
+/// The volume, the distance or the sum of cosines of every anchor with every item.
 ///
-/// `anchors` \[B1, d\], `items` \[m, B2, d\] and `out` \[B1, B2\], row-major. A vector of an item that is
-/// `false` in `present` \[m, B2\] is left out, so that items may have different arities; an item of which
-/// nothing is present has V = d = |anchor|. Zero vectors give V = 0, as defined.
-/// Cost: 2·B1·d·B2·m operations. Errors: sizes, a vector that is not finite.
+/// `anchors` \[B1, d\], `items` \[m, B2, d\] and `out` \[B1, B2\], row-major; `sizes` are \[B1, m, B2, d\]. A
+/// vector of an item that is `false` in `present` \[m, B2\] is left out, so that items may have different
+/// arities; an item of which nothing is present has V = d = |anchor|, and 0 as its sum of cosines. Zero
+/// vectors give V = 0, as defined. Cost: 2·B1·d·B2·m operations, of cosines 2·B1·d·B2. Errors: sizes, a
+/// vector that is not finite. Source: arXiv 2412.11959, eq. 4, for all pairs of a batch.
+///
+/// ```
+/// use rivergram_core::gram::pair::{Measure, volume_matrix, volume_matrix_workspace_len};
+/// use rivergram_core::lanes::One;
+///
+/// let (anchors, items) = ([3.0_f32, 4.0], [1.0, 0.0, 0.0, 2.0]);
+/// let (mut out, sizes) = ([0.0; 2], [1, 1, 2, 2]);
+/// let mut workspace = [0.0; volume_matrix_workspace_len(1, 1, 2, 2)];
+/// let mut matrix = |measure| {
+///     let (isa, none) = (One::new(), None);
+///     volume_matrix(isa, measure, &anchors, &items, none, sizes, &mut out, &mut workspace)?;
+///     Ok(out)
+/// };
+/// assert_eq!(matrix(Measure::Volume)?, [4.0, 6.0]);
+/// assert_eq!(matrix(Measure::Distance)?, [4.0, 3.0]);
+/// assert_eq!(matrix(Measure::Cosine)?, [0.6, 0.8]);
+/// # Ok::<(), rivergram_core::error::GramError>(())
+/// ```
 #[inline(always)]
 pub fn volume_matrix<I: Isa>(
     isa: I,
@@ -338,57 +490,107 @@ struct VolumeMatrix<'a, T> {
     workspace: &'a mut [T],
 }
 
-impl<T: Real> VolumeMatrix<'_, T> {
-    fn check_sizes(&self) -> Result<(), GramError> {
-        let [b1, m, b2, d] = self.sizes;
-        if b1 == 0 || m == 0 || b2 == 0 || d == 0 {
-            return Err(GramError::Empty {
-                k: m.saturating_add(1),
-                rows: b1.min(b2),
-                d,
-            });
-        }
-        let flags = m.saturating_mul(b2);
-        for (need, have) in [
-            (b1.saturating_mul(d), self.anchors.len()),
-            (flags.saturating_mul(d), self.items.len()),
-            (b1.saturating_mul(b2), self.out.len()),
-            (flags, self.present.map_or(flags, <[bool]>::len)),
-        ] {
-            if need != have {
-                return Err(GramError::BufferSize { need, have });
-            }
-        }
-        let (need, have) = (
-            volume_matrix_workspace_len(b1, m, b2, d),
-            self.workspace.len(),
-        );
-        if have < need {
-            return Err(GramError::Workspace { need, have });
-        }
-        Ok(())
+/// That the inputs of B1 anchors against B2 items of m vectors have their sizes, and none is 0.
+pub(super) fn check_sizes<T>(
+    anchors: &[T],
+    items: &[T],
+    present: Option<&[bool]>,
+    [b1, m, b2, d]: [usize; 4],
+) -> Result<(), GramError> {
+    if b1 == 0 || m == 0 || b2 == 0 || d == 0 {
+        return Err(GramError::Empty {
+            k: m.saturating_add(1),
+            rows: b1.min(b2),
+            d,
+        });
     }
+    let flags = m.saturating_mul(b2);
+    for (need, have) in [
+        (b1.saturating_mul(d), anchors.len()),
+        (flags.saturating_mul(d), items.len()),
+        (flags, present.map_or(flags, <[bool]>::len)),
+    ] {
+        if need != have {
+            return Err(GramError::BufferSize { need, have });
+        }
+    }
+    Ok(())
 }
 
 impl<T: Real> Kernel<T> for VolumeMatrix<'_, T> {
     type Output = Result<(), GramError>;
     #[inline(always)]
     fn run<I: Isa<Scalar = T>>(self, isa: I) -> Self::Output {
-        self.check_sizes()?;
-        let [b1, m, b2, d] = self.sizes;
+        let sizes = self.sizes;
+        let [b1, m, b2, d] = sizes;
+        check_sizes(self.anchors, self.items, self.present, sizes)?;
+        let (need, have) = (b1.saturating_mul(b2), self.out.len());
+        if need != have {
+            return Err(GramError::BufferSize { need, have });
+        }
+        let need = volume_matrix_workspace_len(b1, m, b2, d);
+        let have = self.workspace.len();
+        if have < need {
+            return Err(GramError::Workspace { need, have });
+        }
         check_finite(isa, self.anchors, b1, d, 0)?;
         check_finite(isa, self.items, b2, d, 1)?;
-        let (bases, workspace) = take(self.workspace, bases_len(m, b2, d));
-        let (item, workspace) = take(workspace, basis::item_len(m, d));
-        let (flags, workspace) = take(workspace, m.saturating_mul(b2));
-        let (y, scratch) = take(workspace, m.saturating_mul(b1).saturating_mul(b2));
+        let (flags, workspace) = take(self.workspace, m.saturating_mul(b2));
         flags.fill(T::ONE);
         for (flag, present) in flags.iter_mut().zip(self.present.unwrap_or(&[])) {
             *flag = if *present { T::ONE } else { T::ZERO };
         }
+        isa.enter(Scores {
+            measure: self.measure,
+            anchors: self.anchors,
+            items: self.items,
+            flags,
+            sizes,
+            out: self.out,
+            workspace,
+        });
+        Ok(())
+    }
+}
+
+/// [`volume_matrix`] without its checks; `flags` \[m, B2\] are 0 where a vector is absent. Returns the number
+/// of items whose vectors are dependent; of cosines 0.
+pub(super) struct Scores<'a, T> {
+    pub(super) measure: Measure,
+    pub(super) anchors: &'a [T],
+    pub(super) items: &'a [T],
+    pub(super) flags: &'a [T],
+    pub(super) sizes: [usize; 4],
+    pub(super) out: &'a mut [T],
+    pub(super) workspace: &'a mut [T],
+}
+
+impl<T: Real> Kernel<T> for Scores<'_, T> {
+    type Output = usize;
+    #[inline(always)]
+    fn run<I: Isa<Scalar = T>>(self, isa: I) -> usize {
+        match self.measure {
+            Measure::Volume | Measure::Distance => self.distances(isa),
+            Measure::Cosine => {
+                self.cosines(isa);
+                0
+            }
+        }
+    }
+}
+
+impl<T: Real> Scores<'_, T> {
+    #[inline(always)]
+    fn distances<I: Isa<Scalar = T>>(self, isa: I) -> usize {
+        let [b1, m, b2, d] = self.sizes;
+        let (bases, workspace) = take(self.workspace, bases_len(m, b2, d));
+        let (item, workspace) = take(workspace, basis::item_len(m, d));
+        let (y, scratch) = take(workspace, m.saturating_mul(b1).saturating_mul(b2));
         let mut item = Item::split(item, m, d);
         let storage = BasesMut::split(bases, m, b2, d);
-        let (bases, _) = storage.build(isa, self.items, flags, usize::MAX, [m, b2, d], &mut item);
+        let sizes = [m, b2, d];
+        let (bases, degenerate) =
+            storage.build(isa, self.items, self.flags, usize::MAX, sizes, &mut item);
         bases.distances(isa, self.anchors, self.out, y, scratch);
         if self.measure == Measure::Volume {
             for row in self.out.chunks_exact_mut(b2.max(1)) {
@@ -397,7 +599,38 @@ impl<T: Real> Kernel<T> for VolumeMatrix<'_, T> {
                 }
             }
         }
-        Ok(())
+        degenerate
+    }
+
+    /// cos(a, x_1) + cos(a, x_2) + … = (a/|a|) · (x_1/|x_1| + x_2/|x_2| + …): one product for any m.
+    #[inline(always)]
+    fn cosines<I: Isa<Scalar = T>>(self, isa: I) {
+        let [_, _, b2, d] = self.sizes;
+        let (sums, _) = take(self.workspace, b2.saturating_mul(d));
+        sums.fill(T::ZERO);
+        for (j, sum) in (0..b2).zip(sums.chunks_exact_mut(d.max(1))) {
+            let rows = Rows::of_item(self.items, b2, d, j, usize::MAX);
+            let present = presence(self.flags, b2, j, usize::MAX);
+            for row in basis::present_rows(rows, present) {
+                ops::axpy(isa, inverse_norm(ops::dot(isa, row, row)), row, sum);
+            }
+        }
+        self.out.fill(T::ZERO);
+        ops::matmul_nt(isa, b2, d, self.anchors, sums, self.out);
+        let anchors = self.anchors.chunks_exact(d.max(1));
+        for (anchor, row) in anchors.zip(self.out.chunks_exact_mut(b2.max(1))) {
+            ops::scale(isa, inverse_norm(ops::dot(isa, anchor, anchor)), row);
+        }
+    }
+}
+
+/// 1/|x| from |x|²; 0 where that is not a normal number.
+#[inline(always)]
+fn inverse_norm<T: Real>(square: T) -> T {
+    if square < T::MIN_POSITIVE {
+        T::ZERO
+    } else {
+        T::ONE / square.sqrt()
     }
 }
 

@@ -36,6 +36,10 @@ use crate::lanes::{Isa, Kernel, Lanes, One, Real};
 use crate::ops;
 
 /// Passes over k vectors before a pivot that keeps collapsing counts as 0.
+///
+/// ```
+/// assert_eq!(rivergram_core::gram::tuple::sweeps(3), 4);
+/// ```
 pub const fn sweeps(k: usize) -> usize {
     if k <= 3 { 4 } else { k + 1 }
 }
@@ -119,8 +123,44 @@ pub fn log_volume<const K: usize, const D: usize>(vectors: &[[f32; D]; K]) -> f3
     Lanes::ln(volume(vectors))
 }
 
+/// ln V of [`log_volume`], and its gradient d ln V/dx = (dV/dx)/V in `gradient`: its rows have length
+/// 1/(distance of x to the span of the others), so it grows without bound towards dependent vectors, where
+/// ln V is −∞ and the gradient 0. A volume below the smallest normal number has lost digits, and so has what
+/// is made of it. Cost: that of [`volume_gradient`].
+///
+/// ```
+/// let mut g = [[0.0; 2]; 2];
+/// let ln = rivergram_core::gram::tuple::log_volume_gradient(&[[1.0, 0.0], [0.0, 4.0]], &mut g);
+/// assert!((ln - 4_f32.ln()).abs() < 1e-6);
+/// assert_eq!(g, [[1.0, 0.0], [0.0, 0.25]]);
+/// ```
+pub fn log_volume_gradient<const K: usize, const D: usize>(
+    vectors: &[[f32; D]; K],
+    gradient: &mut [[f32; D]; K],
+) -> f32 {
+    let volume = volume_gradient(vectors, gradient);
+    divide(gradient.as_flattened_mut(), volume);
+    Lanes::ln(volume)
+}
+
+/// g ← g/V, 0 where V is: 1/V alone may leave the range.
+#[inline(always)]
+fn divide<T: Real>(gradient: &mut [T], volume: T) {
+    if volume > T::ZERO {
+        for g in gradient {
+            *g = *g / volume;
+        }
+    }
+}
+
 /// Floats of workspace that [`volume_on`] and [`volume_gradient_on`] need for k vectors of length d:
 /// none for k up to [`K_WITHOUT_WORKSPACE`].
+///
+/// ```
+/// use rivergram_core::gram::tuple::workspace_len;
+/// assert_eq!(workspace_len(8, 512), 0);
+/// assert_eq!(workspace_len(9, 512), 10 * (512 + 9));
+/// ```
 pub const fn workspace_len(k: usize, d: usize) -> usize {
     if k <= K_WITHOUT_WORKSPACE || k > d {
         0
@@ -131,7 +171,16 @@ pub const fn workspace_len(k: usize, d: usize) -> usize {
 
 /// [`volume`] over a slice of k rows of length d, row-major, on any instruction set. A vector that is not
 /// finite, or too long, is an error with its row. Cost: that of [`volume`], and k·d multiply-adds for the
-/// check; from 9 vectors on at least 4·k²·d.
+/// check; from 9 vectors on at least 4·k²·d. Source: arXiv 2412.11959, eq. 4.
+///
+/// ```
+/// use rivergram_core::gram::tuple::volume_on;
+/// use rivergram_core::lanes::One;
+///
+/// let v = volume_on(One::<f32>::new(), &[3.0, 0.0, /**/ 5.0, 4.0], 2, 2, &mut [])?;
+/// assert_eq!(v, 12.0);
+/// # Ok::<(), rivergram_core::error::GramError>(())
+/// ```
 #[inline(always)]
 pub fn volume_on<I: Isa>(
     isa: I,
@@ -171,7 +220,7 @@ impl<T: Real> Kernel<T> for VolumeKernel<'_, T> {
 }
 
 #[inline(always)]
-fn slice_volume<I: Isa>(
+pub(super) fn slice_volume<I: Isa>(
     isa: I,
     vectors: &[I::Scalar],
     k: usize,
@@ -199,6 +248,16 @@ fn slice_volume<I: Isa>(
 
 /// [`volume_gradient`] over slices: `vectors` and `gradient` are k rows of length d, row-major. Errors as
 /// [`volume_on`]. Cost: that of [`volume_on`] and one more pass of k²·d multiply-adds.
+///
+/// ```
+/// use rivergram_core::gram::tuple::volume_gradient_on;
+/// use rivergram_core::lanes::One;
+///
+/// let (isa, mut g) = (One::<f64>::new(), [0.0; 4]);
+/// let v = volume_gradient_on(isa, &[1.0, 0.0, /**/ 0.0, 2.0], 2, 2, &mut g, &mut [])?;
+/// assert_eq!((v, g), (2.0, [2.0, 0.0, /**/ 0.0, 1.0]));
+/// # Ok::<(), rivergram_core::error::GramError>(())
+/// ```
 #[inline(always)]
 pub fn volume_gradient_on<I: Isa>(
     isa: I,
@@ -246,7 +305,7 @@ impl<T: Real> Kernel<T> for GradientKernel<'_, T> {
 }
 
 #[inline(always)]
-fn slice_gradient<I: Isa>(
+pub(super) fn slice_gradient<I: Isa>(
     isa: I,
     vectors: &[I::Scalar],
     k: usize,
@@ -282,7 +341,18 @@ fn slice_gradient<I: Isa>(
     }
 }
 
-/// The Gram matrix G_pq = x_p·x_q into `gram` \[k, k\], row-major. Cost: k²·d multiply-adds.
+/// The Gram matrix G_pq = x_p·x_q of vectors \[k, d\] into `gram` \[k, k\], row-major. Errors: sizes, a vector
+/// that is not finite or too long. Cost: k²·d multiply-adds.
+///
+/// ```
+/// use rivergram_core::gram::tuple::gram_matrix_on;
+/// use rivergram_core::lanes::One;
+///
+/// let mut gram = [0.0; 4];
+/// gram_matrix_on(One::<f64>::new(), &[1.0, 2.0, /**/ 3.0, 0.0], 2, 2, &mut gram)?;
+/// assert_eq!(gram, [5.0, 3.0, /**/ 3.0, 9.0]);
+/// # Ok::<(), rivergram_core::error::GramError>(())
+/// ```
 #[inline(always)]
 pub fn gram_matrix_on<I: Isa>(
     isa: I,
@@ -309,6 +379,15 @@ pub fn gram_matrix_on<I: Isa>(
 /// The determinant of the Gram matrix, as the square of the volume: never negative, and as accurate as
 /// the volume. In `f32` it under- or overflows long before the volume does. Errors and cost: those of
 /// [`volume_on`].
+///
+/// ```
+/// use rivergram_core::gram::tuple::determinant_on;
+/// use rivergram_core::lanes::One;
+///
+/// let det = determinant_on(One::<f32>::new(), &[3.0, 0.0, /**/ 5.0, 4.0], 2, 2, &mut [])?;
+/// assert_eq!(det, 144.0);
+/// # Ok::<(), rivergram_core::error::GramError>(())
+/// ```
 #[inline(always)]
 pub fn determinant_on<I: Isa>(
     isa: I,
@@ -321,8 +400,16 @@ pub fn determinant_on<I: Isa>(
     Ok(volume * volume)
 }
 
-/// ln V; −∞ where the volume is 0. Its gradient is dV/dx divided by V. Errors and cost: those of
-/// [`volume_on`].
+/// ln V; −∞ where the volume is 0. Errors and cost: those of [`volume_on`].
+///
+/// ```
+/// use rivergram_core::gram::tuple::log_volume_on;
+/// use rivergram_core::lanes::One;
+///
+/// let ln = log_volume_on(One::<f64>::new(), &[1.0, 0.0, /**/ 2.0, 1.0], 2, 2, &mut [])?;
+/// assert_eq!(ln, 0.0);
+/// # Ok::<(), rivergram_core::error::GramError>(())
+/// ```
 #[inline(always)]
 pub fn log_volume_on<I: Isa>(
     isa: I,
@@ -332,6 +419,33 @@ pub fn log_volume_on<I: Isa>(
     workspace: &mut [I::Scalar],
 ) -> Result<I::Scalar, GramError> {
     Ok(volume_on(isa, vectors, k, d, workspace)?.ln())
+}
+
+/// [`log_volume_gradient`] over slices: ln V, and its gradient (dV/dx)/V in `gradient` \[k, d\], 0 where V is
+/// 0. Errors and cost: those of [`volume_gradient_on`].
+///
+/// ```
+/// use rivergram_core::gram::tuple::log_volume_gradient_on;
+/// use rivergram_core::lanes::One;
+///
+/// let mut gradient = [0.0_f64; 4];
+/// let x = [1.0, 0.0, /**/ 0.0, 4.0];
+/// let ln = log_volume_gradient_on(One::new(), &x, 2, 2, &mut gradient, &mut [])?;
+/// assert_eq!((ln, gradient), (4.0_f64.ln(), [1.0, 0.0, /**/ 0.0, 0.25]));
+/// # Ok::<(), rivergram_core::error::GramError>(())
+/// ```
+#[inline(always)]
+pub fn log_volume_gradient_on<I: Isa>(
+    isa: I,
+    vectors: &[I::Scalar],
+    k: usize,
+    d: usize,
+    gradient: &mut [I::Scalar],
+    workspace: &mut [I::Scalar],
+) -> Result<I::Scalar, GramError> {
+    let volume = volume_gradient_on(isa, vectors, k, d, gradient, workspace)?;
+    divide(gradient, volume);
+    Ok(volume.ln())
 }
 
 #[inline(always)]
@@ -354,7 +468,7 @@ fn check<I: Isa>(
 }
 
 #[inline(always)]
-fn check_vectors<I: Isa>(
+pub(super) fn check_vectors<I: Isa>(
     isa: I,
     vectors: &[I::Scalar],
     k: usize,

@@ -4,4 +4,5 @@ pub mod eisl;
 pub mod gram;
 pub mod head;
 pub mod optim;
+pub mod related;
 pub mod schedule;

@@ -1,0 +1,107 @@
+//! Data-anchor matching (DAM): a small classifier tells matching pairs from hard negatives.
+//!
+//! ```text
+//! L_dam = mean over 3B pairs of −ln p_class          class 1: the B matches; class 0: 2B hard negatives
+//! L     = L_gram + 0.1 · L_dam
+//! ```
+//! (arXiv 2412.11959, the loss beside the volume's.) Each anchor meets a wrong item, each item a wrong anchor
+//! ([`crate::gram::negatives`]): B matches, then B and B negatives. What the classifier is, a layer over
+//! fused features, is the caller's; here are its two logits per pair and their gradient.
+
+use crate::error::GramError;
+use crate::lanes::Real;
+use crate::lse::LogSum;
+use crate::ops;
+use crate::softmax;
+
+/// The weight of the matching loss in the total loss.
+pub const WEIGHT: f64 = 0.1;
+
+/// L_gram + 0.1 · L_dam. The gradient of the matching part takes the same factor, [`WEIGHT`].
+///
+/// ```
+/// use rivergram_core::gram::matching::total_loss;
+/// assert_eq!(total_loss(1.5_f64, 0.5), 1.55);
+/// ```
+pub fn total_loss<T: Real>(gram: T, matching: T) -> T {
+    gram + T::constant(WEIGHT) * matching
+}
+
+/// The mean cross-entropy of logits \[pairs, 2\], of which the first `positives` pairs are of class 1 and the
+/// others of class 0, and its gradient into `gradient` \[pairs, 2\].
+///
+/// Errors: sizes; no pair, or fewer than `positives`; a logit that is not finite, with its place. All are
+/// found before anything is written. Cost: four exponentials and a logarithm per pair.
+///
+/// ```
+/// use rivergram_core::gram::matching::matching_loss;
+///
+/// let mut gradient = [0.0_f64; 6];
+/// let loss = matching_loss(&[0.0; 6], 1, &mut gradient)?;
+/// assert!((loss - 2.0_f64.ln()).abs() < 1e-15);
+/// let sixth = 0.5 / 3.0;
+/// assert_eq!(gradient, [sixth, -sixth, -sixth, sixth, -sixth, sixth]);
+/// # Ok::<(), rivergram_core::error::GramError>(())
+/// ```
+pub fn matching_loss<T: Real>(
+    logits: &[T],
+    positives: usize,
+    gradient: &mut [T],
+) -> Result<T, GramError> {
+    let pairs = logits.len() >> 1;
+    if pairs == 0 {
+        let (k, rows, d) = (2, pairs, 2);
+        return Err(GramError::Empty { k, rows, d });
+    }
+    let need = pairs.max(positives).saturating_mul(2);
+    for have in [logits.len(), gradient.len()] {
+        if need != have {
+            return Err(GramError::BufferSize { need, have });
+        }
+    }
+    for (row, logits) in (0..pairs).zip(logits.chunks_exact(2)) {
+        for (column, logit) in (0..2).zip(logits) {
+            if !logit.is_finite() {
+                return Err(GramError::Score { row, column });
+            }
+        }
+    }
+    let share = T::ONE / T::from_usize(pairs);
+    // The sum keeps its rounding error, so that many pairs cost no digits.
+    let (mut sum, mut error) = (T::ZERO, T::ZERO);
+    let rows = logits.chunks_exact(2).zip(gradient.chunks_exact_mut(2));
+    for (row, (logits, gradient)) in (0..pairs).zip(rows) {
+        let class = usize::from(row < positives);
+        let (next, rest) = sum.two_sum(cross_entropy(logits, class, share, gradient));
+        (sum, error) = (next, error + rest);
+    }
+    Ok(share * (sum + error))
+}
+
+/// −ln p of the target among a few logits; `share` times its gradient into `gradient`.
+#[inline(always)]
+pub(super) fn cross_entropy<T: Real>(
+    logits: &[T],
+    target: usize,
+    share: T,
+    gradient: &mut [T],
+) -> T {
+    let isa = T::one_lane();
+    let lse = LogSum::of(isa, logits);
+    for (g, logit) in gradient.iter_mut().zip(logits) {
+        *g = *logit;
+    }
+    softmax::gradient(isa, &lse, T::ZERO, -T::ONE, gradient);
+    ops::scale(isa, share, gradient);
+    // The gradient sums to 0, and p − 1 would cancel for a sure match.
+    let mut others = T::ZERO;
+    for (class, g) in (0..gradient.len()).zip(gradient.iter()) {
+        if class != target {
+            others += *g;
+        }
+    }
+    if let Some(g) = gradient.get_mut(target) {
+        *g = -others;
+    }
+    -lse.ln_p(logits.get(target).copied().unwrap_or_default())
+}
