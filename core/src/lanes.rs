@@ -192,7 +192,14 @@ pub trait Real:
 pub struct One<T>(PhantomData<T>);
 
 impl<T: Real> One<T> {
-    /// The token.
+    /// The token. It has no size, and is there on every machine.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::{Isa, One};
+    ///
+    /// assert_eq!(One::<f32>::new().load(&[7.0, 8.0]), 7.0);
+    /// assert_eq!(size_of::<One<f32>>(), 0);
+    /// ```
     #[inline(always)]
     pub fn new() -> Self {
         One(PhantomData)
