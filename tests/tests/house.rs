@@ -149,26 +149,52 @@ fn counting_calls_are_found() {
     assert_eq!(counting_calls(code), found);
 }
 
-/// The public functions of a file, methods too, without an example: their names and lines. A module that is not
-/// public shows none that is not re-exported: the lint `unreachable_pub` sees to it.
+/// The public functions of a file, without an example: their names and lines. Methods count, and so do those that
+/// a public trait declares. A module that is not public shows none that is not re-exported: the lint
+/// `unreachable_pub` sees to it.
 fn functions_without_example(source: &Source) -> Vec<(&str, usize)> {
     let text: Vec<&str> = source.text.lines().collect();
     let code: Vec<&str> = source.code.lines().collect();
     let words = words(&source.code);
     let mut found = Vec::new();
+    // Braces that are open, and how many of them stand around the methods of the public trait, if one is.
+    let (mut depth, mut of_trait, mut done) = (0, None, 0);
     for (at, word) in words.iter().enumerate() {
-        let is_public = word.word == "pub" && !word.rest.trim_start().starts_with('(');
-        let qualifiers = ["const", "async", "unsafe", "extern"];
-        let mut after = words[at + 1..].iter();
-        let item = after.find(|next| !qualifiers.contains(&next.word));
-        let is_function = item.is_some_and(|item| item.word == "fn");
-        if let (true, true, Some(name)) = (is_public, is_function, after.next())
+        let start = source.code.len() - word.rest.len() - word.word.len();
+        for brace in source.code[done..start].matches(['{', '}']) {
+            depth = if brace == "{" { depth + 1 } else { depth - 1 };
+            if brace == "}" {
+                of_trait = of_trait.filter(|methods| depth >= *methods);
+            }
+        }
+        done = start;
+        let item = public_item(&words[at..]);
+        if item.is_some_and(|item| item.word == "trait") {
+            of_trait = Some(depth + 1);
+        }
+        let is_method = word.word == "fn" && of_trait == Some(depth);
+        let is_function = is_method || item.is_some_and(|item| item.word == "fn");
+        let name = words[at..]
+            .iter()
+            .skip_while(|next| next.word != "fn")
+            .nth(1);
+        if let (true, Some(name)) = (is_function, name)
             && !has_example(&docs_above(&text, &code, word.line))
         {
             found.push((name.word, word.line));
         }
     }
     found
+}
+
+/// The keyword of the public item that begins with these words.
+fn public_item<'a>(words: &[Word<'a>]) -> Option<Word<'a>> {
+    let (first, after) = words.split_first()?;
+    let is_public = first.word == "pub" && !first.rest.trim_start().starts_with('(');
+    let is_qualifier =
+        |word: &&Word<'_>| ["const", "async", "unsafe", "extern"].contains(&word.word);
+    let item = after.iter().find(|word| !is_qualifier(word))?;
+    is_public.then_some(*item)
 }
 
 /// The lines of the documentation of the item that begins at a line; attributes may stand between them.
@@ -260,6 +286,13 @@ fn functions_without_an_example_are_found() {
     let private =
         "fn a() {}\npub(crate) fn b() {}\npub struct C;\npub mod fn_ {}\n// pub fn d() {}";
     assert_eq!(found(private), nothing);
+    let methods = format!(
+        "pub trait A: B {{\n    type C;\n    fn a();\n{example}    fn b() {{\n        fn c() {{}}\n    }}\n    fn d() {{}}\n}}\nfn e() {{}}"
+    );
+    assert_eq!(found(&methods), ["a", "d"]);
+    assert_eq!(found(&methods[4..]), nothing, "a private trait");
+    let implementation = "pub trait A {}\nimpl A for B {\n    fn a() {}\n    pub fn b() {}\n}";
+    assert_eq!(found(implementation), ["b"]);
 }
 
 #[test]

@@ -23,14 +23,52 @@ pub trait RowOps: Copy {
     type RowMut<'a>;
 
     /// The row behind a writable one.
+    ///
+    /// ```
+    /// use rivergram_core::{lanes::One, ops::RowOps};
+    ///
+    /// let mut numbers = [1.0_f32, 2.0];
+    /// let row = &mut numbers[..];
+    /// assert_eq!(RowOps::read(One::<f32>::new(), &row), [1.0, 2.0]);
+    /// ```
     fn read<'a>(self, row: &'a Self::RowMut<'_>) -> Self::Row<'a>;
     /// Σ a·b.
+    ///
+    /// ```
+    /// use rivergram_core::{lanes::One, ops::RowOps};
+    ///
+    /// assert_eq!(RowOps::dot(One::<f32>::new(), &[1.0, 2.0], &[3.0, 4.0]), 11.0);
+    /// ```
     fn dot(self, a: Self::Row<'_>, b: Self::Row<'_>) -> Self::Scalar;
     /// y += α·x.
+    ///
+    /// ```
+    /// use rivergram_core::{lanes::One, ops::RowOps};
+    ///
+    /// let mut y = [1.0_f32, 2.0];
+    /// RowOps::axpy(One::<f32>::new(), 10.0, &[1.0, -1.0], &mut &mut y[..]);
+    /// assert_eq!(y, [11.0, -8.0]);
+    /// ```
     fn axpy(self, alpha: Self::Scalar, x: Self::Row<'_>, y: &mut Self::RowMut<'_>);
     /// y = α·y.
+    ///
+    /// ```
+    /// use rivergram_core::{lanes::One, ops::RowOps};
+    ///
+    /// let mut y = [1.0_f32, 2.0];
+    /// RowOps::scale(One::<f32>::new(), 0.5, &mut &mut y[..]);
+    /// assert_eq!(y, [0.5, 1.0]);
+    /// ```
     fn scale(self, alpha: Self::Scalar, y: &mut Self::RowMut<'_>);
     /// y = x − s·b, as if the product were exact ([`Lanes::sub_product`]).
+    ///
+    /// ```
+    /// use rivergram_core::{lanes::One, ops::RowOps};
+    ///
+    /// let mut y = [0.0_f32; 2];
+    /// RowOps::sub_product(One::<f32>::new(), &[5.0, 1.0], 2.0, &[1.0, 3.0], &mut &mut y[..]);
+    /// assert_eq!(y, [3.0, -5.0]);
+    /// ```
     fn sub_product(
         self,
         x: Self::Row<'_>,
