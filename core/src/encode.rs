@@ -60,11 +60,24 @@ impl Default for Crc32 {
 
 impl Crc32 {
     /// Of no bytes.
+    ///
+    /// ```
+    /// assert_eq!(rivergram_core::encode::Crc32::new().value(), 0);
+    /// ```
     pub const fn new() -> Self {
         Crc32(u32::MAX)
     }
 
-    /// Takes in more bytes.
+    /// Takes in more bytes. Cost: two steps of four bits per byte.
+    ///
+    /// ```
+    /// use rivergram_core::encode::{Crc32, crc32};
+    ///
+    /// let mut crc = Crc32::new();
+    /// crc.update(b"1234");
+    /// crc.update(b"56789");
+    /// assert_eq!(crc.value(), crc32(b"123456789"));
+    /// ```
     pub fn update(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.0 ^= u32::from(*byte);
@@ -73,13 +86,26 @@ impl Crc32 {
         }
     }
 
-    /// The checksum of all bytes taken in.
+    /// The checksum of all bytes taken in. More can be taken in after it.
+    ///
+    /// ```
+    /// use rivergram_core::encode::Crc32;
+    ///
+    /// let mut crc = Crc32::new();
+    /// crc.update(b"a");
+    /// assert_eq!(crc.value(), 0xe8b7_be43);
+    /// ```
     pub const fn value(self) -> u32 {
         !self.0
     }
 }
 
-/// The CRC-32 of `bytes`.
+/// The CRC-32 of `bytes`: IEEE 802.3, reflected, with the polynomial 0x04c11db7.
+///
+/// ```
+/// // The check value that catalogues of CRCs give for this one.
+/// assert_eq!(rivergram_core::encode::crc32(b"123456789"), 0xcbf4_3926);
+/// ```
 pub fn crc32(bytes: &[u8]) -> u32 {
     let mut crc = Crc32::new();
     crc.update(bytes);
@@ -94,7 +120,15 @@ pub struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// Begins a frame at the start of `buffer`.
+    /// Begins a frame at the start of `buffer`: `magic` tells the kind of frame, `version` its format.
+    ///
+    /// ```
+    /// use rivergram_core::encode::{OVERHEAD, Writer};
+    ///
+    /// let mut buffer = [0; OVERHEAD];
+    /// assert_eq!(Writer::new(&mut buffer, *b"DEMO", 1).finish(), Ok(OVERHEAD));
+    /// assert_eq!(buffer[..4], *b"DEMO");
+    /// ```
     pub fn new(buffer: &'a mut [u8], magic: [u8; 4], version: u32) -> Self {
         let mut writer = Writer { buffer, at: 0 };
         writer.bytes(&magic);
@@ -104,7 +138,18 @@ impl<'a> Writer<'a> {
         writer
     }
 
-    /// Appends bytes as they are.
+    /// Appends bytes as they are. What no longer fits is dropped, and [`Writer::finish`] tells.
+    ///
+    /// ```
+    /// use rivergram_core::encode::Writer;
+    ///
+    /// let mut buffer = [0; 32];
+    /// let mut writer = Writer::new(&mut buffer, *b"DEMO", 1);
+    /// writer.bytes(b"payload");
+    /// writer.finish()?;
+    /// assert_eq!(buffer[12..19], *b"payload");
+    /// # Ok::<(), rivergram_core::error::EncodeError>(())
+    /// ```
     pub fn bytes(&mut self, bytes: &[u8]) {
         let end = self.at.saturating_add(bytes.len());
         put(self.buffer, self.at, bytes);
@@ -112,21 +157,61 @@ impl<'a> Writer<'a> {
     }
 
     /// Appends one byte.
+    ///
+    /// ```
+    /// use rivergram_core::encode::Writer;
+    ///
+    /// let mut buffer = [0; 32];
+    /// let mut writer = Writer::new(&mut buffer, *b"DEMO", 1);
+    /// writer.u8(7);
+    /// assert_eq!(writer.finish(), Ok(17));
+    /// assert_eq!(buffer[12], 7);
+    /// ```
     pub fn u8(&mut self, x: u8) {
         self.bytes(&[x]);
     }
 
-    /// Appends a `u32`.
+    /// Appends a `u32`, lowest byte first.
+    ///
+    /// ```
+    /// use rivergram_core::encode::Writer;
+    ///
+    /// let mut buffer = [0; 32];
+    /// let mut writer = Writer::new(&mut buffer, *b"DEMO", 1);
+    /// writer.u32(0x0102_0304);
+    /// assert_eq!(writer.finish(), Ok(20));
+    /// assert_eq!(buffer[12..16], [4, 3, 2, 1]);
+    /// ```
     pub fn u32(&mut self, x: u32) {
         self.bytes(&x.to_le_bytes());
     }
 
-    /// Appends a `u64`.
+    /// Appends a `u64`, lowest byte first.
+    ///
+    /// ```
+    /// use rivergram_core::encode::Writer;
+    ///
+    /// let mut buffer = [0; 32];
+    /// let mut writer = Writer::new(&mut buffer, *b"DEMO", 1);
+    /// writer.u64(258);
+    /// assert_eq!(writer.finish(), Ok(24));
+    /// assert_eq!(buffer[12..20], [2, 1, 0, 0, 0, 0, 0, 0]);
+    /// ```
     pub fn u64(&mut self, x: u64) {
         self.bytes(&x.to_le_bytes());
     }
 
     /// Appends the bits of a number: 4 bytes for an `f32`, 8 for an `f64`.
+    ///
+    /// ```
+    /// use rivergram_core::encode::Writer;
+    ///
+    /// let mut buffer = [0; 32];
+    /// let mut writer = Writer::new(&mut buffer, *b"DEMO", 1);
+    /// writer.real(1.5_f32);
+    /// assert_eq!(writer.finish(), Ok(20));
+    /// assert_eq!(buffer[12..16], 1.5_f32.to_le_bytes());
+    /// ```
     pub fn real<T: Real>(&mut self, x: T) {
         let bits = x.to_bits().to_le_bytes();
         if let Some(bits) = bits.get(..size_of::<T>()) {
@@ -134,7 +219,16 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Appends numbers, one after the other.
+    /// Appends numbers, one after the other. Their count is not written: the reader knows it.
+    ///
+    /// ```
+    /// use rivergram_core::encode::Writer;
+    ///
+    /// let mut buffer = [0; 32];
+    /// let mut writer = Writer::new(&mut buffer, *b"DEMO", 1);
+    /// writer.reals(&[1.0_f32, 2.0, 3.0]);
+    /// assert_eq!(writer.finish(), Ok(16 + 3 * 4));
+    /// ```
     pub fn reals<T: Real>(&mut self, numbers: &[T]) {
         for x in numbers {
             self.real(*x);
@@ -145,6 +239,15 @@ impl<'a> Writer<'a> {
     ///
     /// # Errors
     /// [`EncodeError::NoSpace`], with the bytes that the whole frame needs.
+    ///
+    /// ```
+    /// use rivergram_core::{encode::Writer, error::EncodeError};
+    ///
+    /// let mut buffer = [0; 20];
+    /// let mut writer = Writer::new(&mut buffer, *b"DEMO", 1);
+    /// writer.u64(42);
+    /// assert_eq!(writer.finish(), Err(EncodeError::NoSpace { need: 24, have: 20 }));
+    /// ```
     pub fn finish(mut self) -> Result<usize, EncodeError> {
         let no_space = EncodeError::NoSpace {
             need: self.at.saturating_add(TRAILER),
@@ -192,6 +295,23 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// [`DecodeError::Truncated`], [`DecodeError::BadMagic`], [`DecodeError::Version`],
     /// [`DecodeError::Checksum`]: the first of these that is wrong.
+    ///
+    /// Cost: one pass over the frame.
+    ///
+    /// ```
+    /// use rivergram_core::encode::{Reader, Writer};
+    /// use rivergram_core::error::DecodeError;
+    ///
+    /// let mut buffer = [0; 32];
+    /// let length = Writer::new(&mut buffer, *b"DEMO", 1).finish()?;
+    /// assert!(Reader::open(&buffer, *b"DEMO", 1).is_ok());
+    /// let newer = Reader::open(&buffer, *b"DEMO", 2).err();
+    /// assert_eq!(newer, Some(DecodeError::Version { found: 1, version: 2 }));
+    /// buffer[length - 1] ^= 1;
+    /// let damaged = Reader::open(&buffer, *b"DEMO", 1);
+    /// assert!(matches!(damaged, Err(DecodeError::Checksum { .. })));
+    /// # Ok::<(), rivergram_core::error::EncodeError>(())
+    /// ```
     pub fn open(bytes: &'a [u8], magic: [u8; 4], version: u32) -> Result<Self, DecodeError> {
         let mut header = Reader {
             payload: bytes,
@@ -227,11 +347,36 @@ impl<'a> Reader<'a> {
     }
 
     /// Bytes of the whole frame: where the next one begins.
+    ///
+    /// ```
+    /// use rivergram_core::encode::{Reader, Writer};
+    ///
+    /// let mut buffer = [0; 40];
+    /// let first = Writer::new(&mut buffer, *b"ONE ", 1).finish()?;
+    /// Writer::new(&mut buffer[first..], *b"TWO ", 1).finish()?;
+    /// let next = Reader::open(&buffer, *b"ONE ", 1)?.frame_len();
+    /// assert!(Reader::open(&buffer[next..], *b"TWO ", 1).is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn frame_len(&self) -> usize {
         self.frame
     }
 
     /// Bytes of the payload that were not read yet.
+    ///
+    /// ```
+    /// use rivergram_core::encode::{Reader, Writer};
+    ///
+    /// let mut buffer = [0; 32];
+    /// let mut writer = Writer::new(&mut buffer, *b"DEMO", 1);
+    /// writer.u64(42);
+    /// writer.finish()?;
+    /// let mut reader = Reader::open(&buffer, *b"DEMO", 1)?;
+    /// assert_eq!(reader.remaining(), 8);
+    /// reader.u32()?;
+    /// assert_eq!(reader.remaining(), 4);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn remaining(&self) -> usize {
         self.payload.len()
     }
@@ -253,6 +398,19 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`DecodeError::Truncated`] at the end of the payload, as for every read.
+    ///
+    /// ```
+    /// use rivergram_core::encode::{Reader, Writer};
+    ///
+    /// let mut buffer = [0; 32];
+    /// let mut writer = Writer::new(&mut buffer, *b"DEMO", 1);
+    /// writer.u8(7);
+    /// writer.finish()?;
+    /// let mut reader = Reader::open(&buffer, *b"DEMO", 1)?;
+    /// assert_eq!(reader.u8(), Ok(7));
+    /// assert!(reader.u8().is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn u8(&mut self) -> Result<u8, DecodeError> {
         self.array().map(u8::from_le_bytes)
     }
@@ -261,6 +419,17 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`DecodeError::Truncated`].
+    ///
+    /// ```
+    /// use rivergram_core::encode::{Reader, Writer};
+    ///
+    /// let mut buffer = [0; 32];
+    /// let mut writer = Writer::new(&mut buffer, *b"DEMO", 1);
+    /// writer.u32(7);
+    /// writer.finish()?;
+    /// assert_eq!(Reader::open(&buffer, *b"DEMO", 1)?.u32(), Ok(7));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn u32(&mut self) -> Result<u32, DecodeError> {
         self.array().map(u32::from_le_bytes)
     }
@@ -269,14 +438,36 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`DecodeError::Truncated`].
+    ///
+    /// ```
+    /// use rivergram_core::encode::{Reader, Writer};
+    ///
+    /// let mut buffer = [0; 32];
+    /// let mut writer = Writer::new(&mut buffer, *b"DEMO", 1);
+    /// writer.u64(1 << 40);
+    /// writer.finish()?;
+    /// assert_eq!(Reader::open(&buffer, *b"DEMO", 1)?.u64(), Ok(1 << 40));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn u64(&mut self) -> Result<u64, DecodeError> {
         self.array().map(u64::from_le_bytes)
     }
 
-    /// The next number.
+    /// The next number, bit for bit. Its type is not in the bytes: the reader knows it.
     ///
     /// # Errors
     /// [`DecodeError::Truncated`].
+    ///
+    /// ```
+    /// use rivergram_core::encode::{Reader, Writer};
+    ///
+    /// let mut buffer = [0; 32];
+    /// let mut writer = Writer::new(&mut buffer, *b"DEMO", 1);
+    /// writer.real(0.1_f64);
+    /// writer.finish()?;
+    /// assert_eq!(Reader::open(&buffer, *b"DEMO", 1)?.real(), Ok(0.1_f64));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn real<T: Real>(&mut self) -> Result<T, DecodeError> {
         let bits = if size_of::<T>() == 4 {
             u64::from(self.u32()?)
@@ -289,7 +480,20 @@ impl<'a> Reader<'a> {
     /// The next numbers, as many as `to` holds.
     ///
     /// # Errors
-    /// [`DecodeError::Truncated`].
+    /// [`DecodeError::Truncated`]; the numbers before the end are then in `to`.
+    ///
+    /// ```
+    /// use rivergram_core::encode::{Reader, Writer};
+    ///
+    /// let mut buffer = [0; 32];
+    /// let mut writer = Writer::new(&mut buffer, *b"DEMO", 1);
+    /// writer.reals(&[1.0_f32, 2.0]);
+    /// writer.finish()?;
+    /// let mut numbers = [0.0_f32; 2];
+    /// Reader::open(&buffer, *b"DEMO", 1)?.reals(&mut numbers)?;
+    /// assert_eq!(numbers, [1.0, 2.0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn reals<T: Real>(&mut self, to: &mut [T]) -> Result<(), DecodeError> {
         for x in to {
             *x = self.real()?;

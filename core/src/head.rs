@@ -25,7 +25,16 @@ pub struct Head {
 }
 
 impl Head {
-    /// Floats of parameters.
+    /// Floats of parameters: weights and biases of both layers.
+    ///
+    /// ```
+    /// use rivergram_core::head::Head;
+    ///
+    /// let linear = Head { input: 4, hidden: 0, output: 3, normalise: true };
+    /// assert_eq!(linear.parameters_len(), 3 * (4 + 1));
+    /// let deep = Head { hidden: 8, ..linear };
+    /// assert_eq!(deep.parameters_len(), 8 * (4 + 1) + 3 * (8 + 1));
+    /// ```
     pub const fn parameters_len(&self) -> usize {
         if self.hidden == 0 {
             layer_len(self.input, self.output)
@@ -34,18 +43,44 @@ impl Head {
         }
     }
 
-    /// Floats that the backward pass needs from the forward pass of `rows` rows.
+    /// Floats that the backward pass needs from the forward pass of `rows` rows: the hidden activations and one
+    /// inverse norm per row.
+    ///
+    /// ```
+    /// use rivergram_core::head::Head;
+    ///
+    /// let head = Head { input: 4, hidden: 8, output: 3, normalise: true };
+    /// assert_eq!(head.cache_len(10), 10 * (8 + 1));
+    /// ```
     pub const fn cache_len(&self, rows: usize) -> usize {
         rows.saturating_mul(self.hidden.saturating_add(1))
     }
 
-    /// Floats of scratch for the backward pass of `rows` rows.
+    /// Floats of scratch for the backward pass of `rows` rows: the gradient of the hidden activations.
+    ///
+    /// ```
+    /// use rivergram_core::head::Head;
+    ///
+    /// let head = Head { input: 4, hidden: 8, output: 3, normalise: true };
+    /// assert_eq!(head.scratch_len(10), 80);
+    /// assert_eq!(Head { hidden: 0, ..head }.scratch_len(10), 0);
+    /// ```
     pub const fn scratch_len(&self, rows: usize) -> usize {
         rows.saturating_mul(self.hidden)
     }
 
     /// PyTorch's initialisation of `nn.Linear`: every weight and bias uniform in ±1/√(inputs of its layer).
     /// `uniform(bound)` gives the numbers, in the order of the parameters. Nothing is set where there are fewer.
+    ///
+    /// ```
+    /// use rivergram_core::head::Head;
+    ///
+    /// let head = Head { input: 4, hidden: 0, output: 2, normalise: true };
+    /// let mut parameters = [0.0_f32; 10];
+    /// // In place of random numbers: the bound itself, which is 1/√4.
+    /// head.initialise(&mut parameters, |bound| bound);
+    /// assert_eq!(parameters, [0.5; 10]);
+    /// ```
     pub fn initialise<T: Real>(&self, parameters: &mut [T], mut uniform: impl FnMut(T) -> T) {
         let (first, second) = self.split_mut(parameters);
         for (layer, input) in [(first, self.input), (second, self.hidden)] {
@@ -57,8 +92,20 @@ impl Head {
     }
 
     /// The outputs `y` \[rows, output\] of the inputs `x` \[rows, input\]; `cache` is for [`Head::backward`]. A row
-    /// that holds NaN, or overflows, gives NaN.
+    /// that holds NaN, or overflows, gives NaN. Where a slice is shorter than that, which rows are written is
+    /// unspecified; `parameters` holds [`Head::parameters_len`] floats and `cache` [`Head::cache_len`].
+    ///
     /// Cost: 2·rows operations per parameter.
+    ///
+    /// ```
+    /// use rivergram_core::{head::Head, lanes::One};
+    ///
+    /// let head = Head { input: 2, hidden: 0, output: 2, normalise: true };
+    /// let parameters = [3.0_f32, 0.0, 0.0, 4.0, 0.0, 0.0]; // W, then b.
+    /// let (mut y, mut cache) = ([0.0; 2], [0.0; 1]);
+    /// head.forward(One::new(), &parameters, &[1.0, 1.0], &mut y, &mut cache);
+    /// assert!((y[0] - 0.6).abs() < 1e-6 && (y[1] - 0.8).abs() < 1e-6); // (3, 4) / 5
+    /// ```
     #[inline(always)]
     pub fn forward<I: Isa>(
         &self,
@@ -89,8 +136,22 @@ impl Head {
     }
 
     /// Adds to `gradient` the gradient of the parameters, given that of the outputs in `dy` \[rows, output\],
-    /// which is overwritten. `x`, `y` and `cache` are those of the forward pass.
+    /// which is overwritten. `x`, `y` and `cache` are those of the forward pass; `gradient` is as long as the
+    /// parameters and `scratch` holds [`Head::scratch_len`] floats. The gradient of the inputs is not computed.
+    ///
     /// Cost: 4·rows operations per parameter.
+    ///
+    /// ```
+    /// use rivergram_core::{head::Head, lanes::One};
+    ///
+    /// let head = Head { input: 2, hidden: 0, output: 1, normalise: false };
+    /// let (parameters, x) = ([1.0_f32, 2.0, 0.5], [3.0, 4.0]);
+    /// let (mut y, mut cache, mut gradient) = ([0.0], [0.0], [0.0; 3]);
+    /// head.forward(One::new(), &parameters, &x, &mut y, &mut cache);
+    /// assert_eq!(y, [11.5]);
+    /// head.backward(One::new(), &parameters, &x, &y, &cache, &mut [1.0], &mut gradient, &mut []);
+    /// assert_eq!(gradient, [3.0, 4.0, 1.0]); // dy/dW = x, dy/db = 1
+    /// ```
     #[inline(always)]
     pub fn backward<I: Isa>(
         &self,
@@ -159,7 +220,18 @@ impl Head {
         take(parameters, self.first_len())
     }
 
-    /// An error where a size is 0.
+    /// Whether inputs and outputs are at least 1; `head` is the index that the error names.
+    ///
+    /// # Errors
+    /// [`TrainError::EmptyHead`].
+    ///
+    /// ```
+    /// use rivergram_core::{error::TrainError, head::Head};
+    ///
+    /// let head = Head { input: 4, hidden: 0, output: 3, normalise: true };
+    /// assert_eq!(head.check(0), Ok(()));
+    /// assert_eq!(Head { output: 0, ..head }.check(7), Err(TrainError::EmptyHead { head: 7 }));
+    /// ```
     pub fn check(&self, head: usize) -> Result<(), TrainError> {
         if self.input == 0 || self.output == 0 {
             return Err(TrainError::EmptyHead { head });

@@ -26,12 +26,50 @@ pub trait Isa: Copy + 'static {
     const WIDTH: usize;
 
     /// `x` in every lane.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::{Isa, One};
+    ///
+    /// assert_eq!(One::<f32>::new().splat(3.0), 3.0); // One lane.
+    /// ```
     fn splat(self, x: Self::Scalar) -> Self::Lanes;
     /// The first `WIDTH` numbers of `from`; where it is shorter, the other lanes are 0.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::{Isa, One};
+    ///
+    /// let isa = One::<f32>::new();
+    /// assert_eq!(isa.load(&[1.0, 2.0]), 1.0);
+    /// assert_eq!(isa.load(&[]), 0.0);
+    /// ```
     fn load(self, from: &[Self::Scalar]) -> Self::Lanes;
     /// Writes the lanes to the first `WIDTH` places of `to`, or to as many as there are.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::{Isa, One};
+    ///
+    /// let mut to = [0.0_f32; 2];
+    /// One::new().store(5.0, &mut to);
+    /// assert_eq!(to, [5.0, 0.0]);
+    /// ```
     fn store(self, value: Self::Lanes, to: &mut [Self::Scalar]);
-    /// Runs a kernel in a function of its own that has this instruction set.
+    /// Runs a kernel in a function of its own that has this instruction set. Cost: one call.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::{Isa, Kernel, Lanes, One};
+    ///
+    /// struct Root(f32);
+    ///
+    /// impl Kernel<f32> for Root {
+    ///     type Output = f32;
+    ///     #[inline(always)]
+    ///     fn run<I: Isa<Scalar = f32>>(self, isa: I) -> f32 {
+    ///         isa.splat(self.0).sqrt().maximum()
+    ///     }
+    /// }
+    ///
+    /// assert_eq!(One::new().enter(Root(9.0)), 3.0);
+    /// ```
     fn enter<K: Kernel<Self::Scalar>>(self, kernel: K) -> K::Output;
 }
 
@@ -44,6 +82,22 @@ pub trait Kernel<T> {
     /// What it returns.
     type Output;
     /// The work.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::{Isa, Kernel, Lanes, One};
+    ///
+    /// struct Total<'a>(&'a [f32]);
+    ///
+    /// impl Kernel<f32> for Total<'_> {
+    ///     type Output = f32;
+    ///     #[inline(always)]
+    ///     fn run<I: Isa<Scalar = f32>>(self, isa: I) -> f32 {
+    ///         self.0.chunks(I::WIDTH).map(|x| isa.load(x).sum()).sum()
+    ///     }
+    /// }
+    ///
+    /// assert_eq!(Total(&[1.0, 2.0, 3.0]).run(One::new()), 6.0);
+    /// ```
     fn run<I: Isa<Scalar = T>>(self, isa: I) -> Self::Output;
 }
 
@@ -64,43 +118,157 @@ pub trait Lanes:
     type Mask: Copy;
 
     /// The token of this value: where one value is, others can be made.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::{Isa, Lanes};
+    ///
+    /// fn one_more<V: Lanes<Scalar = f32>>(x: V) -> V {
+    ///     x + x.isa().splat(1.0)
+    /// }
+    /// assert_eq!(one_more(2.0_f32), 3.0);
+    /// ```
     fn isa(self) -> Self::Isa;
     /// `self · b + c`; one rounding where the hardware fuses, two elsewhere.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::Lanes;
+    ///
+    /// assert_eq!(Lanes::mul_add(2.0_f32, 3.0, 4.0), 10.0);
+    /// ```
     fn mul_add(self, b: Self, c: Self) -> Self;
     /// The square root of each lane.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::Lanes;
+    ///
+    /// assert_eq!(Lanes::sqrt(9.0_f32), 3.0);
+    /// ```
     fn sqrt(self) -> Self;
     /// The absolute value of each lane.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::Lanes;
+    ///
+    /// assert_eq!(Lanes::abs(-2.0_f32), 2.0);
+    /// ```
     fn abs(self) -> Self;
     /// The smaller of two lanes; unspecified where one is NaN.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::Lanes;
+    ///
+    /// assert_eq!(Lanes::min(1.0_f32, 2.0), 1.0);
+    /// ```
     fn min(self, other: Self) -> Self;
     /// The larger of two lanes; unspecified where one is NaN.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::Lanes;
+    ///
+    /// assert_eq!(Lanes::max(1.0_f32, 2.0), 2.0);
+    /// ```
     fn max(self, other: Self) -> Self;
     /// Where `self < other`; false where one is NaN.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::Lanes;
+    ///
+    /// assert!(1.0_f32.less(2.0) && !f32::NAN.less(2.0));
+    /// ```
     fn less(self, other: Self) -> Self::Mask;
     /// `a` where the mask is true, else `b`.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::Lanes;
+    ///
+    /// let mask = 1.0_f32.less(2.0);
+    /// assert_eq!(f32::select(mask, 10.0, 20.0), 10.0);
+    /// ```
     fn select(mask: Self::Mask, a: Self, b: Self) -> Self;
     /// Whether any lane of the mask is true.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::Lanes;
+    ///
+    /// assert!(f32::any(1.0_f32.less(2.0)));
+    /// ```
     fn any(mask: Self::Mask) -> bool;
     /// The sum of all lanes.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::Lanes;
+    ///
+    /// assert_eq!(Lanes::sum(4.0_f32), 4.0); // One lane.
+    /// ```
     fn sum(self) -> Self::Scalar;
     /// The largest lane; unspecified where one is NaN.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::Lanes;
+    ///
+    /// assert_eq!(4.0_f32.maximum(), 4.0); // One lane.
+    /// ```
     fn maximum(self) -> Self::Scalar;
     /// The nearest integer, for |x| < 2²².
+    ///
+    /// ```
+    /// use rivergram_core::lanes::Lanes;
+    ///
+    /// assert_eq!(Lanes::round(2.7_f32), 3.0);
+    /// ```
     fn round(self) -> Self;
     /// 2ˣ for an integer x within the exponents of normal numbers.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::Lanes;
+    ///
+    /// assert_eq!((-3.0_f32).pow2(), 0.125);
+    /// ```
     fn pow2(self) -> Self;
     /// (e, m) with x = m · 2ᵉ and m in [√½, √2), for a positive normal x.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::Lanes;
+    ///
+    /// assert_eq!(10.0_f32.split(), (3.0, 1.25));
+    /// ```
     fn split(self) -> (Self, Self);
     /// The upper half of the significand's bits, rounded to nearest: the product of two halves is exact.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::Lanes;
+    ///
+    /// assert_eq!((1.0 + f32::EPSILON).high_half(), 1.0);
+    /// ```
     fn high_half(self) -> Self;
     /// eˣ.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::Lanes;
+    ///
+    /// assert_eq!(Lanes::exp(0.0_f32), 1.0);
+    /// ```
     fn exp(self) -> Self;
     /// ln x; −∞ at 0.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::Lanes;
+    ///
+    /// assert_eq!(Lanes::ln(1.0_f32), 0.0);
+    /// ```
     fn ln(self) -> Self;
 
     /// (p, e) with p = `self · b` rounded and p + e = `self · b` exactly.
     ///
     /// Without a fused instruction: Dekker's product (T. J. Dekker, Numer. Math. 18, 1971).
+    ///
+    /// ```
+    /// use rivergram_core::lanes::Lanes;
+    ///
+    /// let x = 1.0 + f32::EPSILON;
+    /// let (product, error) = x.two_product(x);
+    /// assert_eq!(f64::from(product) + f64::from(error), f64::from(x) * f64::from(x));
+    /// ```
     #[inline(always)]
     fn two_product(self, b: Self) -> (Self, Self) {
         let product = self * b;
@@ -112,6 +280,12 @@ pub trait Lanes:
 
     /// (s, e) with s = `self + b` rounded and s + e = `self + b` exactly (D. E. Knuth, The Art of Computer
     /// Programming, vol. 2, 4.2.2).
+    ///
+    /// ```
+    /// use rivergram_core::lanes::Lanes;
+    ///
+    /// assert_eq!(1.0_f32.two_sum(1e-10), (1.0, 1e-10));
+    /// ```
     #[inline(always)]
     fn two_sum(self, b: Self) -> (Self, Self) {
         let sum = self + b;
@@ -121,6 +295,14 @@ pub trait Lanes:
 
     /// `self − s · b` as if the product were exact: one rounding when `self` and `s · b` are within a factor
     /// of two of each other, which is when it matters.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::Lanes;
+    ///
+    /// let x = 1.0 + f32::EPSILON;
+    /// // x² = 1 + 2ε + ε²; the last term would be lost in a rounded product.
+    /// assert_eq!((x * x).sub_product(x, x), -(f32::EPSILON * f32::EPSILON));
+    /// ```
     #[inline(always)]
     fn sub_product(self, s: Self, b: Self) -> Self {
         let (product, error) = s.two_product(b);
@@ -156,34 +338,108 @@ pub trait Real:
     const MIN_POSITIVE: Self;
 
     /// The token for one number at a time.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::Real;
+    ///
+    /// use rivergram_core::lanes::Isa;
+    ///
+    /// assert_eq!(f32::one_lane().splat(2.0), 2.0);
+    /// ```
     #[inline(always)]
     fn one_lane() -> One<Self> {
         One(PhantomData)
     }
     /// The nearest number to a constant of the source text.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::Real;
+    ///
+    /// assert_eq!(<f32 as Real>::constant(0.1), 0.1_f32);
+    /// ```
     fn constant(x: f64) -> Self;
     /// The nearest number.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::Real;
+    ///
+    /// assert_eq!(<f32 as Real>::from_u32(16_777_217), 16_777_216.0); // f32 ends at 2²⁴.
+    /// ```
     fn from_u32(x: u32) -> Self;
     /// The nearest number to a count.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::Real;
+    ///
+    /// assert_eq!(<f32 as Real>::from_usize(1000), 1000.0);
+    /// ```
     #[inline(always)]
     fn from_usize(x: usize) -> Self {
         count(x as u64)
     }
     /// As an `f64`, exactly.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::Real;
+    ///
+    /// assert_eq!(Real::to_f64(0.1_f32), f64::from(0.1_f32));
+    /// ```
     fn to_f64(self) -> f64;
     /// The nearest `f32`: what an error carries, so that no message needs double precision.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::Real;
+    ///
+    /// assert_eq!(Real::to_f32(0.1_f64), 0.1_f32);
+    /// ```
     fn to_f32(self) -> f32;
     /// Neither infinite nor NaN.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::Real;
+    ///
+    /// assert!(Real::is_finite(1.0_f32) && !Real::is_finite(f32::NAN));
+    /// ```
     fn is_finite(self) -> bool;
     /// eˣ − 1, accurate near 0.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::Real;
+    ///
+    /// assert!((Real::exp_m1(1e-6_f32) - 1.000_000_5e-6).abs() < 1e-12);
+    /// ```
     fn exp_m1(self) -> Self;
     /// sin(π/2 · x) for x in \[0, 1\].
+    ///
+    /// ```
+    /// use rivergram_core::lanes::Real;
+    ///
+    /// assert!((Real::sin_half_pi(1.0_f32 / 3.0) - 0.5).abs() < 1e-7);
+    /// ```
     fn sin_half_pi(self) -> Self;
     /// xʸ for x ≥ 0.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::Real;
+    ///
+    /// assert!((Real::powf(2.0_f32, 10.0) - 1024.0).abs() < 1e-3);
+    /// ```
     fn powf(self, y: Self) -> Self;
     /// The bits, for encoding; an `f32` uses the lower half.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::Real;
+    ///
+    /// assert_eq!(Real::to_bits(1.0_f32), 0x3f80_0000);
+    /// ```
     fn to_bits(self) -> u64;
     /// The inverse of [`Real::to_bits`].
+    ///
+    /// ```
+    /// use rivergram_core::lanes::Real;
+    ///
+    /// assert_eq!(<f32 as Real>::from_bits(0x3f80_0000), 1.0);
+    /// ```
     fn from_bits(bits: u64) -> Self;
 }
 
@@ -192,7 +448,14 @@ pub trait Real:
 pub struct One<T>(PhantomData<T>);
 
 impl<T: Real> One<T> {
-    /// The token.
+    /// The token. It has no size, and is there on every machine.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::{Isa, One};
+    ///
+    /// assert_eq!(One::<f32>::new().load(&[7.0, 8.0]), 7.0);
+    /// assert_eq!(size_of::<One<f32>>(), 0);
+    /// ```
     #[inline(always)]
     pub fn new() -> Self {
         One(PhantomData)

@@ -7,6 +7,36 @@
 //! Firmware gives it slices of one static struct, a host gives it vectors; both run this very code. It
 //! draws no random numbers: what a step does depends on its batch and on the state, which
 //! [`Trainer::save`] writes and [`Trainer::load`] reads back.
+//!
+//! The examples of the methods begin with this trainer: one linear head that gives the logits of three tokens.
+//!
+//! ```
+//! use rivergram_core::eisl::{Batch, Config, Shape};
+//! use rivergram_core::head::Head;
+//! use rivergram_core::lanes::One;
+//! use rivergram_core::optim::Optimizer;
+//! use rivergram_core::schedule::{Plan, Settings, State};
+//! use rivergram_core::trainer::{Setup, Storage, Trainer};
+//!
+//! let heads = [Head { input: 2, hidden: 0, output: 3, normalise: false }];
+//! let setup = Setup { heads: &heads, optimizer: Optimizer::lion(), clip: None };
+//! let plan = Plan::new(Settings::constant(0.125_f32), &[])?;
+//! let (mut parameters, mut gradient, mut moments) = ([0.5; 9], [0.0; 9], [0.0; 9]);
+//! let mut workspace = [0.0; 64];
+//! let storage = Storage {
+//!     parameters: &mut parameters,
+//!     gradient: &mut gradient,
+//!     moments: &mut moments,
+//!     workspace: &mut workspace,
+//! };
+//! let mut trainer = Trainer::new(setup, storage, State::new(&plan))?;
+//!
+//! let shape = Shape { batch: 1, positions: 1, targets: 1, vocabulary: 3 };
+//! let (config, batch) = (Config::cross_entropy(0.0), Batch::new(shape, &[2]));
+//! let (step, _) = trainer.transcribe(One::new(), &config, &batch, &[1.0, 0.5])?;
+//! assert!((step.loss - 3.0_f32.ln()).abs() < 1e-6); // Three equal logits.
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use crate::eisl;
 use crate::encode::{Crc32, OVERHEAD, Reader, Writer};
@@ -34,21 +64,66 @@ pub struct Setup<'a, T> {
 
 impl<T: Real> Setup<'_, T> {
     /// Floats of parameters, and of their gradient.
+    ///
+    /// ```
+    /// # use rivergram_core::head::Head;
+    /// # use rivergram_core::optim::Optimizer;
+    /// # use rivergram_core::trainer::Setup;
+    /// # let heads = [Head { input: 2, hidden: 0, output: 3, normalise: false }];
+    /// # let setup = Setup::<f32> { heads: &heads, optimizer: Optimizer::lion(), clip: None };
+    /// assert_eq!(setup.parameters_len(), 3 * 2 + 3);
+    /// ```
     pub fn parameters_len(&self) -> usize {
         parameters_len(self.heads)
     }
 
     /// Floats of the optimizer's state.
+    ///
+    /// ```
+    /// # use rivergram_core::head::Head;
+    /// # use rivergram_core::optim::Optimizer;
+    /// # use rivergram_core::trainer::Setup;
+    /// # let heads = [Head { input: 2, hidden: 0, output: 3, normalise: false }];
+    /// # let setup = Setup::<f32> { heads: &heads, optimizer: Optimizer::lion(), clip: None };
+    /// assert_eq!(setup.moments_len(), 9); // Lion keeps one per parameter.
+    /// ```
     pub fn moments_len(&self) -> usize {
         self.optimizer.state_len(self.parameters_len())
     }
 
-    /// Floats of workspace for [`Trainer::align`] with `rows` tuples.
+    /// Floats of workspace for [`Trainer::align`] with `rows` tuples: outputs, their gradient, what the heads keep,
+    /// and the loss.
+    ///
+    /// ```
+    /// # use rivergram_core::head::Head;
+    /// # use rivergram_core::optim::Optimizer;
+    /// # use rivergram_core::trainer::Setup;
+    /// # let heads = [Head { input: 2, hidden: 0, output: 3, normalise: false }];
+    /// # let setup = Setup::<f32> { heads: &heads, optimizer: Optimizer::lion(), clip: None };
+    /// use rivergram_core::trainer::align_workspace_len;
+    ///
+    /// assert_eq!(setup.align_workspace_len(8), align_workspace_len(&heads, 8));
+    /// assert!(setup.align_workspace_len(16) > setup.align_workspace_len(8));
+    /// ```
     pub fn align_workspace_len(&self, rows: usize) -> usize {
         align_workspace_len(self.heads, rows)
     }
 
-    /// Floats of workspace for [`Trainer::transcribe`] with a batch of this shape and so many orders.
+    /// Floats of workspace for [`Trainer::transcribe`] with a batch of this shape and so many orders: the logits,
+    /// what the head keeps, and the loss.
+    ///
+    /// ```
+    /// # use rivergram_core::head::Head;
+    /// # use rivergram_core::optim::Optimizer;
+    /// # use rivergram_core::trainer::Setup;
+    /// # let heads = [Head { input: 2, hidden: 0, output: 3, normalise: false }];
+    /// # let setup = Setup::<f32> { heads: &heads, optimizer: Optimizer::lion(), clip: None };
+    /// use rivergram_core::eisl::{Shape, workspace_len};
+    ///
+    /// let shape = Shape { batch: 2, positions: 4, targets: 3, vocabulary: 3 };
+    /// let loss = workspace_len(shape, 2);
+    /// assert_eq!(setup.transcribe_workspace_len(shape, 2), 2 * 4 * 3 + 2 * 4 + loss);
+    /// ```
     pub fn transcribe_workspace_len(&self, shape: eisl::Shape, orders: usize) -> usize {
         let rows = shape.batch.saturating_mul(shape.positions);
         let (cache, scratch) = self.heads.first().map_or((0, 0), |head| {
@@ -60,6 +135,16 @@ impl<T: Real> Setup<'_, T> {
     }
 
     /// Bytes of [`Trainer::save`].
+    ///
+    /// ```
+    /// # use rivergram_core::head::Head;
+    /// # use rivergram_core::optim::Optimizer;
+    /// # use rivergram_core::trainer::Setup;
+    /// # let heads = [Head { input: 2, hidden: 0, output: 3, normalise: false }];
+    /// # let setup = Setup::<f32> { heads: &heads, optimizer: Optimizer::lion(), clip: None };
+    /// let more = Setup { optimizer: Optimizer::adamw(), ..setup };
+    /// assert_eq!(more.saved_len() - setup.saved_len(), 9 * 4); // Nine more floats of state.
+    /// ```
     pub fn saved_len(&self) -> usize {
         let floats = self.parameters_len().saturating_add(self.moments_len());
         floats
@@ -106,6 +191,14 @@ impl<T: Real> Setup<'_, T> {
 }
 
 /// [`Setup::parameters_len`] as a constant, for arrays.
+///
+/// ```
+/// use rivergram_core::{head::Head, trainer};
+///
+/// const HEADS: [Head; 2] = [Head { input: 4, hidden: 0, output: 3, normalise: true }; 2];
+/// const PARAMETERS: usize = trainer::parameters_len(&HEADS);
+/// assert_eq!(PARAMETERS, 2 * (4 + 1) * 3);
+/// ```
 pub const fn parameters_len(heads: &[Head]) -> usize {
     let (mut sum, mut rest) = (0_usize, heads);
     while let [head, others @ ..] = rest {
@@ -116,6 +209,14 @@ pub const fn parameters_len(heads: &[Head]) -> usize {
 }
 
 /// [`Setup::align_workspace_len`] as a constant, for arrays.
+///
+/// ```
+/// use rivergram_core::{head::Head, trainer};
+///
+/// const HEADS: [Head; 2] = [Head { input: 4, hidden: 0, output: 3, normalise: true }; 2];
+/// let workspace = [0.0_f32; trainer::align_workspace_len(&HEADS, 8)];
+/// assert!(workspace.len() >= 2 * 2 * 8 * 3); // Outputs and their gradient, and more.
+/// ```
 pub const fn align_workspace_len(heads: &[Head], rows: usize) -> usize {
     let [first, ..] = heads else {
         return 0;
@@ -222,8 +323,44 @@ pub struct Trainer<'a, T> {
 }
 
 impl<'a, T: Real> Trainer<'a, T> {
-    /// A trainer before its first update. Errors: an empty head, numbers of the optimizer or a norm to clip to
-    /// that are out of their range, buffers of the wrong length.
+    /// A trainer before its first update.
+    ///
+    /// # Errors
+    /// An empty head, numbers of the optimizer or a norm to clip to that are out of their range, buffers of the
+    /// wrong length.
+    ///
+    /// ```
+    /// # use rivergram_core::head::Head;
+    /// # use rivergram_core::optim::Optimizer;
+    /// # use rivergram_core::schedule::{Plan, Settings, State};
+    /// # use rivergram_core::trainer::{Setup, Storage, Trainer};
+    /// # let heads = [Head { input: 2, hidden: 0, output: 3, normalise: false }];
+    /// # let setup = Setup { heads: &heads, optimizer: Optimizer::lion(), clip: None };
+    /// # let plan = Plan::new(Settings::constant(0.125_f32), &[])?;
+    /// # let (mut parameters, mut gradient, mut moments) = ([0.5; 9], [0.0; 9], [0.0; 9]);
+    /// # let mut workspace = [0.0; 64];
+    /// # let storage = Storage {
+    /// #     parameters: &mut parameters,
+    /// #     gradient: &mut gradient,
+    /// #     moments: &mut moments,
+    /// #     workspace: &mut workspace,
+    /// # };
+    /// # let mut trainer = Trainer::new(setup, storage, State::new(&plan))?;
+    /// use rivergram_core::error::{TrainBuffer, TrainError};
+    ///
+    /// assert_eq!(trainer.updates(), 0);
+    /// let (mut parameters, mut gradient) = ([0.5_f32; 9], [0.0; 9]);
+    /// let without_moments = Storage {
+    ///     parameters: &mut parameters,
+    ///     gradient: &mut gradient,
+    ///     moments: &mut [],
+    ///     workspace: &mut [],
+    /// };
+    /// let refused = Trainer::new(setup, without_moments, State::new(&plan));
+    /// let buffer = TrainBuffer::Moments;
+    /// assert_eq!(refused.err(), Some(TrainError::Storage { buffer, need: 9, have: 0 }));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn new(
         setup: Setup<'a, T>,
         storage: Storage<'a, T>,
@@ -258,36 +395,193 @@ impl<'a, T: Real> Trainer<'a, T> {
     }
 
     /// What the trainer was made with.
+    ///
+    /// ```
+    /// # use rivergram_core::head::Head;
+    /// # use rivergram_core::optim::Optimizer;
+    /// # use rivergram_core::schedule::{Plan, Settings, State};
+    /// # use rivergram_core::trainer::{Setup, Storage, Trainer};
+    /// # let heads = [Head { input: 2, hidden: 0, output: 3, normalise: false }];
+    /// # let setup = Setup { heads: &heads, optimizer: Optimizer::lion(), clip: None };
+    /// # let plan = Plan::new(Settings::constant(0.125_f32), &[])?;
+    /// # let (mut parameters, mut gradient, mut moments) = ([0.5; 9], [0.0; 9], [0.0; 9]);
+    /// # let mut workspace = [0.0; 64];
+    /// # let storage = Storage {
+    /// #     parameters: &mut parameters,
+    /// #     gradient: &mut gradient,
+    /// #     moments: &mut moments,
+    /// #     workspace: &mut workspace,
+    /// # };
+    /// # let mut trainer = Trainer::new(setup, storage, State::new(&plan))?;
+    /// assert_eq!(trainer.setup().heads, heads);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn setup(&self) -> &Setup<'a, T> {
         &self.setup
     }
 
-    /// The parameters of all heads.
+    /// The parameters of all heads, one head after the other.
+    ///
+    /// ```
+    /// # use rivergram_core::head::Head;
+    /// # use rivergram_core::optim::Optimizer;
+    /// # use rivergram_core::schedule::{Plan, Settings, State};
+    /// # use rivergram_core::trainer::{Setup, Storage, Trainer};
+    /// # let heads = [Head { input: 2, hidden: 0, output: 3, normalise: false }];
+    /// # let setup = Setup { heads: &heads, optimizer: Optimizer::lion(), clip: None };
+    /// # let plan = Plan::new(Settings::constant(0.125_f32), &[])?;
+    /// # let (mut parameters, mut gradient, mut moments) = ([0.5; 9], [0.0; 9], [0.0; 9]);
+    /// # let mut workspace = [0.0; 64];
+    /// # let storage = Storage {
+    /// #     parameters: &mut parameters,
+    /// #     gradient: &mut gradient,
+    /// #     moments: &mut moments,
+    /// #     workspace: &mut workspace,
+    /// # };
+    /// # let mut trainer = Trainer::new(setup, storage, State::new(&plan))?;
+    /// assert_eq!(trainer.parameters(), [0.5; 9]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn parameters(&self) -> &[T] {
         self.storage.parameters
     }
 
-    /// The optimizer's state.
+    /// The optimizer's state, [`Setup::moments_len`] floats.
+    ///
+    /// ```
+    /// # use rivergram_core::head::Head;
+    /// # use rivergram_core::optim::Optimizer;
+    /// # use rivergram_core::schedule::{Plan, Settings, State};
+    /// # use rivergram_core::trainer::{Setup, Storage, Trainer};
+    /// # let heads = [Head { input: 2, hidden: 0, output: 3, normalise: false }];
+    /// # let setup = Setup { heads: &heads, optimizer: Optimizer::lion(), clip: None };
+    /// # let plan = Plan::new(Settings::constant(0.125_f32), &[])?;
+    /// # let (mut parameters, mut gradient, mut moments) = ([0.5; 9], [0.0; 9], [0.0; 9]);
+    /// # let mut workspace = [0.0; 64];
+    /// # let storage = Storage {
+    /// #     parameters: &mut parameters,
+    /// #     gradient: &mut gradient,
+    /// #     moments: &mut moments,
+    /// #     workspace: &mut workspace,
+    /// # };
+    /// # let mut trainer = Trainer::new(setup, storage, State::new(&plan))?;
+    /// assert_eq!(trainer.moments(), [0.0; 9]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn moments(&self) -> &[T] {
         self.storage.moments
     }
 
     /// Updates made, whatever the unit of the schedule.
+    ///
+    /// ```
+    /// # use rivergram_core::head::Head;
+    /// # use rivergram_core::optim::Optimizer;
+    /// # use rivergram_core::schedule::{Plan, Settings, State};
+    /// # use rivergram_core::trainer::{Setup, Storage, Trainer};
+    /// # let heads = [Head { input: 2, hidden: 0, output: 3, normalise: false }];
+    /// # let setup = Setup { heads: &heads, optimizer: Optimizer::lion(), clip: None };
+    /// # let plan = Plan::new(Settings::constant(0.125_f32), &[])?;
+    /// # let (mut parameters, mut gradient, mut moments) = ([0.5; 9], [0.0; 9], [0.0; 9]);
+    /// # let mut workspace = [0.0; 64];
+    /// # let storage = Storage {
+    /// #     parameters: &mut parameters,
+    /// #     gradient: &mut gradient,
+    /// #     moments: &mut moments,
+    /// #     workspace: &mut workspace,
+    /// # };
+    /// # let mut trainer = Trainer::new(setup, storage, State::new(&plan))?;
+    /// # use rivergram_core::eisl::{Batch, Config, Shape};
+    /// # use rivergram_core::lanes::One;
+    /// # let shape = Shape { batch: 1, positions: 1, targets: 1, vocabulary: 3 };
+    /// # let (config, batch) = (Config::cross_entropy(0.0), Batch::new(shape, &[2]));
+    /// trainer.transcribe(One::new(), &config, &batch, &[1.0, 0.5])?;
+    /// assert_eq!(trainer.updates(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn updates(&self) -> u64 {
         self.updates
     }
 
     /// The schedule.
+    ///
+    /// ```
+    /// # use rivergram_core::head::Head;
+    /// # use rivergram_core::optim::Optimizer;
+    /// # use rivergram_core::schedule::{Plan, Settings, State};
+    /// # use rivergram_core::trainer::{Setup, Storage, Trainer};
+    /// # let heads = [Head { input: 2, hidden: 0, output: 3, normalise: false }];
+    /// # let setup = Setup { heads: &heads, optimizer: Optimizer::lion(), clip: None };
+    /// # let plan = Plan::new(Settings::constant(0.125_f32), &[])?;
+    /// # let (mut parameters, mut gradient, mut moments) = ([0.5; 9], [0.0; 9], [0.0; 9]);
+    /// # let mut workspace = [0.0; 64];
+    /// # let storage = Storage {
+    /// #     parameters: &mut parameters,
+    /// #     gradient: &mut gradient,
+    /// #     moments: &mut moments,
+    /// #     workspace: &mut workspace,
+    /// # };
+    /// # let mut trainer = Trainer::new(setup, storage, State::new(&plan))?;
+    /// assert_eq!(trainer.schedule().rate(), 0.125);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn schedule(&self) -> &State<'a, T> {
         &self.schedule
     }
 
     /// The schedule, to ask for a decay, or to go on under another plan.
+    ///
+    /// ```
+    /// # use rivergram_core::head::Head;
+    /// # use rivergram_core::optim::Optimizer;
+    /// # use rivergram_core::schedule::{Plan, Settings, State};
+    /// # use rivergram_core::trainer::{Setup, Storage, Trainer};
+    /// # let heads = [Head { input: 2, hidden: 0, output: 3, normalise: false }];
+    /// # let setup = Setup { heads: &heads, optimizer: Optimizer::lion(), clip: None };
+    /// # let plan = Plan::new(Settings::constant(0.125_f32), &[])?;
+    /// # let (mut parameters, mut gradient, mut moments) = ([0.5; 9], [0.0; 9], [0.0; 9]);
+    /// # let mut workspace = [0.0; 64];
+    /// # let storage = Storage {
+    /// #     parameters: &mut parameters,
+    /// #     gradient: &mut gradient,
+    /// #     moments: &mut moments,
+    /// #     workspace: &mut workspace,
+    /// # };
+    /// # let mut trainer = Trainer::new(setup, storage, State::new(&plan))?;
+    /// assert!(trainer.schedule_mut().request_decay(4));
+    /// assert_eq!(trainer.schedule().position().remaining, Some(4));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn schedule_mut(&mut self) -> &mut State<'a, T> {
         &mut self.schedule
     }
 
-    /// Takes parameters, moments and counts from elsewhere, such as a checkpoint. Errors: lengths.
+    /// Takes parameters, moments and counts from elsewhere, such as a checkpoint.
+    ///
+    /// # Errors
+    /// [`TrainError::Storage`]: lengths. Nothing has then changed.
+    ///
+    /// ```
+    /// # use rivergram_core::head::Head;
+    /// # use rivergram_core::optim::Optimizer;
+    /// # use rivergram_core::schedule::{Plan, Settings, State};
+    /// # use rivergram_core::trainer::{Setup, Storage, Trainer};
+    /// # let heads = [Head { input: 2, hidden: 0, output: 3, normalise: false }];
+    /// # let setup = Setup { heads: &heads, optimizer: Optimizer::lion(), clip: None };
+    /// # let plan = Plan::new(Settings::constant(0.125_f32), &[])?;
+    /// # let (mut parameters, mut gradient, mut moments) = ([0.5; 9], [0.0; 9], [0.0; 9]);
+    /// # let mut workspace = [0.0; 64];
+    /// # let storage = Storage {
+    /// #     parameters: &mut parameters,
+    /// #     gradient: &mut gradient,
+    /// #     moments: &mut moments,
+    /// #     workspace: &mut workspace,
+    /// # };
+    /// # let mut trainer = Trainer::new(setup, storage, State::new(&plan))?;
+    /// trainer.restore(&[1.0; 9], &[0.0; 9], 100, State::at(&plan, 100))?;
+    /// assert_eq!((trainer.updates(), trainer.parameters()), (100, &[1.0; 9][..]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn restore(
         &mut self,
         parameters: &[T],
@@ -314,8 +608,40 @@ impl<'a, T: Real> Trainer<'a, T> {
     /// the same, so they must be finite, such as zeros. The heads should normalise ([`Head::normalise`]), and
     /// the loss then need not.
     ///
-    /// Errors: sizes, everything that [`gram_loss`] refuses, a loss that is not finite. After an error
-    /// nothing has changed.
+    /// Cost: 6 operations per parameter and row, and those of [`gram_loss`].
+    ///
+    /// # Errors
+    /// Sizes, everything that [`gram_loss`] refuses, a loss that is not finite. After an error nothing has changed.
+    ///
+    /// ```
+    /// # use rivergram_core::gram::contrastive::{Anchor, GramLoss, Term};
+    /// # use rivergram_core::head::Head;
+    /// # use rivergram_core::lanes::One;
+    /// # use rivergram_core::optim::Optimizer;
+    /// # use rivergram_core::schedule::{Plan, Settings, State};
+    /// # use rivergram_core::trainer::{Setup, Storage, Trainer};
+    /// let heads = [Head { input: 2, hidden: 0, output: 2, normalise: true }; 2];
+    /// let setup = Setup { heads: &heads, optimizer: Optimizer::sgd(), clip: None };
+    /// # let plan = Plan::new(Settings::constant(0.001_f32), &[])?;
+    /// # let mut parameters = [1.0, 0.2, 0.1, 1.0, 0.0, 0.0, 0.7, -0.7, 0.7, 0.7, 0.0, 0.0];
+    /// # let (mut gradient, mut workspace) = ([0.0; 12], vec![0.0; setup.align_workspace_len(2)]);
+    /// # let storage = Storage {
+    /// #     parameters: &mut parameters,
+    /// #     gradient: &mut gradient,
+    /// #     moments: &mut [],
+    /// #     workspace: &mut workspace,
+    /// # };
+    /// # let mut trainer = Trainer::new(setup, storage, State::new(&plan))?;
+    /// let loss = GramLoss { normalise: false, ..GramLoss::paper(0) };
+    /// let (first, second) = ([1.0, 0.0, 0.0, 1.0], [0.9, 0.1, 0.2, 0.8]);
+    /// let mut losses = [0.0; 2];
+    /// for to in &mut losses {
+    ///     let (step, _) = trainer.align(One::new(), &loss, &[&first, &second], None, 2)?;
+    ///     *to = step.loss;
+    /// }
+    /// assert!(losses[1] < losses[0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline(always)]
     pub fn align<I: Isa<Scalar = T>>(
         &mut self,
@@ -377,8 +703,40 @@ impl<'a, T: Real> Trainer<'a, T> {
     /// One step of transcription: the only head, which must not normalise, gives the logits of every output
     /// position, `inputs` \[B, T, input\], for a sequence loss with labels.
     ///
-    /// Errors: sizes, everything that the sequence loss refuses, a loss that is not finite. After an error
-    /// nothing has changed.
+    /// Cost: 6 operations per parameter and position, and those of
+    /// [`eisl::loss_and_gradient_in_place`].
+    ///
+    /// # Errors
+    /// Sizes, everything that the sequence loss refuses, a loss that is not finite. After an error nothing has
+    /// changed.
+    ///
+    /// ```
+    /// # use rivergram_core::head::Head;
+    /// # use rivergram_core::optim::Optimizer;
+    /// # use rivergram_core::schedule::{Plan, Settings, State};
+    /// # use rivergram_core::trainer::{Setup, Storage, Trainer};
+    /// # let heads = [Head { input: 2, hidden: 0, output: 3, normalise: false }];
+    /// # let setup = Setup { heads: &heads, optimizer: Optimizer::lion(), clip: None };
+    /// # let plan = Plan::new(Settings::constant(0.125_f32), &[])?;
+    /// # let (mut parameters, mut gradient, mut moments) = ([0.5; 9], [0.0; 9], [0.0; 9]);
+    /// # let mut workspace = [0.0; 64];
+    /// # let storage = Storage {
+    /// #     parameters: &mut parameters,
+    /// #     gradient: &mut gradient,
+    /// #     moments: &mut moments,
+    /// #     workspace: &mut workspace,
+    /// # };
+    /// # let mut trainer = Trainer::new(setup, storage, State::new(&plan))?;
+    /// # use rivergram_core::eisl::{Batch, Config, Shape};
+    /// # use rivergram_core::lanes::One;
+    /// # let shape = Shape { batch: 1, positions: 1, targets: 1, vocabulary: 3 };
+    /// # let (config, batch) = (Config::cross_entropy(0.0), Batch::new(shape, &[2]));
+    /// let inputs = [1.0, 0.5];
+    /// let (first, _) = trainer.transcribe(One::new(), &config, &batch, &inputs)?;
+    /// let (second, _) = trainer.transcribe(One::new(), &config, &batch, &inputs)?;
+    /// assert!(second.loss < first.loss);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline(always)]
     pub fn transcribe<I: Isa<Scalar = T>>(
         &mut self,
@@ -512,7 +870,33 @@ impl<'a, T: Real> Trainer<'a, T> {
     }
 
     /// Writes parameters, moments, counts and the schedule's state to the start of `to`; returns the
-    /// length, [`Setup::saved_len`]. Error: fewer bytes than that; none is then written.
+    /// length, [`Setup::saved_len`].
+    ///
+    /// # Errors
+    /// [`TrainError::Encode`]: fewer bytes than that; none is then written.
+    ///
+    /// ```
+    /// # use rivergram_core::head::Head;
+    /// # use rivergram_core::optim::Optimizer;
+    /// # use rivergram_core::schedule::{Plan, Settings, State};
+    /// # use rivergram_core::trainer::{Setup, Storage, Trainer};
+    /// # let heads = [Head { input: 2, hidden: 0, output: 3, normalise: false }];
+    /// # let setup = Setup { heads: &heads, optimizer: Optimizer::lion(), clip: None };
+    /// # let plan = Plan::new(Settings::constant(0.125_f32), &[])?;
+    /// # let (mut parameters, mut gradient, mut moments) = ([0.5; 9], [0.0; 9], [0.0; 9]);
+    /// # let mut workspace = [0.0; 64];
+    /// # let storage = Storage {
+    /// #     parameters: &mut parameters,
+    /// #     gradient: &mut gradient,
+    /// #     moments: &mut moments,
+    /// #     workspace: &mut workspace,
+    /// # };
+    /// # let mut trainer = Trainer::new(setup, storage, State::new(&plan))?;
+    /// let mut bytes = [0; 256];
+    /// assert_eq!(trainer.save(&mut bytes), Ok(setup.saved_len()));
+    /// assert!(trainer.save(&mut bytes[..10]).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn save(&self, to: &mut [u8]) -> Result<usize, TrainError> {
         let (need, have) = (self.setup.saved_len(), to.len());
         if have < need {
@@ -530,8 +914,39 @@ impl<'a, T: Real> Trainer<'a, T> {
 
     /// Reads what a trainer of an equal setup and schedule saved; what follows it in `bytes` is not looked at.
     ///
-    /// Errors: bytes that are cut or damaged, or saved by a trainer of another setup or schedule. After an
-    /// error nothing has changed.
+    /// # Errors
+    /// Bytes that are cut or damaged, or saved by a trainer of another setup or schedule. After an error nothing
+    /// has changed.
+    ///
+    /// ```
+    /// # use rivergram_core::head::Head;
+    /// # use rivergram_core::optim::Optimizer;
+    /// # use rivergram_core::schedule::{Plan, Settings, State};
+    /// # use rivergram_core::trainer::{Setup, Storage, Trainer};
+    /// # let heads = [Head { input: 2, hidden: 0, output: 3, normalise: false }];
+    /// # let setup = Setup { heads: &heads, optimizer: Optimizer::lion(), clip: None };
+    /// # let plan = Plan::new(Settings::constant(0.125_f32), &[])?;
+    /// # let (mut parameters, mut gradient, mut moments) = ([0.5; 9], [0.0; 9], [0.0; 9]);
+    /// # let mut workspace = [0.0; 64];
+    /// # let storage = Storage {
+    /// #     parameters: &mut parameters,
+    /// #     gradient: &mut gradient,
+    /// #     moments: &mut moments,
+    /// #     workspace: &mut workspace,
+    /// # };
+    /// # let mut trainer = Trainer::new(setup, storage, State::new(&plan))?;
+    /// # use rivergram_core::eisl::{Batch, Config, Shape};
+    /// # use rivergram_core::lanes::One;
+    /// # let shape = Shape { batch: 1, positions: 1, targets: 1, vocabulary: 3 };
+    /// # let (config, batch) = (Config::cross_entropy(0.0), Batch::new(shape, &[2]));
+    /// let mut bytes = [0; 256];
+    /// trainer.save(&mut bytes)?;
+    /// trainer.transcribe(One::new(), &config, &batch, &[1.0, 0.5])?;
+    /// assert_ne!(trainer.parameters(), [0.5; 9]);
+    /// trainer.load(&bytes)?; // Back to before the step.
+    /// assert_eq!((trainer.updates(), trainer.parameters()), (0, &[0.5; 9][..]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn load(&mut self, bytes: &[u8]) -> Result<(), TrainError> {
         let mut reader = Reader::open(bytes, MAGIC, VERSION)?;
         if reader.u32()? != self.setup.hash() {

@@ -13,7 +13,23 @@ use rivergram_core::trainer::{Step, Trainer};
 use crate::{Kernel, Level};
 
 impl Level {
-    /// [`contrastive::gram_loss`].
+    /// [`contrastive::gram_loss`]: the loss of a batch, and its gradient into `gradient` \[k, rows, d\].
+    ///
+    /// # Errors
+    /// Those of [`contrastive::gram_loss`].
+    ///
+    /// ```
+    /// use rivergram_core::gram::contrastive::{Batch, GramLoss, workspace_len};
+    /// use rivergram_simd::Level;
+    ///
+    /// let vectors = [1.0, 0.1, 0.0, 1.0, /* second modality */ 1.0, 0.0, 0.2, 1.0];
+    /// let batch = Batch { vectors: &vectors, present: None, k: 2, rows: 2, d: 2 };
+    /// let (mut gradient, mut workspace) = ([0.0; 8], [0.0; workspace_len(2, 2, 2)]);
+    /// let config = GramLoss::paper(0);
+    /// let report = Level::detect().gram_loss(&config, &batch, &mut gradient, &mut workspace)?;
+    /// assert!(report.loss > 0.0 && gradient.iter().any(|g| *g != 0.0));
+    /// # Ok::<(), rivergram_core::error::GramError>(())
+    /// ```
     pub fn gram_loss(
         self,
         config: &GramLoss<f32>,
@@ -29,7 +45,26 @@ impl Level {
         })
     }
 
-    /// [`pair::volume_matrix`]; sizes are \[B1, m, B2, d\].
+    /// [`pair::volume_matrix`]: the volume, or the distance, of every anchor with every item into `out`
+    /// \[B1, B2\]; sizes are \[B1, m, B2, d\].
+    ///
+    /// # Errors
+    /// Those of [`pair::volume_matrix`].
+    ///
+    /// ```
+    /// use rivergram_core::gram::pair::{Measure, volume_matrix_workspace_len};
+    /// use rivergram_simd::Level;
+    ///
+    /// // One anchor, two items of one vector each.
+    /// let (anchors, items) = ([1.0, 0.0], [0.6, 0.8, 1.0, 0.0]);
+    /// let mut out = [9.0; 2];
+    /// let mut workspace = [0.0; volume_matrix_workspace_len(1, 1, 2, 2)];
+    /// let (measure, sizes) = (Measure::Volume, [1, 1, 2, 2]);
+    /// let level = Level::detect();
+    /// level.volume_matrix(measure, &anchors, &items, None, sizes, &mut out, &mut workspace)?;
+    /// assert!((out[0] - 0.8).abs() < 1e-6 && out[1] == 0.0);
+    /// # Ok::<(), rivergram_core::error::GramError>(())
+    /// ```
     pub fn volume_matrix(
         self,
         measure: Measure,
@@ -51,7 +86,25 @@ impl Level {
         })
     }
 
-    /// [`eisl::loss_and_gradient_in_place`].
+    /// [`eisl::loss_and_gradient_in_place`]: the loss of a batch; `x` \[B\]\[T\]\[V\] is replaced by its gradient.
+    ///
+    /// # Errors
+    /// Those of [`eisl::loss_and_gradient_in_place`].
+    ///
+    /// ```
+    /// use rivergram_core::eisl::{Batch, Config, Parts, Shape, workspace_len};
+    /// use rivergram_simd::Level;
+    ///
+    /// let shape = Shape { batch: 1, positions: 1, targets: 1, vocabulary: 2 };
+    /// let (config, batch) = (Config::cross_entropy(0.0), Batch::new(shape, &[1]));
+    /// let mut x = [0.0_f32; 2];
+    /// let mut workspace = vec![0.0; workspace_len(shape, 0)];
+    /// let level = Level::detect();
+    /// let losses = level.eisl_loss(&config, &batch, &mut x, Parts::none(), &mut workspace)?;
+    /// assert!((losses.total - 2.0_f32.ln()).abs() < 1e-6);
+    /// assert!((x[0] - 0.5).abs() < 1e-6 && (x[1] + 0.5).abs() < 1e-6);
+    /// # Ok::<(), rivergram_core::error::EislError>(())
+    /// ```
     pub fn eisl_loss(
         self,
         config: &eisl::Config<'_, f32>,
@@ -69,7 +122,18 @@ impl Level {
         })
     }
 
-    /// [`Head::forward`].
+    /// [`Head::forward`]: the outputs `y` \[rows, output\] of the inputs `x` \[rows, input\].
+    ///
+    /// ```
+    /// use rivergram_core::head::Head;
+    /// use rivergram_simd::Level;
+    ///
+    /// let head = Head { input: 2, hidden: 0, output: 1, normalise: false };
+    /// let (mut y, mut cache) = ([0.0; 2], [0.0; 2]);
+    /// let inputs = [1.0, 1.0, 2.0, 0.0];
+    /// Level::detect().head(&head, &[1.0, 2.0, 0.5], &inputs, &mut y, &mut cache);
+    /// assert_eq!(y, [3.5, 2.5]);
+    /// ```
     pub fn head(
         self,
         head: &Head,
@@ -88,11 +152,49 @@ impl Level {
     }
 
     /// [`ops::matmul_nt`]: C\[n, m\] += A\[n, k\]·B\[m, k\]ᵀ, such as the cosines of unit vectors.
+    ///
+    /// ```
+    /// use rivergram_simd::Level;
+    ///
+    /// let mut c = [0.0; 2];
+    /// Level::detect().matmul_nt(2, 2, &[1.0, 2.0], &[1.0, 0.0, 3.0, 4.0], &mut c);
+    /// assert_eq!(c, [1.0, 11.0]);
+    /// ```
     pub fn matmul_nt(self, m: usize, k: usize, a: &[f32], b: &[f32], c: &mut [f32]) {
         self.run(Product { m, k, a, b, c });
     }
 
-    /// [`Trainer::align`].
+    /// [`Trainer::align`]: one step of alignment on tuples.
+    ///
+    /// # Errors
+    /// Those of [`Trainer::align`].
+    ///
+    /// ```
+    /// # use rivergram_core::gram::contrastive::GramLoss;
+    /// # use rivergram_core::head::Head;
+    /// # use rivergram_core::optim::Optimizer;
+    /// # use rivergram_core::schedule::{Plan, Settings, State};
+    /// # use rivergram_core::trainer::{Setup, Storage, Trainer};
+    /// use rivergram_simd::Level;
+    ///
+    /// let heads = [Head { input: 2, hidden: 0, output: 2, normalise: true }; 2];
+    /// # let setup = Setup { heads: &heads, optimizer: Optimizer::sgd(), clip: None };
+    /// # let plan = Plan::new(Settings::constant(0.001_f32), &[])?;
+    /// # let mut parameters = [1.0, 0.2, 0.1, 1.0, 0.0, 0.0, 0.7, -0.7, 0.7, 0.7, 0.0, 0.0];
+    /// # let (mut gradient, mut workspace) = ([0.0; 12], vec![0.0; setup.align_workspace_len(2)]);
+    /// # let storage = Storage {
+    /// #     parameters: &mut parameters,
+    /// #     gradient: &mut gradient,
+    /// #     moments: &mut [],
+    /// #     workspace: &mut workspace,
+    /// # };
+    /// let mut trainer = Trainer::new(setup, storage, State::new(&plan))?;
+    /// let loss = GramLoss { normalise: false, ..GramLoss::paper(0) };
+    /// let inputs = [&[1.0, 0.0, 0.0, 1.0][..], &[0.9, 0.1, 0.2, 0.8]];
+    /// let (step, report) = Level::detect().align(&mut trainer, &loss, &inputs, None, 2)?;
+    /// assert!(step.loss == report.loss && trainer.updates() == 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn align(
         self,
         trainer: &mut Trainer<'_, f32>,
@@ -110,7 +212,37 @@ impl Level {
         })
     }
 
-    /// [`Trainer::transcribe`].
+    /// [`Trainer::transcribe`]: one step of transcription.
+    ///
+    /// # Errors
+    /// Those of [`Trainer::transcribe`].
+    ///
+    /// ```
+    /// # use rivergram_core::eisl::{Batch, Config, Shape};
+    /// # use rivergram_core::head::Head;
+    /// # use rivergram_core::optim::Optimizer;
+    /// # use rivergram_core::schedule::{Plan, Settings, State};
+    /// # use rivergram_core::trainer::{Setup, Storage, Trainer};
+    /// use rivergram_simd::Level;
+    ///
+    /// let heads = [Head { input: 2, hidden: 0, output: 3, normalise: false }];
+    /// # let setup = Setup { heads: &heads, optimizer: Optimizer::sgd(), clip: None };
+    /// # let plan = Plan::new(Settings::constant(0.125_f32), &[])?;
+    /// # let (mut parameters, mut gradient, mut workspace) = ([0.5; 9], [0.0; 9], [0.0; 64]);
+    /// # let storage = Storage {
+    /// #     parameters: &mut parameters,
+    /// #     gradient: &mut gradient,
+    /// #     moments: &mut [],
+    /// #     workspace: &mut workspace,
+    /// # };
+    /// let mut trainer = Trainer::new(setup, storage, State::new(&plan))?;
+    /// let shape = Shape { batch: 1, positions: 1, targets: 1, vocabulary: 3 };
+    /// let (config, batch) = (Config::cross_entropy(0.0), Batch::new(shape, &[2]));
+    /// let level = Level::detect();
+    /// let (step, _) = level.transcribe(&mut trainer, &config, &batch, &[1.0, 0.5])?;
+    /// assert!((step.loss - 3.0_f32.ln()).abs() < 1e-6); // Three equal logits.
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn transcribe(
         self,
         trainer: &mut Trainer<'_, f32>,

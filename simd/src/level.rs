@@ -25,11 +25,23 @@ impl Level {
     ///
     /// With the feature `std` the CPU is asked (the answer is cached by the standard library);
     /// without it this is [`Level::compiled`].
+    ///
+    /// ```
+    /// use rivergram_simd::Level;
+    ///
+    /// assert_eq!(Some(Level::detect()), Level::available().last());
+    /// ```
     pub fn detect() -> Level {
         Level::available().last().unwrap_or(Level::SCALAR)
     }
 
     /// The fastest level that the build's target features guarantee; the CPU is not asked.
+    ///
+    /// ```
+    /// use rivergram_simd::Level;
+    ///
+    /// assert!(Level::available().any(|level| level == Level::compiled()));
+    /// ```
     pub fn compiled() -> Level {
         Level(Backend::compiled())
     }
@@ -56,6 +68,12 @@ impl Level {
     }
 
     /// Every level of this CPU, slowest first.
+    ///
+    /// ```
+    /// use rivergram_simd::Level;
+    ///
+    /// assert_eq!(Level::available().next(), Some(Level::SCALAR));
+    /// ```
     pub fn available() -> impl Iterator<Item = Level> {
         Level::NAMES
             .iter()
@@ -63,6 +81,14 @@ impl Level {
     }
 
     /// The name, as [`Level::named`] takes it.
+    ///
+    /// ```
+    /// use rivergram_simd::Level;
+    ///
+    /// for level in Level::available() {
+    ///     assert_eq!(Level::named(level.name()), Ok(level));
+    /// }
+    /// ```
     pub fn name(self) -> &'static str {
         self.0.name()
     }
@@ -70,6 +96,23 @@ impl Level {
     /// Runs a kernel on the lanes of this level.
     ///
     /// Costs one branch and one call, so a kernel is worth a batch, not a number.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::Isa;
+    /// use rivergram_simd::{Kernel, Level};
+    ///
+    /// struct Width;
+    ///
+    /// impl Kernel<f32> for Width {
+    ///     type Output = usize;
+    ///     #[inline(always)]
+    ///     fn run<I: Isa<Scalar = f32>>(self, _: I) -> usize {
+    ///         I::WIDTH
+    ///     }
+    /// }
+    ///
+    /// assert_eq!(Level::SCALAR.run(Width), 1);
+    /// ```
     #[inline]
     pub fn run<K: Kernel<f32>>(self, kernel: K) -> K::Output {
         self.0.run(kernel)

@@ -149,6 +149,152 @@ fn counting_calls_are_found() {
     assert_eq!(counting_calls(code), found);
 }
 
+/// The public functions of a file, without an example: their names and lines. Methods count, and so do those that
+/// a public trait declares. A module that is not public shows none that is not re-exported: the lint
+/// `unreachable_pub` sees to it.
+fn functions_without_example(source: &Source) -> Vec<(&str, usize)> {
+    let text: Vec<&str> = source.text.lines().collect();
+    let code: Vec<&str> = source.code.lines().collect();
+    let words = words(&source.code);
+    let mut found = Vec::new();
+    // Braces that are open, and how many of them stand around the methods of the public trait, if one is.
+    let (mut depth, mut of_trait, mut done) = (0, None, 0);
+    for (at, word) in words.iter().enumerate() {
+        let start = source.code.len() - word.rest.len() - word.word.len();
+        for brace in source.code[done..start].matches(['{', '}']) {
+            depth = if brace == "{" { depth + 1 } else { depth - 1 };
+            if brace == "}" {
+                of_trait = of_trait.filter(|methods| depth >= *methods);
+            }
+        }
+        done = start;
+        let item = public_item(&words[at..]);
+        if item.is_some_and(|item| item.word == "trait") {
+            of_trait = Some(depth + 1);
+        }
+        let is_method = word.word == "fn" && of_trait == Some(depth);
+        let is_function = is_method || item.is_some_and(|item| item.word == "fn");
+        let name = words[at..]
+            .iter()
+            .skip_while(|next| next.word != "fn")
+            .nth(1);
+        if let (true, Some(name)) = (is_function, name)
+            && !has_example(&docs_above(&text, &code, word.line))
+        {
+            found.push((name.word, word.line));
+        }
+    }
+    found
+}
+
+/// The keyword of the public item that begins with these words.
+fn public_item<'a>(words: &[Word<'a>]) -> Option<Word<'a>> {
+    let (first, after) = words.split_first()?;
+    let is_public = first.word == "pub" && !first.rest.trim_start().starts_with('(');
+    let is_qualifier =
+        |word: &&Word<'_>| ["const", "async", "unsafe", "extern"].contains(&word.word);
+    let item = after.iter().find(|word| !is_qualifier(word))?;
+    is_public.then_some(*item)
+}
+
+/// The lines of the documentation of the item that begins at a line; attributes may stand between them.
+fn docs_above<'a>(text: &[&'a str], code: &[&str], line: usize) -> Vec<&'a str> {
+    let mut docs = Vec::new();
+    for above in (0..line - 1).rev() {
+        let (text, code) = (text[above].trim(), code[above].trim());
+        if let Some(doc) = text.strip_prefix("///") {
+            docs.push(doc);
+        } else if text.is_empty() || code.ends_with([';', '{', '}']) {
+            break;
+        }
+    }
+    docs.reverse();
+    docs
+}
+
+/// Whether a block stands in the documentation that runs as a test and asserts something.
+fn has_example(docs: &[&str]) -> bool {
+    let mut block: Option<bool> = None;
+    for line in docs {
+        let line = line.trim();
+        match (line.strip_prefix("```"), block) {
+            // How the block is marked: nothing, or that its panic is what it shows.
+            (Some(mark), None) => block = Some(["", "rust", "should_panic"].contains(&mark)),
+            (Some(_), Some(_)) => block = None,
+            (None, Some(true)) if line.contains("assert") => return true,
+            _ => {}
+        }
+    }
+    false
+}
+
+#[test]
+fn public_functions_have_an_example() {
+    let mut missing = Vec::new();
+    for source in rust_files() {
+        if source.path.starts_with("core/src/") || source.path.starts_with("simd/src/") {
+            for (name, line) in functions_without_example(&source) {
+                missing.push(format!("{}:{line} {name}", source.path));
+            }
+        }
+    }
+    let list = missing.join("\n");
+    assert!(missing.is_empty(), "no example that asserts:\n{list}");
+}
+
+#[test]
+fn functions_without_an_example_are_found() {
+    let found = |text: &str| {
+        let source = Source {
+            path: String::new(),
+            code: code_of(text),
+            text: text.to_string(),
+        };
+        let found = functions_without_example(&source);
+        let names = found.into_iter().map(|(name, _)| name.to_string());
+        names.collect::<Vec<_>>()
+    };
+    let example = "/// ```\n/// assert!(true);\n/// ```\n";
+    let nothing: [&str; 0] = [];
+    assert_eq!(found("pub fn a() {}\n"), ["a"]);
+    assert_eq!(found("/// Says.\npub const unsafe fn a() {}"), ["a"]);
+    assert_eq!(found(&format!("{example}pub fn a() {{}}")), nothing);
+    let attribute = "#[cfg(any(\n    unix,\n    windows\n))]\n#[inline]\n";
+    assert_eq!(
+        found(&format!("{example}#[inline]\npub const fn a() {{}}")),
+        nothing
+    );
+    assert_eq!(
+        found(&format!("{example}pub fn a() {{}}\n\npub fn b() {{}}")),
+        ["b"]
+    );
+    assert_eq!(
+        found(&format!("{example}pub fn a() {{}}\npub fn b() {{}}")),
+        ["b"]
+    );
+    assert_eq!(found(&format!("{attribute}pub fn a() {{}}")), ["a"]);
+    assert_eq!(
+        found(&format!("{example}{attribute}pub fn a() {{}}")),
+        nothing
+    );
+    for mark in ["text", "ignore", "no_run", "compile_fail"] {
+        let other = example.replacen("```", &format!("```{mark}"), 1);
+        assert_eq!(found(&format!("{other}pub fn a() {{}}")), ["a"], "{mark}");
+    }
+    let silent = "/// ```\n/// a();\n/// ```\n/// It will assert.\npub fn a() {}";
+    assert_eq!(found(silent), ["a"]);
+    let private =
+        "fn a() {}\npub(crate) fn b() {}\npub struct C;\npub mod fn_ {}\n// pub fn d() {}";
+    assert_eq!(found(private), nothing);
+    let methods = format!(
+        "pub trait A: B {{\n    type C;\n    fn a();\n{example}    fn b() {{\n        fn c() {{}}\n    }}\n    fn d() {{}}\n}}\nfn e() {{}}"
+    );
+    assert_eq!(found(&methods), ["a", "d"]);
+    assert_eq!(found(&methods[4..]), nothing, "a private trait");
+    let implementation = "pub trait A {}\nimpl A for B {\n    fn a() {}\n    pub fn b() {}\n}";
+    assert_eq!(found(implementation), ["b"]);
+}
+
 #[test]
 fn comments_and_literals_are_not_code() {
     let text = r####"a /* x /* unsafe */ " */ b "\" unsafe" c 'u' d '\'' e r#"" unsafe"# f<'g> br"\" h // unsafe

@@ -26,7 +26,7 @@ struct Operands<'a, T> {
     c: &'a mut [T],
 }
 
-/// C\[n, m\] += A\[n, k\] · B\[m, k\]ᵀ.
+/// C\[n, m\] += A\[n, k\] · B\[m, k\]ᵀ. Cost: 2·n·m·k operations.
 ///
 /// ```
 /// use rivergram_core::{lanes::One, ops};
@@ -140,7 +140,16 @@ fn add_products<I: Isa>(
     }
 }
 
-/// C\[n, k\] += A\[n, m\] · B\[m, k\].
+/// C\[n, k\] += A\[n, m\] · B\[m, k\]. Cost: 2·n·m·k operations.
+///
+/// ```
+/// use rivergram_core::{lanes::One, ops};
+///
+/// let (a, b) = ([1.0_f32, 2.0], [1.0, 0.0, 3.0, 0.0, 1.0, 4.0]);
+/// let mut c = [10.0; 3];
+/// ops::matmul_nn(One::<f32>::new(), 2, 3, &a, &b, &mut c);
+/// assert_eq!(c, [11.0, 12.0, 21.0]);
+/// ```
 #[inline(always)]
 pub fn matmul_nn<I: Isa>(
     isa: I,
@@ -190,7 +199,17 @@ impl<T: Real> Kernel<T> for Nn<'_, T> {
     }
 }
 
-/// C\[m, k\] += A\[n, m\]ᵀ · B\[n, k\].
+/// C\[m, k\] += A\[n, m\]ᵀ · B\[n, k\]. Cost: 2·n·m·k operations.
+///
+/// ```
+/// use rivergram_core::{lanes::One, ops};
+///
+/// // Two rows of one number, and two rows of two.
+/// let (a, b) = ([1.0_f32, 2.0], [1.0, 2.0, 3.0, 4.0]);
+/// let mut c = [0.0; 2];
+/// ops::matmul_tn(One::<f32>::new(), 1, 2, &a, &b, &mut c);
+/// assert_eq!(c, [7.0, 10.0]);
+/// ```
 #[inline(always)]
 pub fn matmul_tn<I: Isa>(
     isa: I,

@@ -23,14 +23,52 @@ pub trait RowOps: Copy {
     type RowMut<'a>;
 
     /// The row behind a writable one.
+    ///
+    /// ```
+    /// use rivergram_core::{lanes::One, ops::RowOps};
+    ///
+    /// let mut numbers = [1.0_f32, 2.0];
+    /// let row = &mut numbers[..];
+    /// assert_eq!(RowOps::read(One::<f32>::new(), &row), [1.0, 2.0]);
+    /// ```
     fn read<'a>(self, row: &'a Self::RowMut<'_>) -> Self::Row<'a>;
     /// Σ a·b.
+    ///
+    /// ```
+    /// use rivergram_core::{lanes::One, ops::RowOps};
+    ///
+    /// assert_eq!(RowOps::dot(One::<f32>::new(), &[1.0, 2.0], &[3.0, 4.0]), 11.0);
+    /// ```
     fn dot(self, a: Self::Row<'_>, b: Self::Row<'_>) -> Self::Scalar;
     /// y += α·x.
+    ///
+    /// ```
+    /// use rivergram_core::{lanes::One, ops::RowOps};
+    ///
+    /// let mut y = [1.0_f32, 2.0];
+    /// RowOps::axpy(One::<f32>::new(), 10.0, &[1.0, -1.0], &mut &mut y[..]);
+    /// assert_eq!(y, [11.0, -8.0]);
+    /// ```
     fn axpy(self, alpha: Self::Scalar, x: Self::Row<'_>, y: &mut Self::RowMut<'_>);
     /// y = α·y.
+    ///
+    /// ```
+    /// use rivergram_core::{lanes::One, ops::RowOps};
+    ///
+    /// let mut y = [1.0_f32, 2.0];
+    /// RowOps::scale(One::<f32>::new(), 0.5, &mut &mut y[..]);
+    /// assert_eq!(y, [0.5, 1.0]);
+    /// ```
     fn scale(self, alpha: Self::Scalar, y: &mut Self::RowMut<'_>);
     /// y = x − s·b, as if the product were exact ([`Lanes::sub_product`]).
+    ///
+    /// ```
+    /// use rivergram_core::{lanes::One, ops::RowOps};
+    ///
+    /// let mut y = [0.0_f32; 2];
+    /// RowOps::sub_product(One::<f32>::new(), &[5.0, 1.0], 2.0, &[1.0, 3.0], &mut &mut y[..]);
+    /// assert_eq!(y, [3.0, -5.0]);
+    /// ```
     fn sub_product(
         self,
         x: Self::Row<'_>,
@@ -79,7 +117,13 @@ impl<I: Isa> RowOps for I {
 /// would round about eight times as much.
 const BLOCK: usize = 64;
 
-/// Σ a·b.
+/// Σ a·b. Cost: 2·D operations.
+///
+/// ```
+/// use rivergram_core::{lanes::One, ops};
+///
+/// assert_eq!(ops::dot(One::<f32>::new(), &[1.0, 2.0, 3.0], &[4.0, 5.0, 6.0]), 32.0);
+/// ```
 #[inline(always)]
 pub fn dot<I: Isa>(isa: I, a: &[I::Scalar], b: &[I::Scalar]) -> I::Scalar {
     let mut total = isa.splat(I::Scalar::ZERO);
@@ -113,7 +157,15 @@ fn dot_block<I: Isa>(isa: I, a: &[I::Scalar], b: &[I::Scalar]) -> I::Lanes {
     (sums[0] + sums[1]) + (sums[2] + sums[3]) + tail
 }
 
-/// y += α·x.
+/// y += α·x. Cost: 2·D operations.
+///
+/// ```
+/// use rivergram_core::{lanes::One, ops};
+///
+/// let mut y = [1.0_f32, 2.0];
+/// ops::axpy(One::new(), 10.0, &[1.0, -1.0], &mut y);
+/// assert_eq!(y, [11.0, -8.0]);
+/// ```
 #[inline(always)]
 pub fn axpy<I: Isa>(isa: I, alpha: I::Scalar, x: &[I::Scalar], y: &mut [I::Scalar]) {
     let alpha = isa.splat(alpha);
@@ -127,7 +179,15 @@ pub fn axpy<I: Isa>(isa: I, alpha: I::Scalar, x: &[I::Scalar], y: &mut [I::Scala
     isa.store(alpha.mul_add(isa.load(x_tail), isa.load(y_tail)), y_tail);
 }
 
-/// y = α·y.
+/// y = α·y. Cost: D operations.
+///
+/// ```
+/// use rivergram_core::{lanes::One, ops};
+///
+/// let mut y = [1.0_f32, -2.0];
+/// ops::scale(One::new(), 0.5, &mut y);
+/// assert_eq!(y, [0.5, -1.0]);
+/// ```
 #[inline(always)]
 pub fn scale<I: Isa>(isa: I, alpha: I::Scalar, y: &mut [I::Scalar]) {
     let alpha = isa.splat(alpha);
@@ -139,7 +199,15 @@ pub fn scale<I: Isa>(isa: I, alpha: I::Scalar, y: &mut [I::Scalar]) {
     isa.store(alpha * isa.load(y_tail), y_tail);
 }
 
-/// x̂ = x/|x|, given 1/|x|; the zero vector where that is 0.
+/// x̂ = x/|x|, given 1/|x|; the zero vector where that is 0. Cost: D operations.
+///
+/// ```
+/// use rivergram_core::ops;
+///
+/// let mut unit = [0.0_f32; 2];
+/// ops::normalise(&[3.0, 4.0], 0.2, &mut unit);
+/// assert!((unit[0] - 0.6).abs() < 1e-6 && (unit[1] - 0.8).abs() < 1e-6);
+/// ```
 #[inline(always)]
 pub fn normalise<T: Real>(x: &[T], inverse_norm: T, unit: &mut [T]) {
     for (unit, x) in unit.iter_mut().zip(x) {
@@ -147,7 +215,16 @@ pub fn normalise<T: Real>(x: &[T], inverse_norm: T, unit: &mut [T]) {
     }
 }
 
-/// The gradient of a vector from that of its unit vector: g ← (g − x̂ (x̂·g)) · 1/|x|.
+/// The gradient of a vector from that of its unit vector: g ← (g − x̂ (x̂·g)) · 1/|x|. Cost: 5·D operations.
+///
+/// ```
+/// use rivergram_core::{lanes::One, ops};
+///
+/// // x = (2, 0): only the part across x is left, and it shrinks by |x|.
+/// let mut gradient = [5.0_f32, 3.0];
+/// ops::normalisation_gradient(One::new(), &[1.0, 0.0], 0.5, &mut gradient);
+/// assert_eq!(gradient, [0.0, 1.5]);
+/// ```
 #[inline(always)]
 pub fn normalisation_gradient<I: Isa>(
     isa: I,

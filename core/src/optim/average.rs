@@ -574,7 +574,8 @@ impl Lawa {
     /// nothing is written.
     ///
     /// It is the latest copy plus the mean of the others' differences from it: where the copies agree in their
-    /// first digits, which is where averaging is of use, the mean is right to its last bit or nearly so.
+    /// first digits, which is where averaging is of use, the mean is right to its last bit or nearly so. A
+    /// difference that overflows makes the mean infinite or NaN.
     /// Cost: k passes over n numbers.
     ///
     /// # Errors

@@ -19,8 +19,9 @@
 //! nearest training stops there without a word. With stochastic rounding the weights still move by lr·g on the
 //! average. Compare [`Half::lost_updates`].
 //!
-//! Both formats are kept as their bits in a `u16`. Everything here is integer arithmetic on bits, the same on
-//! every machine, in some ten instructions per number; no floating-point unit for 16 bits is needed.
+//! Both formats are kept as their bits in a `u16`. Conversion is integer arithmetic on bits, without a table or a
+//! division, the same on every machine; no floating-point unit for 16 bits is needed. The random bits are the
+//! caller's: one `u32` per number, from any generator whose high bits are uniform.
 
 use super::check_len;
 use crate::error::OptimError;
