@@ -146,6 +146,9 @@ pub struct Outcome {
     /// Of each row: Σ wₙ·loss, the cross-entropy of its tokens, the chosen reference.
     #[serde(skip)]
     pub rows: Vec<(f64, f64, usize)>,
+    /// With derivatives from the caller, which may have either sign: Σ |term| of the whole loss.
+    #[serde(skip)]
+    pub magnitude: f64,
 }
 
 #[derive(Deserialize)]
@@ -576,6 +579,7 @@ pub fn run<I: Isa>(isa: I, case: &Case) -> Result<Outcome, EislError> {
             .map(|o| per_row.iter().skip(o).step_by(count).copied().collect())
             .collect(),
         gradient: widen(&gradient),
+        magnitude: 0.0,
         rows: zip_rows(&widen(&rows), &widen(&ce_per_row), &chosen),
     })
 }
@@ -610,22 +614,27 @@ pub fn run_at_all_levels(case: &Case) -> Vec<(&'static str, Result<Outcome, Eisl
 /// Panics where a case is outside the precision; returns the worst errors of loss and gradient.
 #[track_caller]
 pub fn compare(what: &str, got: &Outcome, want: &Outcome, precision: &Precision) -> (f64, f64) {
-    let mut pairs = vec![(got.total, want.total), (got.eisl, want.eisl)];
     assert_eq!(got.ce.is_some(), want.ce.is_some(), "{what}");
-    pairs.extend(got.ce.zip(want.ce));
+    // Sums of terms of either sign are rounded as their terms are.
+    let mut pairs = vec![];
+    let sums = [(got.total, want.total), (got.eisl, want.eisl)];
+    for (got, sum) in sums.into_iter().chain(got.ce.zip(want.ce)) {
+        pairs.push((got, sum, want.magnitude));
+    }
+    let own = |(got, want): (f64, f64)| (got, want, 0.0);
     assert_eq!(got.per_order.len(), want.per_order.len(), "{what}");
-    pairs.extend(zip(&got.per_order, &want.per_order));
+    pairs.extend(zip(&got.per_order, &want.per_order).map(own));
     let (got_rows, want_rows) = (got.per_row.concat(), want.per_row.concat());
     assert_eq!(got_rows.len(), want_rows.len(), "{what}");
-    pairs.extend(zip(&got_rows, &want_rows));
+    pairs.extend(zip(&got_rows, &want_rows).map(own));
     // Golden files have no such rows.
     for (got, want) in got.rows.iter().zip(&want.rows) {
-        pairs.extend([(got.0, want.0), (got.1, want.1)]);
+        pairs.extend([(got.0, want.0), (got.1, want.1)].map(own));
         assert_eq!(got.2, want.2, "{what}: chosen");
     }
     let mut worst = 0.0f64;
-    for (got, want) in pairs {
-        let scale = want.abs().max(1.0);
+    for (got, want, magnitude) in pairs {
+        let scale = want.abs().max(magnitude).max(1.0);
         assert_close(what, got, want, scale, precision.loss);
         worst = worst.max((got - want).abs() / scale);
     }

@@ -71,9 +71,12 @@ pub fn evaluate_held(case: &Case, held: &Case) -> Outcome {
         rows.push((of_row.sum(), 0.0, chosen));
     }
     let mut eisl = 0.0;
+    let mut magnitude = 0.0;
     for (o, of_rows) in per_row.iter().enumerate() {
         for (row, loss) in of_rows.iter().enumerate() {
-            eisl += coefficient(case, row, o) * loss;
+            let term = coefficient(case, row, o) * loss;
+            eisl += term;
+            magnitude += term.abs();
         }
     }
     let ce_rows = match case.ce_factor {
@@ -83,6 +86,11 @@ pub fn evaluate_held(case: &Case, held: &Case) -> Outcome {
     for (row, (sum, _)) in rows.iter_mut().zip(&ce_rows) {
         row.1 = *sum;
     }
+    magnitude += ce_rows
+        .iter()
+        .map(|(_, weighed)| weighed.abs())
+        .sum::<f64>();
+    let is_mean = matches!(case.more.upstream, Upstream::Mean) && case.more.ce_upstream.is_none();
     let ce = ce_rows.iter().map(|(_, weighed)| weighed).sum::<f64>();
     if case.input == Input::Logits {
         for (g, log_p) in gradient.iter_mut().zip(&log_p) {
@@ -101,6 +109,7 @@ pub fn evaluate_held(case: &Case, held: &Case) -> Outcome {
         per_order: per_row.iter().map(mean).collect(),
         per_row,
         gradient: gradient.concat(),
+        magnitude: if is_mean { 0.0 } else { magnitude },
         rows,
     }
 }
