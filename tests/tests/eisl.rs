@@ -7,51 +7,13 @@ use rivergram_core::eisl::{
 use rivergram_core::error::{EislBuffer, EislError};
 use rivergram_core::lanes::One;
 use rivergram_tests::convert::cast;
-use rivergram_tests::eisl::{Case, Outcome, run, run_at_all_levels};
+use rivergram_tests::eisl::{
+    Case, Outcome, compare, compare_gradients, plain, run, run_at_all_levels, run_double,
+};
 use rivergram_tests::golden;
 use rivergram_tests::oracle::eisl::evaluate;
-use rivergram_tests::precision::{DOUBLE, Precision, SINGLE, assert_close};
+use rivergram_tests::precision::{DOUBLE, SINGLE, assert_close};
 use rivergram_tests::random::Random;
-
-/// Panics where a case is outside the precision; returns the worst errors of loss and gradient.
-fn compare(what: &str, got: &Outcome, want: &Outcome, precision: &Precision) -> (f64, f64) {
-    let mut pairs = vec![(got.total, want.total), (got.eisl, want.eisl)];
-    assert_eq!(got.ce.is_some(), want.ce.is_some(), "{what}");
-    pairs.extend(got.ce.zip(want.ce));
-    assert_eq!(got.per_order.len(), want.per_order.len(), "{what}");
-    pairs.extend(zip(&got.per_order, &want.per_order));
-    let (got_rows, want_rows) = (got.per_row.concat(), want.per_row.concat());
-    assert_eq!(got_rows.len(), want_rows.len(), "{what}");
-    pairs.extend(zip(&got_rows, &want_rows));
-    let mut worst = 0.0f64;
-    for (got, want) in pairs {
-        let scale = want.abs().max(1.0);
-        assert_close(what, got, want, scale, precision.loss);
-        worst = worst.max((got - want).abs() / scale);
-    }
-    (
-        worst,
-        compare_gradients(what, &got.gradient, &want.gradient, precision),
-    )
-}
-
-/// Panics where an entry is outside the precision; returns the worst error.
-fn compare_gradients(what: &str, got: &[f64], want: &[f64], precision: &Precision) -> f64 {
-    assert_eq!(got.len(), want.len(), "{what}");
-    let norm = want.iter().map(|x| x * x).sum::<f64>().sqrt();
-    let scale = norm.max(1e-2);
-    let what = format!("{what}: gradient");
-    let mut worst = 0.0f64;
-    for (got, want) in zip(got, want) {
-        assert_close(&what, got, want, scale, precision.eisl_gradient);
-        worst = worst.max((got - want).abs() / scale);
-    }
-    worst
-}
-
-fn zip(a: &[f64], b: &[f64]) -> impl Iterator<Item = (f64, f64)> {
-    a.iter().copied().zip(b.iter().copied())
-}
 
 const GROUPS: &[(&str, &[&str])] = &[
     ("basic", &["basic", "B1", "V64", "uniform"]),
@@ -84,7 +46,7 @@ fn golden_group(group: &str) {
             .expect
             .as_ref()
             .expect("a golden file expects something");
-        let double = run(One::<f64>::new(), &case).expect("a valid case");
+        let double = run_double(&case).expect("a valid case");
         let (loss, gradient) = compare(&format!("{file} f64"), &double, want, &DOUBLE);
         println!("{group} {file} f64: loss {loss:.1e}, gradient {gradient:.1e}");
         for (level, single) in singles(&case) {
@@ -155,7 +117,7 @@ fn singles(case: &Case) -> Vec<(&'static str, Outcome)> {
 }
 
 fn double(case: &Case) -> Outcome {
-    run(One::<f64>::new(), case).expect("a valid case")
+    run_double(case).expect("a valid case")
 }
 
 #[test]
@@ -199,32 +161,6 @@ fn gradient_is_that_of_central_differences() {
 }
 
 // What the definition implies.
-
-/// One order with weight 1 over logits, T = `positions`, U = `targets`.
-fn plain(random: &mut Random, positions: usize, targets: usize, n: usize) -> Case {
-    let mut case = Case::random(random, 0);
-    case.batch = 3;
-    case.positions = positions;
-    case.targets_len = targets;
-    case.vocabulary = 11;
-    case.x = (0..3 * positions * 11).map(|_| random.normal()).collect();
-    case.targets = (0..3 * targets).map(|_| random.below(11) as i32).collect();
-    case.target_lens = vec![targets; 3];
-    case.output_lens = vec![positions; 3];
-    case.orders = vec![n];
-    case.weights = vec![1.0];
-    case.input = Input::Logits;
-    case.select = Select::Softmax;
-    case.padding = Padding::Mask;
-    case.pad_id = None;
-    case.noise = None;
-    case.temperature = 1.0;
-    case.clamp = None;
-    case.ngram_factor = 1.0;
-    case.ce_factor = None;
-    case.label_smoothing = 0.0;
-    case
-}
 
 #[test]
 fn logsumexp_and_detached_have_one_gradient_at_order_1() {
@@ -311,7 +247,7 @@ fn rows_end_after_their_last_label() {
     let want = double(&case);
     compare("lengths", &evaluate(&case), &want, &DOUBLE);
     let orders = case.orders();
-    let config = case.config(&orders);
+    let config = case.config(&orders, &[]);
     let batch = Batch::new(case.shape(), &case.targets);
     let mut x = case.x.clone();
     let mut workspace = vec![0.0; workspace_len(case.shape(), 1)];
@@ -449,8 +385,9 @@ fn rows_can_be_computed_one_by_one_in_any_order() {
     case.ce_factor = Some(0.5);
     let want = double(&case);
     let orders = case.orders();
-    let config = case.config(&orders);
-    let batch = case.batch(None);
+    let config = case.config(&orders, &[]);
+    let loan = case.loan();
+    let batch = case.batch(&loan);
     let checked = Checked::new(&config, &batch).expect("a valid batch");
     let isa = One::<f64>::new();
     let mut x = case.x.clone();
@@ -484,7 +421,7 @@ fn fixed_sizes_give_the_same() {
     case.ce_factor = Some(0.1);
     let want = run(One::<f32>::new(), &case).expect("a valid case");
     let orders = case.orders();
-    let config: Config<'_, f32> = case.config(&orders);
+    let config: Config<'_, f32> = case.config(&orders, &[]);
     let flat: Vec<f32> = cast(&case.x);
     let mut x = [[0.0f32; 11]; 5];
     x.as_flattened_mut().copy_from_slice(&flat);
@@ -513,7 +450,7 @@ fn fixed_sizes_give_the_same() {
 fn error_of(change: impl Fn(&mut Case)) -> EislError {
     let mut case = plain(&mut Random::new(13), 5, 4, 2);
     change(&mut case);
-    run(One::<f64>::new(), &case).expect_err("a broken case");
+    run_double(&case).expect_err("a broken case");
     let mut errors = Vec::new();
     for (_, outcome) in run_at_all_levels(&case) {
         errors.push(outcome.expect_err("a broken case"));

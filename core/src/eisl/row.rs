@@ -195,16 +195,31 @@ impl<T: Real> Checked<'_, T> {
         differentiate: bool,
         work: &mut Work<'_, T>,
     ) -> T {
-        work.losses.fill(T::ZERO);
-        if row.references > 1 && self.combine() == Combine::Best {
-            let best = self.best(isa, row, work);
-            work.chosen = best;
-            work.losses.fill(T::ZERO);
-            self.reference(isa, row, (best, 1), differentiate, work);
+        let several = row.references > 1 && self.combine() == Combine::Best;
+        let trials = if several { row.references } else { 0 };
+        let shares = if several { 1 } else { row.references };
+        let runs = if several {
+            trials.saturating_add(1)
         } else {
-            work.chosen = 0;
-            for r in 0..row.references {
-                self.reference(isa, row, (r, row.references), differentiate, work);
+            row.references
+        };
+        work.chosen = 0;
+        work.losses.fill(T::ZERO);
+        let mut least: Option<(usize, T)> = None;
+        for run in 0..runs {
+            // First all without their gradients, then the best of them once more. One call: it is long.
+            let trial = run < trials;
+            let r = if several && !trial { work.chosen } else { run };
+            if several {
+                work.losses.fill(T::ZERO);
+            }
+            let missing = self.reference(isa, row, (r, shares), differentiate && !trial, work);
+            if trial {
+                let loss = self.weighted(row.positions, work.losses);
+                if least.is_none_or(|least| is_better((missing, loss), least)) {
+                    least = Some((missing, loss));
+                    work.chosen = r;
+                }
             }
         }
         let mut eisl = T::ZERO;
@@ -214,27 +229,6 @@ impl<T: Real> Checked<'_, T> {
             }
         }
         eisl
-    }
-
-    /// The reference with the least Σ wₙ·lossₙ among those that lack the fewest orders.
-    #[inline(always)]
-    fn best<I: Isa<Scalar = T>>(&self, isa: I, row: &Row<'_>, work: &mut Work<'_, T>) -> usize {
-        let mut best = 0;
-        let mut least: Option<(usize, T)> = None;
-        for r in 0..row.references {
-            work.losses.fill(T::ZERO);
-            let missing = self.reference(isa, row, (r, 1), false, work);
-            let loss = self.weighted(row.positions, work.losses);
-            // A NaN, such as 0·∞, is worse than any number.
-            let better = least.is_none_or(|(lacked, least)| {
-                missing < lacked || missing == lacked && (loss < least || !(least <= least))
-            });
-            if better {
-                least = Some((missing, loss));
-                best = r;
-            }
-        }
-        best
     }
 
     /// Σ wₙ·lossₙ.
@@ -465,6 +459,14 @@ impl<T: Real> Checked<'_, T> {
             Some(g) => self.config.ce_factor * g.get(row.index).copied().unwrap_or_default(),
         }
     }
+}
+
+/// Whether a reference that lacks so many orders and has such a loss goes before another. A NaN, such as 0·∞, is
+/// worse than any number.
+#[inline(always)]
+fn is_better<T: Real>((lacks, loss): (usize, T), (lacked, least): (usize, T)) -> bool {
+    let is_less = loss < least || least.partial_cmp(&least).is_none();
+    lacks < lacked || (lacks == lacked && is_less)
 }
 
 /// The distance of bags of one order.
