@@ -10,9 +10,12 @@
 //! First the orthonormal basis of the item, X = Rᵀ·Q ([`crate::gram::basis`]); then Jacobi rotations of the
 //! rows of R until they are orthogonal (one-sided Jacobi on the triangular factor: J. Demmel and K. Veselić,
 //! SIAM J. Matrix Anal. Appl. 13, 1992), all on the stack. Precision in `f32`: 1e-6 of the largest singular
-//! value, however the vectors lie. Vectors in a cone keep 1e-6 of *each* singular value, as the small ones come
-//! from small rows of R; vectors far apart and nearly dependent do not. Dependent vectors, zero vectors and
-//! k > d have zeros or values within that bound, never NaN. In `f32` vectors shorter than 1e-19 count as 0.
+//! value, however the vectors lie (the worst seen is 4e-7). A small one has an error of ε times the condition
+//! that is left once the lengths and a common centre of the vectors are taken out, since it comes from small
+//! rows of R: vectors of any lengths, or in a cone of any width, keep 1e-6 of *each* value where they are
+//! otherwise well apart; nearly coplanar vectors that are far apart do not. Dependent vectors, zero vectors and
+//! k > d have zeros or values within the first bound, never NaN. In `f32` vectors shorter than 1e-19 count
+//! as 0.
 
 use crate::error::GramError;
 use crate::gram::basis::{self, Item, Rows};
