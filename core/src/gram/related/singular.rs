@@ -17,6 +17,8 @@
 //! k > d have zeros or values within the first bound, never NaN. In `f32` vectors shorter than 1e-19 count
 //! as 0.
 
+use core::mem::swap;
+
 use crate::error::GramError;
 use crate::gram::basis::{self, Item, Rows};
 use crate::gram::{matching, tuple};
@@ -236,19 +238,32 @@ fn orthogonalise<T: Real>(
 ) {
     for _ in 0..SWEEPS {
         let mut rotated = false;
-        for p in 0..k.min(K_MAX) {
-            for q in p + 1..k.min(K_MAX) {
-                if let Some((t, s)) = rotation(&rows[p], &rows[q]) {
-                    rotate(rows, p, q, t, s);
-                    rotate(right, p, q, t, s);
-                    rotated = true;
+        for q in 1..k {
+            for p in 0..q {
+                let Some((a, b)) = pair(rows, p, q) else {
+                    return;
+                };
+                let Some(angle) = rotation(a, b) else {
+                    continue;
+                };
+                rotate(a, b, angle);
+                if let Some((a, b)) = pair(right, p, q) {
+                    rotate(a, b, angle);
                 }
+                rotated = true;
             }
         }
         if !rotated {
             return;
         }
     }
+}
+
+/// Entries p < q; `None` where they are not there.
+#[inline(always)]
+fn pair<R>(rows: &mut [R; K_MAX], p: usize, q: usize) -> Option<(&mut R, &mut R)> {
+    let (head, tail) = rows.split_at_mut_checked(q)?;
+    Some((head.get_mut(p)?, tail.first_mut()?))
 }
 
 /// (tan ½φ, sin φ) of the rotation that makes a and b orthogonal; `None` where they are.
@@ -274,14 +289,9 @@ fn rotation<T: Real>(a: &[T; K_MAX], b: &[T; K_MAX]) -> Option<(T, T)> {
 
 /// a ← a − s·(b + t·a), b ← b + s·(a − t·b): for a small angle only what changes is rounded.
 #[inline(always)]
-fn rotate<T: Real>(rows: &mut [[T; K_MAX]; K_MAX], p: usize, q: usize, t: T, s: T) {
-    let Some((head, tail)) = rows.split_at_mut_checked(q) else {
-        return;
-    };
-    if let (Some(a), Some(b)) = (head.get_mut(p), tail.first_mut()) {
-        for (a, b) in a.iter_mut().zip(b) {
-            (*a, *b) = (*a - s * (*b + t * *a), *b + s * (*a - t * *b));
-        }
+fn rotate<T: Real>(a: &mut [T; K_MAX], b: &mut [T; K_MAX], (t, s): (T, T)) {
+    for (a, b) in a.iter_mut().zip(b) {
+        (*a, *b) = (*a - s * (*b + t * *a), *b + s * (*a - t * *b));
     }
 }
 
@@ -302,12 +312,17 @@ fn sort<T: Real>(
     left: &mut [[T; K_MAX]; K_MAX],
     right: &mut [[T; K_MAX]; K_MAX],
 ) {
-    for end in 1..k.min(K_MAX) {
+    for end in 1..k {
         for r in (1..=end).rev() {
-            if values[r - 1] < values[r] {
-                values.swap(r - 1, r);
-                left.swap(r - 1, r);
-                right.swap(r - 1, r);
+            let before = r.saturating_sub(1);
+            match pair(values, before, r) {
+                Some((a, b)) if *a < *b => swap(a, b),
+                _ => continue,
+            }
+            for vectors in [&mut *left, &mut *right] {
+                if let Some((a, b)) = pair(vectors, before, r) {
+                    swap(a, b);
+                }
             }
         }
     }
