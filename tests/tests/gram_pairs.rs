@@ -225,6 +225,178 @@ fn an_item_of_which_nothing_is_there_is_at_the_anchors_length() {
     );
 }
 
+// What holds for every matrix of volumes.
+
+impl Gallery {
+    fn matrix<T: Real>(&self, measure: Measure) -> Vec<f64> {
+        let flags = self.present.concat();
+        let matrix = Matrix {
+            measure,
+            anchors: &flat::<T>(&self.anchors),
+            items: &planes::<T>(&self.items),
+            present: Some(&flags),
+            sizes: self.sizes(),
+        };
+        let got = matrix.on(One::<T>::new()).expect("a matrix");
+        got.iter().map(|v| v.to_f64()).collect()
+    }
+
+    /// All vectors changed by one function.
+    fn map(&self, f: impl Fn(&[f64]) -> Vec<f64>) -> Self {
+        Gallery {
+            anchors: self.anchors.iter().map(|x| f(x)).collect(),
+            items: self
+                .items
+                .iter()
+                .map(|rows| rows.iter().map(|x| f(x)).collect())
+                .collect(),
+            present: self.present.clone(),
+        }
+    }
+}
+
+/// Hundreds of galleries, thousands of pairs; some vectors absent.
+fn galleries(seed: u64) -> impl Iterator<Item = Gallery> {
+    let mut random = Random::new(seed);
+    (0..120).map(move |round| {
+        let sigma = [f64::INFINITY, 0.3, 0.1][round % 3];
+        let m = random.range(1, 7);
+        let d = random.range(m + 2, 30);
+        let sizes = [random.range(1, 7), m, random.range(1, 9), d];
+        let mut gallery = Gallery::new(&mut random, sizes, sigma);
+        for present in gallery.present.iter_mut().flatten() {
+            *present = random.unit() < 0.8;
+        }
+        gallery
+    })
+}
+
+#[test]
+fn powers_of_two_and_signs_go_through_a_matrix_exactly() {
+    let mut random = Random::new(31);
+    for gallery in galleries(30) {
+        let [b1, m, b2, _] = gallery.sizes();
+        let (i, j, p) = (random.below(b1), random.below(b2), random.below(m));
+        let mut other = gallery.map(<[f64]>::to_vec);
+        other.anchors[i].iter_mut().for_each(|x| *x *= -8.0);
+        other.items[p][j].iter_mut().for_each(|x| *x *= -2.0);
+        for measure in [Measure::Volume, Measure::Distance] {
+            let (before, after) = (gallery.matrix::<f32>(measure), other.matrix::<f32>(measure));
+            for (at, (before, after)) in before.iter().zip(&after).enumerate() {
+                let of_anchor = if at / b2 == i { 8.0 } else { 1.0 };
+                let of_item = match measure {
+                    Measure::Volume if at % b2 == j && gallery.present[p][j] => 2.0,
+                    _ => 1.0,
+                };
+                assert_eq!(*after, before * of_anchor * of_item, "{measure:?} at {at}");
+            }
+        }
+    }
+}
+
+#[test]
+fn rotations_and_orders_keep_a_matrix() {
+    let mut random = Random::new(33);
+    for gallery in galleries(32) {
+        let [_, m, _, d] = gallery.sizes();
+        let mirrors = random.normals(3, d);
+        let turned = gallery.map(|x| {
+            let mut x = x.to_vec();
+            for mirror in &mirrors {
+                let part = 2.0 * oracle::dot(&x, mirror) / oracle::dot(mirror, mirror);
+                x.iter_mut().zip(mirror).for_each(|(x, n)| *x -= part * n);
+            }
+            x
+        });
+        let mut shifted = gallery.map(<[f64]>::to_vec);
+        let by = random.below(m);
+        shifted.items.rotate_left(by);
+        shifted.present.rotate_left(by);
+        for measure in [Measure::Volume, Measure::Distance] {
+            let want = gallery.matrix::<f64>(measure);
+            assert_matrix("turned", &turned.matrix::<f64>(measure), &want, None, 1e-10);
+            assert_matrix(
+                "another order",
+                &shifted.matrix::<f64>(measure),
+                &want,
+                None,
+                1e-11,
+            );
+            let want = gallery.matrix::<f32>(measure);
+            let got = shifted.matrix::<f32>(measure);
+            assert_matrix("another order", &got, &want, None, 2.0 * SINGLE.volume);
+        }
+    }
+}
+
+#[test]
+fn a_matrix_is_bounded_and_projection_only_lowers_it() {
+    let mut random = Random::new(35);
+    for gallery in galleries(34) {
+        let [_, m, b2, d] = gallery.sizes();
+        let volumes = gallery.matrix::<f32>(Measure::Volume);
+        let kept: Vec<bool> = (0..d).map(|_| random.unit() < 0.8).collect();
+        let fewer = gallery.map(|x| {
+            let pairs = x.iter().zip(&kept);
+            pairs
+                .map(|(x, kept)| if *kept { *x } else { 0.0 })
+                .collect()
+        });
+        let lower = fewer.matrix::<f32>(Measure::Volume);
+        let zeros_are_volume_zero = kept.iter().all(|kept| !kept);
+        for (at, (volume, lower)) in volumes.iter().zip(&lower).enumerate() {
+            let there = (0..m).filter(|p| gallery.present[*p][at % b2]);
+            let lengths = there.map(|p| norm(gallery.items[p][at % b2].iter().copied()));
+            let of_anchor = norm(gallery.anchors[at / b2].iter().copied());
+            let bound = lengths.product::<f64>() * of_anchor;
+            assert!(*volume <= bound * (1.0 + SINGLE.volume), "{volume} {bound}");
+            assert!(
+                *lower <= volume * (1.0 + 2.0 * SINGLE.volume),
+                "{lower} {volume}"
+            );
+            assert!(!zeros_are_volume_zero || *lower == 0.0);
+        }
+    }
+}
+
+#[test]
+fn a_multiple_of_one_vector_of_an_item_may_be_added_to_another() {
+    let mut random = Random::new(37);
+    for gallery in galleries(36) {
+        let [_, m, b2, _] = gallery.sizes();
+        let (j, to) = (random.below(b2), random.below(m));
+        let from = (to + 1) % m;
+        if from == to || !(gallery.present[from][j] && gallery.present[to][j]) {
+            continue;
+        }
+        let factor = random.normal();
+        let mut sheared = gallery.map(<[f64]>::to_vec);
+        for (x, y) in sheared.items[to][j].iter_mut().zip(&gallery.items[from][j]) {
+            *x += factor * y;
+        }
+        for measure in [Measure::Volume, Measure::Distance] {
+            let want = gallery.matrix::<f64>(measure);
+            let got = match measure {
+                // The distance is to the span, which is the same: also for an anchor's shear along the item.
+                Measure::Distance => {
+                    let mut moved = sheared.map(<[f64]>::to_vec);
+                    for (a, y) in moved.anchors[0].iter_mut().zip(&gallery.items[from][j]) {
+                        *a += 0.5 * y;
+                    }
+                    let (mut got, moved) =
+                        (sheared.matrix::<f64>(measure), moved.matrix::<f64>(measure));
+                    got[j] = moved[j];
+                    got
+                }
+                _ => sheared.matrix::<f64>(measure),
+            };
+            assert_matrix("sheared", &got, &want, None, 1e-9);
+        }
+    }
+}
+
+// Errors.
+
 #[test]
 fn wrong_matrices_are_errors() {
     let call = |sizes: [usize; 4], lens: [usize; 4], workspace: usize| {

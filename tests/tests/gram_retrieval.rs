@@ -2,8 +2,11 @@
 
 use rivergram_core::error::GramError;
 use rivergram_core::gram::contrastive::ZeroRows;
+use rivergram_core::gram::matching::matching_loss;
 use rivergram_core::gram::negatives::{self, draw, draw_columns, draw_rows};
 use rivergram_core::gram::pair::{Measure, volume_matrix, volume_matrix_workspace_len};
+use rivergram_core::gram::related::singular::{self, Singular};
+use rivergram_core::gram::related::triangle;
 use rivergram_core::gram::retrieval::{
     Metrics, Order, TopK, backward_rank, backward_ranks, forward_rank, forward_ranks,
     gramian_value, mean_rank, median_rank, rank,
@@ -888,4 +891,174 @@ fn wrong_draws_are_errors() {
         draw_columns(&[1.0_f32, 0.0, 1.0, 0.0], 2, || 0, &mut [0; 2]),
         none
     );
+}
+
+// Rankings compared.
+
+struct Recall<'a> {
+    anchors: &'a [f32],
+    items: &'a [f32],
+    sizes: [usize; 4],
+}
+
+impl Kernel<f32> for Recall<'_> {
+    type Output = [f32; 3];
+    #[inline(always)]
+    fn run<I: Isa<Scalar = f32>>(self, isa: I) -> Self::Output {
+        let [b1, m, _, d] = self.sizes;
+        let mut workspace = vec![0.0; nearest_workspace_len(b1, m, 64, d)];
+        MEASURES.map(|measure| {
+            let mut top = vec![TopK::<f32, 1>::new(measure.order()); b1];
+            let search = Search::by(measure);
+            let (anchors, items, sizes) = (self.anchors, self.items, self.sizes);
+            nearest(
+                isa,
+                search,
+                anchors,
+                items,
+                None,
+                sizes,
+                &mut top,
+                &mut workspace,
+            )
+            .expect("a search");
+            let found = |(i, top): (usize, &TopK<f32, 1>)| top.best().iter().all(|b| b.1 == i);
+            let hits = top.iter().enumerate().filter(|top| found(*top)).count();
+            hits as f32 / b1 as f32
+        })
+    }
+}
+
+/// Noise twice as large as what the vectors of a tuple share: items of small volume become everyone's nearest,
+/// which the distance does not let happen.
+#[test]
+fn conditional_ranking_has_no_hubs() {
+    let mut random = Random::new(16);
+    let (n, d) = (600, 512);
+    let centres = random.normals(n, d);
+    let mut plane = || -> Vec<f32> {
+        let noisy = |centre: &Vec<f64>| {
+            let x: Vec<f64> = centre.iter().map(|c| c + 2.0 * random.normal()).collect();
+            let length = norm(x.iter().copied());
+            x.into_iter().map(move |x| (x / length) as f32)
+        };
+        centres
+            .iter()
+            .map(noisy)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .flatten()
+            .collect()
+    };
+    let (anchors, items) = (plane(), [plane(), plane()].concat());
+    let sizes = [n, 2, n, d];
+    let recall = Recall {
+        anchors: &anchors,
+        items: &items,
+        sizes,
+    };
+    let [volume, distance, cosine] = Level::detect().run(recall);
+    println!("R@1 by volume {volume}, distance {distance}, cosines {cosine}");
+    assert!(volume < 0.7 && distance > 0.97 && cosine > 0.97);
+    assert!(distance > volume + 0.3);
+}
+
+// Odd inputs.
+
+/// Lengths that are right, near or far off: errors, but no panic, with overflow checks on.
+#[test]
+fn odd_sizes_never_panic() {
+    let mut random = Random::new(17);
+    let isa = One::<f32>::new();
+    let (mut fine, mut wrong) = (0, 0);
+    for _ in 0..20_000 {
+        let mut tally = |ok: bool| if ok { fine += 1 } else { wrong += 1 };
+        let odd = |random: &mut Random, right: usize| match random.range(0, 15) {
+            0 => random.range(0, 3),
+            1 => right.saturating_sub(1).min(4000),
+            2 => right.saturating_add(1).min(4000),
+            _ => right.min(4000),
+        };
+        let size = |random: &mut Random| match random.range(0, 30) {
+            0 => 0,
+            1 => usize::MAX,
+            2 => usize::MAX / 2,
+            3 => 1 << 33,
+            _ => random.range(1, 6),
+        };
+        let [rows, columns, d, m, offset] = [0; 5].map(|_| size(&mut random));
+        let cells = rows.saturating_mul(columns);
+        let number = [1.0, 0.0, -3.0, f32::NAN, 1e30, 1e-40][random.range(0, 20) % 15 % 6];
+        let mut scores = vec![number; odd(&mut random, cells)];
+        let ids = |random: &mut Random, n: usize| -> Vec<usize> {
+            (0..odd(random, n)).map(|_| random.range(0, 2)).collect()
+        };
+        let (texts, items) = (ids(&mut random, rows), ids(&mut random, columns));
+        let order = [Order::Ascending, Order::Descending][random.below(2)];
+        let mut ranks = vec![0; odd(&mut random, rows)];
+        tally(forward_ranks(&scores, &texts, &items, order, &mut ranks).is_ok());
+        let mut ranks = vec![0; odd(&mut random, columns)];
+        tally(backward_ranks(&scores, &texts, &items, order, &mut ranks).is_ok());
+        tally(gramian_value(&scores, columns).is_some());
+        let mut workspace = vec![0.0; odd(&mut random, negatives::column_workspace_len(columns))];
+        let tau = [0.07, 0.0, f32::NAN, 1.0][random.below(4)];
+        let offset = if random.bits() & 3 == 0 { offset } else { 0 };
+        tally(draw_rows(&scores, columns, || 9, &mut ranks).is_ok());
+        tally(draw_columns(&scores, columns, || 9, &mut ranks).is_ok());
+        tally(negatives::row_weights(isa, tau, offset, columns, &mut scores).is_ok());
+        tally(
+            negatives::column_weights(isa, tau, offset, columns, &mut scores, &mut workspace)
+                .is_ok(),
+        );
+
+        let tile = size(&mut random);
+        let measure = MEASURES[random.below(3)];
+        let anchors = vec![1.0; odd(&mut random, rows.saturating_mul(d))];
+        let flags = m.saturating_mul(columns);
+        let items = vec![number; odd(&mut random, flags.saturating_mul(d))];
+        let present = vec![true; odd(&mut random, flags)];
+        let need = nearest_workspace_len(rows, m, tile.min(columns), d);
+        let mut workspace = vec![0.0; odd(&mut random, need)];
+        let mut top = vec![TopK::<f32, 3>::new(measure.order()); odd(&mut random, rows)];
+        let search = Search {
+            tile,
+            offset,
+            ..Search::by(measure)
+        };
+        let present = (random.bits() & 1 == 0).then_some(present.as_slice());
+        let sizes = [rows, m, columns, d];
+        let result = nearest(
+            isa,
+            search,
+            &anchors,
+            &items,
+            present,
+            sizes,
+            &mut top,
+            &mut workspace,
+        );
+        tally(result.is_ok());
+
+        let x = vec![number; odd(&mut random, m.saturating_mul(d))];
+        let mut workspace = vec![0.0; odd(&mut random, singular::workspace_len(m, d))];
+        let mut gradient = vec![0.0; odd(&mut random, m.saturating_mul(d))];
+        let weights = vec![1.0; odd(&mut random, m)];
+        let found = Singular::of(isa, &x, m, d, &mut workspace);
+        let result = found.and_then(|found| {
+            assert!(found.values().iter().all(|v| v.is_finite()));
+            found.gradient(isa, &weights, &mut gradient)
+        });
+        tally(result.is_ok());
+        let mut derivative = vec![0.0; odd(&mut random, weights.len())];
+        tally(singular::rank_loss(&weights, tau, &mut derivative).is_ok());
+        let corners = vec![number; odd(&mut random, d.saturating_mul(3))];
+        let mut gradient = vec![0.0; odd(&mut random, d.saturating_mul(3))];
+        let mut workspace = vec![0.0; odd(&mut random, triangle::workspace_len(d))];
+        let area = triangle::area_gradient_on(isa, &corners, d, &mut gradient, &mut workspace);
+        tally(area.is_ok());
+        let logits = vec![number; odd(&mut random, rows.saturating_mul(2))];
+        let mut gradient = vec![0.0; odd(&mut random, rows.saturating_mul(2))];
+        tally(matching_loss(&logits, offset, &mut gradient).is_ok());
+    }
+    assert!(fine > 50_000 && wrong > 50_000, "{fine} {wrong}");
 }

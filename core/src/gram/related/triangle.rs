@@ -19,6 +19,7 @@ use crate::ops::{self, take};
 /// use rivergram_core::gram::related::triangle::area;
 /// assert_eq!(area(&[[1.0, 1.0], [4.0, 1.0], [1.0, 5.0]]), 6.0);
 /// ```
+#[inline(never)]
 pub fn area<const D: usize>(corners: &[[f32; D]; 3]) -> f32 {
     0.5 * tuple::volume(&sides(corners))
 }
@@ -33,6 +34,7 @@ pub fn area<const D: usize>(corners: &[[f32; D]; 3]) -> f32 {
 /// let area = area_gradient(&[[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]], &mut gradient);
 /// assert_eq!((area, gradient), (6.0, [[-2.0, -1.5], [2.0, 0.0], [0.0, 1.5]]));
 /// ```
+#[inline(never)]
 pub fn area_gradient<const D: usize>(corners: &[[f32; D]; 3], gradient: &mut [[f32; D]; 3]) -> f32 {
     let [of_a, of_b, of_c] = gradient;
     let mut of_sides = [[0.0; D]; 2];

@@ -1,5 +1,7 @@
 //! The best few of a stream of scores.
 
+use core::mem::swap;
+
 use super::Order;
 use crate::lanes::Real;
 
@@ -60,23 +62,25 @@ impl<T: Real, const K: usize> TopK<T, K> {
     /// ```
     pub fn push(&mut self, score: T, index: usize) {
         let candidate = (score, index);
-        let before = |other: &(T, usize)| self.order.before(*other, candidate);
-        if self.best.is_full() && self.best.last().is_none_or(before) {
-            return;
-        }
-        let place = self
-            .best
-            .iter()
-            .take_while(|other| before(other))
-            .fold(0, |n: usize, _| n.saturating_add(1));
-        if place >= K {
-            return;
-        }
         if self.best.is_full() {
+            let worst = self.best.last();
+            if !worst.is_some_and(|worst| self.order.before(candidate, *worst)) {
+                return;
+            }
             self.best.pop();
         }
-        // There is room now, and the place is at most the length.
-        let _ = self.best.insert(place, candidate);
+        // There is room now.
+        let _ = self.best.push(candidate);
+        for place in (1..self.best.len()).rev() {
+            let halves = self.best.split_at_mut_checked(place);
+            let Some((better, worse)) = halves else {
+                return;
+            };
+            match (better.last_mut(), worse.first_mut()) {
+                (Some(a), Some(b)) if self.order.before(*b, *a) => swap(a, b),
+                _ => return,
+            }
+        }
     }
 
     /// Takes a row of scores, those of candidates `offset`, `offset` + 1, …: a tile of a gallery. Cost:

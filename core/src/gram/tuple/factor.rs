@@ -1,0 +1,284 @@
+//! The factors of one tuple: Z = T·X and Z·Zᵀ = L·diag(π)·Lᵀ, from which the volume and its gradient come.
+
+use crate::lanes::{Isa, Lanes, Real};
+
+/// Passes over k vectors before a pivot that keeps collapsing counts as 0.
+///
+/// ```
+/// assert_eq!(rivergram_core::gram::tuple::sweeps(3), 4);
+/// ```
+pub const fn sweeps(k: usize) -> usize {
+    if k <= 3 { 4 } else { k + 1 }
+}
+
+/// A pivot of k vectors below this part of its diagonal is computed again from better rows. With more
+/// vectors, more pivots take their share of the rounding.
+const fn keep(k: usize) -> f64 {
+    if k <= 3 { 0.4 } else { 0.6 }
+}
+
+/// The second vector comes first: the base must be a member of the item, not the anchor. Two items that
+/// are near each other and far from the anchor would lose their difference to an anchor as base.
+#[inline(always)]
+pub(super) fn swap_base<R, const K: usize>(rows: &mut [R; K]) {
+    if let [first, second, ..] = rows.as_mut_slice() {
+        core::mem::swap(first, second);
+    }
+}
+
+#[inline(always)]
+pub(super) fn volume_of_rows<I: Isa, const K: usize>(
+    isa: I,
+    rows: [&[I::Scalar]; K],
+    d: usize,
+) -> I::Scalar {
+    match factor(isa, rows, d) {
+        Some((_, factors)) => factors.volume(),
+        None => I::Scalar::ZERO,
+    }
+}
+
+#[inline(always)]
+pub(super) fn volume_gradient_of_rows<I: Isa, const K: usize>(
+    isa: I,
+    rows: [&[I::Scalar]; K],
+    d: usize,
+    mut gradient: [&mut [I::Scalar]; K],
+) -> I::Scalar {
+    let Some((frame, factors)) = factor(isa, rows, d) else {
+        for row in gradient {
+            row.fill(I::Scalar::ZERO);
+        }
+        return I::Scalar::ZERO;
+    };
+    let volume = factors.volume();
+    let matrix = gradient_matrix(&frame, &factors, volume);
+    let mut at = 0;
+    while at < d {
+        let z = frame.rows_at(isa, &rows, at);
+        for (g, weights) in gradient.iter_mut().zip(&matrix) {
+            let mut sum = isa.splat(I::Scalar::ZERO);
+            for (w, z) in weights.iter().zip(&z) {
+                sum = isa.splat(*w).mul_add(*z, sum);
+            }
+            isa.store(sum, g.get_mut(at..).unwrap_or_default());
+        }
+        at = at.saturating_add(I::WIDTH);
+    }
+    volume
+}
+
+/// Z·Zᵀ = L·diag(pivot)·Lᵀ, L unit lower triangular (its strict lower part is kept).
+struct Factors<T, const K: usize> {
+    lower: [[T; K]; K],
+    pivot: [T; K],
+}
+
+impl<T: Real, const K: usize> Factors<T, K> {
+    /// Π sqrt(π), not sqrt(Π π): the product of squares would leave the range first.
+    #[inline(always)]
+    fn volume(&self) -> T {
+        let mut volume = T::ONE;
+        for pivot in self.pivot {
+            volume = volume * pivot.sqrt();
+        }
+        volume
+    }
+}
+
+/// T, unit lower triangular, as the sum of two words.
+struct Frame<T, const K: usize> {
+    high: [[T; K]; K],
+    low: [[T; K]; K],
+    /// Still the differences to the base, which need no products.
+    differences: bool,
+}
+
+impl<T: Real, const K: usize> Frame<T, K> {
+    /// All rows minus the base.
+    #[inline(always)]
+    fn differences() -> Self {
+        let mut high = [[T::ZERO; K]; K];
+        for p in 0..K {
+            high[p][0] = -T::ONE;
+            high[p][p] = T::ONE;
+        }
+        Frame {
+            high,
+            low: [[T::ZERO; K]; K],
+            differences: true,
+        }
+    }
+
+    /// The rows z at `WIDTH` indices from `at` on.
+    #[inline(always)]
+    fn rows_at<I: Isa<Scalar = T>>(&self, isa: I, x: &[&[T]; K], at: usize) -> [I::Lanes; K] {
+        let mut values = [isa.splat(T::ZERO); K];
+        for (value, row) in values.iter_mut().zip(x) {
+            *value = isa.load(row.get(at..).unwrap_or(&[]));
+        }
+        let mut z = values;
+        if self.differences {
+            for p in 1..K {
+                z[p] = values[p] - values[0];
+            }
+            return z;
+        }
+        for p in 1..K {
+            let (mut sum, mut error) = (values[p], isa.splat(T::ZERO));
+            for q in 0..p {
+                let (product, product_error) = isa.splat(self.high[p][q]).two_product(values[q]);
+                let (next, sum_error) = sum.two_sum(product);
+                sum = next;
+                error = error + (product_error + sum_error);
+                error = isa.splat(self.low[p][q]).mul_add(values[q], error);
+            }
+            z[p] = sum + error;
+        }
+        z
+    }
+
+    /// Indices whose products are summed before they join the compensated total.
+    const BLOCK: usize = if K <= 3 { 32 } else { 16 };
+
+    /// Z·Zᵀ, lower triangle. Long sums go in blocks, so that their rounding does not grow with D.
+    #[inline(always)]
+    fn gram<I: Isa<Scalar = T>>(&self, isa: I, x: &[&[T]; K], d: usize) -> [[T; K]; K] {
+        let mut total = [[isa.splat(T::ZERO); K]; K];
+        let mut error = total;
+        let mut at = 0;
+        while at < d {
+            let end = at
+                .saturating_add(Self::BLOCK.saturating_mul(I::WIDTH))
+                .min(d);
+            let mut sums = [[isa.splat(T::ZERO); K]; K];
+            while at < end {
+                let z = self.rows_at(isa, x, at);
+                for p in 0..K {
+                    for q in 0..=p {
+                        sums[p][q] = z[p].mul_add(z[q], sums[p][q]);
+                    }
+                }
+                at = at.saturating_add(I::WIDTH);
+            }
+            for p in 0..K {
+                for q in 0..=p {
+                    let (sum, rest) = total[p][q].two_sum(sums[p][q]);
+                    total[p][q] = sum;
+                    error[p][q] = error[p][q] + rest;
+                }
+            }
+        }
+        let mut gram = [[T::ZERO; K]; K];
+        for p in 0..K {
+            for q in 0..=p {
+                gram[p][q] = (total[p][q] + error[p][q]).sum();
+            }
+        }
+        gram
+    }
+
+    /// T ← L⁻¹·T.
+    #[inline(always)]
+    fn fold(&mut self, lower: &[[T; K]; K]) {
+        for p in 1..K {
+            for q in 0..p {
+                let l = -lower[p][q];
+                for c in 0..=q {
+                    let (product, product_error) = l.two_product(self.high[q][c]);
+                    let (high, sum_error) = self.high[p][c].two_sum(product);
+                    let low = self.low[p][c] + l * self.low[q][c] + (product_error + sum_error);
+                    (self.high[p][c], self.low[p][c]) = high.two_sum(low);
+                }
+            }
+        }
+        self.differences = false;
+    }
+}
+
+/// L and the pivots of a symmetric matrix (lower triangle), and whether every pivot kept its digits.
+/// The column of a pivot that did not is left out of L. `None` where a diagonal is 0
+/// or too small for a normal number.
+#[inline(always)]
+fn pivots<T: Real, const K: usize>(gram: &[[T; K]; K]) -> Option<(Factors<T, K>, bool)> {
+    let keep = T::constant(keep(K));
+    let mut work = *gram;
+    let mut lower = [[T::ZERO; K]; K];
+    let mut pivot = [T::ZERO; K];
+    let mut kept = true;
+    for p in 0..K {
+        let (now, diagonal) = (work[p][p], gram[p][p]);
+        if diagonal < T::MIN_POSITIVE {
+            return None;
+        }
+        pivot[p] = now;
+        // A square that left the range stays infinite or NaN: a volume of 0 would be the best of matches.
+        if now <= keep * diagonal && diagonal.is_finite() {
+            kept = false;
+            continue;
+        }
+        for r in p + 1..K {
+            let l = work[r][p] / now;
+            lower[r][p] = l;
+            for c in p + 1..=r {
+                let product = l * work[c][p];
+                work[r][c] -= product;
+            }
+        }
+    }
+    Some((Factors { lower, pivot }, kept))
+}
+
+type Factored<T, const K: usize> = (Frame<T, K>, Factors<T, K>);
+
+/// The rows z and their factors; `None` where the vectors are dependent.
+#[inline(always)]
+fn factor<I: Isa, const K: usize>(
+    isa: I,
+    rows: [&[I::Scalar]; K],
+    d: usize,
+) -> Option<Factored<I::Scalar, K>> {
+    if K > d {
+        return None;
+    }
+    let mut frame = Frame::differences();
+    for _ in 0..sweeps(K) {
+        let (factors, kept) = pivots(&frame.gram(isa, &rows, d))?;
+        if kept {
+            return Some((frame, factors));
+        }
+        frame.fold(&factors.lower);
+    }
+    None
+}
+
+/// V·Tᵀ·(Z·Zᵀ)⁻¹: the gradient is this matrix times Z = T·X.
+#[inline(always)]
+fn gradient_matrix<T: Real, const K: usize>(
+    frame: &Frame<T, K>,
+    factors: &Factors<T, K>,
+    volume: T,
+) -> [[T; K]; K] {
+    let mut matrix = [[T::ZERO; K]; K];
+    for (p, row) in (0..K).zip(matrix.iter_mut()) {
+        // Solve (L·diag·Lᵀ) y = V · column p of T.
+        let mut y = [T::ZERO; K];
+        for q in 0..K {
+            // V first: 1/π would leave the range where V/π does not.
+            let mut sum = volume * frame.high[q][p];
+            for r in 0..q {
+                sum -= factors.lower[q][r] * y[r];
+            }
+            y[q] = sum;
+        }
+        for q in (0..K).rev() {
+            let mut sum = y[q] / factors.pivot[q];
+            for r in q + 1..K {
+                sum -= factors.lower[r][q] * y[r];
+            }
+            y[q] = sum;
+        }
+        *row = y;
+    }
+    matrix
+}
