@@ -87,15 +87,16 @@ def transformers():
     for warmup in (0, 1, 10, 37):
         case("get_constant_schedule_with_warmup", 60, lr=6e-4, num_warmup_steps=warmup)
         for timescale in (None, 3, 500):
-            if timescale is None or timescale >= 1:
-                case("get_inverse_sqrt_schedule", 300, lr=6e-4, num_warmup_steps=warmup, timescale=timescale)
+            case("get_inverse_sqrt_schedule", 300, lr=6e-4, num_warmup_steps=warmup, timescale=timescale)
         for total in (38, 100, 333):
             common = {"lr": 6e-4, "num_warmup_steps": warmup, "num_training_steps": total}
             case("get_linear_schedule_with_warmup", total + 5, **common)
             # The rate of a cosine rises again after the end.
             case("get_cosine_schedule_with_warmup", total + 1, **common)
             case("get_cosine_with_min_lr_schedule_with_warmup", total + 1, **common, min_lr_rate=0.1)
-            case("get_cosine_with_min_lr_schedule_with_warmup_lr_rate", total, **common, min_lr_rate=0.1)
+            for start in (None, 0.25):
+                case("get_cosine_with_min_lr_schedule_with_warmup_lr_rate", total, **common, min_lr_rate=0.1,
+                     warmup_lr_rate=start)
             for power in (1.0, 0.5, 2.0):
                 case("get_polynomial_decay_schedule_with_warmup", total + 5, **common, power=power, lr_end=1e-7)
     for warmup, total, cycles in ((10, 100, 3), (0, 100, 4), (37, 137, 2)):

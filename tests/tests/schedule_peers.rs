@@ -102,9 +102,16 @@ fn transformers<T: Real>(case: &Case) -> Ours<T> {
             floor("min_lr_rate"),
             warmup,
         )),
-        "get_cosine_with_min_lr_schedule_with_warmup_lr_rate" => total(
-            presets::transformers_cosine_shifted(rate, floor("min_lr_rate"), warmup),
-        ),
+        "get_cosine_with_min_lr_schedule_with_warmup_lr_rate" => {
+            let init = case.arguments["warmup_lr_rate"].as_f64();
+            let init = init.map(|ratio| T::constant(peak * ratio));
+            total(presets::transformers_cosine_shifted(
+                init,
+                rate,
+                floor("min_lr_rate"),
+                warmup,
+            ))
+        }
         "get_polynomial_decay_schedule_with_warmup" => total(presets::transformers_polynomial(
             rate,
             case.rate("lr_end"),

@@ -68,7 +68,12 @@ fn random_settings<T: Real>(random: &mut Random) -> Settings<T> {
         rewarmup: pick(random, &[0, 0, 1, 2, 5]),
         warmup_edge: pick(
             random,
-            &[WarmupEdge::Zero, WarmupEdge::One, WarmupEdge::NPlusOne],
+            &[
+                WarmupEdge::Zero,
+                WarmupEdge::One,
+                WarmupEdge::NPlusOne,
+                WarmupEdge::Both,
+            ],
         ),
         warmup_shape: pick(
             random,
@@ -481,19 +486,22 @@ fn survives_events<T: Real>(seed: u64) {
 /// The same where counts overflow, round or change their path.
 fn survives_events_at_extremes<T: Real>(seed: u64) {
     let mut random = Random::new(seed);
-    for_each_plan::<T>(seed + 1, 300, |small| {
+    let mut built = 0;
+    for_each_plan::<T>(seed + 1, 1000, |small| {
         let mut budgets: Vec<u64> = (0..random.range(0, 4))
             .map(|_| pick(&mut random, &EXTREMES[1..10]))
             .collect();
         budgets.sort_unstable();
         budgets.dedup();
         let settings = Settings {
-            warmup: 0,
+            warmup: pick(&mut random, &[0, 0, 5, u64::MAX]),
+            rewarmup: pick(&mut random, &[0, 3, 1 << 40, u64::MAX]),
             ..*small.settings()
         };
         let Ok(plan) = Plan::new(settings, &budgets) else {
             return;
         };
+        built += 1;
         let mut saved = vec![0; State::<T>::SAVED_LEN];
         for start in EXTREMES {
             let mut state = State::at(&plan, start);
@@ -514,6 +522,7 @@ fn survives_events_at_extremes<T: Real>(seed: u64) {
             }
         }
     });
+    assert!(built > 300, "{built} plans");
 }
 
 #[test]
@@ -985,6 +994,26 @@ fn degenerate_lengths_work() {
 }
 
 #[test]
+fn decay_edges() {
+    let rates = |length, decay_edge| -> Vec<f64> {
+        let settings = Settings {
+            shape: Shape::Linear,
+            decay: Decay::Steps(length),
+            decay_edge,
+            ..Settings::wsd_s(1.0, 0.0)
+        };
+        let plan = Plan::new(settings, &[6]).expect("a plan");
+        (2..7).map(|t| plan.lr_at(t)).collect()
+    };
+    assert_eq!(rates(3, DecayEdge::NPlusOne), [1.0, 0.75, 0.5, 0.25, 0.0]);
+    assert_eq!(rates(3, DecayEdge::Both), [1.0, 1.0, 0.5, 0.0, 0.0]);
+    assert_eq!(rates(2, DecayEdge::Both), [1.0, 1.0, 1.0, 0.0, 0.0]);
+    assert_eq!(rates(1, DecayEdge::Both), [1.0, 1.0, 1.0, 0.0, 0.0]);
+    assert_eq!(rates(1, DecayEdge::NPlusOne), [1.0, 1.0, 1.0, 0.5, 0.0]);
+    assert_eq!(rates(0, DecayEdge::Both), [1.0, 1.0, 1.0, 1.0, 0.0]);
+}
+
+#[test]
 fn warmup_edges() {
     let rates = |warmup_edge| -> Vec<f64> {
         let settings = Settings {
@@ -999,6 +1028,7 @@ fn warmup_edges() {
     assert_eq!(rates(WarmupEdge::Zero), [0.25, 0.5, 0.75, 1.0]);
     assert_eq!(rates(WarmupEdge::One), [0.5, 0.75, 1.0, 1.0]);
     assert_eq!(rates(WarmupEdge::NPlusOne), [0.4375, 0.625, 0.8125, 1.0]);
+    assert_eq!(rates(WarmupEdge::Both), [0.25, 0.625, 1.0, 1.0]);
 }
 
 #[test]

@@ -126,20 +126,32 @@ pub fn transformers_cosine<T: Real>(peak: T, floor: T, warmup: u64) -> Settings<
     usual(T::ZERO, peak, floor, warmup, Decay::Whole, Shape::Cosine)
 }
 
-/// transformers 5.23.0, `get_cosine_with_min_lr_schedule_with_warmup_lr_rate` without a
-/// `warmup_lr_rate`: P(t+1)/W, then half a cosine with p = (k+1)/D. The budget is
-/// `num_training_steps`. Not imitated: the rate rises again after the budget. Cost: O(1).
+/// transformers 5.23.0, `get_cosine_with_min_lr_schedule_with_warmup_lr_rate`: P(t+1)/W without a
+/// `warmup_lr_rate`, else from that (times P) as `init` by t/(W−1); then half a cosine with p = (k+1)/D.
+/// The budget is `num_training_steps`. Not imitated: the rate rises again after the budget. Cost: O(1).
 ///
 /// ```
 /// use rivergram_core::schedule::{Plan, presets};
 ///
-/// let plan = Plan::new(presets::transformers_cosine_shifted(1.0_f64, 0.1, 2), &[4])?;
+/// let plan = Plan::new(presets::transformers_cosine_shifted(None, 1.0_f64, 0.1, 2), &[4])?;
 /// assert_eq!([0, 1, 3].map(|t| plan.lr_at(t)), [0.5, 1.0, 0.1]);
+/// let plan = Plan::new(presets::transformers_cosine_shifted(Some(0.5), 1.0_f64, 0.1, 3), &[5])?;
+/// assert_eq!([0, 1, 2, 4].map(|t| plan.lr_at(t)), [0.5, 0.75, 1.0, 0.1]);
 /// # Ok::<(), rivergram_core::error::PlanError>(())
 /// ```
-pub fn transformers_cosine_shifted<T: Real>(peak: T, floor: T, warmup: u64) -> Settings<T> {
+pub fn transformers_cosine_shifted<T: Real>(
+    init: Option<T>,
+    peak: T,
+    floor: T,
+    warmup: u64,
+) -> Settings<T> {
+    let (init, warmup_edge) = match init {
+        Some(init) => (init, WarmupEdge::Both),
+        None => (T::ZERO, WarmupEdge::One),
+    };
     Settings {
-        warmup_edge: WarmupEdge::One,
+        init,
+        warmup_edge,
         decay_edge: DecayEdge::ReachLast,
         ..transformers_cosine(peak, floor, warmup)
     }

@@ -291,6 +291,9 @@ pub enum WarmupEdge {
     One,
     /// x = (t+1)/(W+1): neither `init` nor the peak is within the warmup.
     NPlusOne,
+    /// x = t/(W−1): the first update has the rate `init`, the last of the warmup the peak; with W = 1
+    /// `init`.
+    Both,
 }
 
 impl WarmupEdge {
@@ -301,6 +304,7 @@ impl WarmupEdge {
             WarmupEdge::Zero => (done, length),
             WarmupEdge::One => (done.saturating_add(1), length),
             WarmupEdge::NPlusOne => (done.saturating_add(1), length.saturating_add(1)),
+            WarmupEdge::Both => (done, length.saturating_sub(1).max(1)),
         }
     }
 }

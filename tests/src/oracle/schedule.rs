@@ -52,6 +52,7 @@ pub fn lr_at(s: &Settings<f64>, budgets: &[u64], t: u64) -> f64 {
             WarmupEdge::Zero => k / ramp as f64,
             WarmupEdge::One => (k + 1.0) / ramp as f64,
             WarmupEdge::NPlusOne => (k + 1.0) / (ramp as f64 + 1.0),
+            WarmupEdge::Both => k / (ramp as f64 - 1.0).max(1.0),
         };
         let risen = match s.warmup_shape {
             WarmupShape::Linear => x,
