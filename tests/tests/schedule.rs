@@ -2,7 +2,7 @@
 
 use rivergram_core::lanes::Real;
 use rivergram_core::schedule::{
-    Branches, Decay, DecayEdge, Plan, Settings, Shape, State, WarmupEdge,
+    Area, Branches, Decay, DecayEdge, Plan, Settings, Shape, State, WarmupEdge,
 };
 use rivergram_tests::golden;
 use rivergram_tests::precision::{DOUBLE, SINGLE, assert_close};
@@ -136,10 +136,39 @@ struct WsdCase {
     warmup_conv: String,
     decay_conv: String,
     lr: Vec<f64>,
+    #[serde(default)]
+    area: Vec<f64>,
+    #[serde(default)]
+    anneal_area_0999: Vec<f64>,
+}
+
+/// The areas after each step, streamed and as a pure function over a range. The scale of the annealing
+/// area is what it adds up: how far each rate lies from the first.
+fn check_areas<T: Real>(plan: &Plan<T>, case: &WsdCase) -> f64 {
+    let forget = T::constant(0.001);
+    let (mut state, mut area) = (State::new(plan), Area::new(forget));
+    let (mut moved, mut worst): (f64, f64) = (0.0, 0.0);
+    for (t, (sum, annealing)) in case.area.iter().zip(&case.anneal_area_0999).enumerate() {
+        area.add(state.advance());
+        assert_eq!(plan.area(0..state.step(), forget), area);
+        moved += (case.lr[0] - case.lr[t]).abs();
+        let what = format!("the area after step {t}");
+        worst = worst.max(check(&what, area.sum(), *sum, case.peak));
+        let scale = moved.max(case.peak);
+        let cap = if size_of::<T>() == 4 {
+            SINGLE.schedule
+        } else {
+            DOUBLE.schedule
+        };
+        let what = format!("the annealing area after step {t}");
+        assert_close(&what, area.annealing().to_f64(), *annealing, scale, cap);
+        worst = worst.max((area.annealing().to_f64() - annealing).abs() / scale);
+    }
+    worst
 }
 
 fn wsd<T: Real>() {
-    let mut worst: f64 = 0.0;
+    let (mut worst, mut worst_area, mut areas): (f64, f64, usize) = (0.0, 0.0, 0);
     for case in cases::<WsdCase>("wsd") {
         let settings = Settings {
             init: T::constant(case.init),
@@ -162,8 +191,12 @@ fn wsd<T: Real>() {
         let budgets = [case.warmup + case.stable + case.decay];
         let plan = Plan::new(settings, &budgets).expect("a plan");
         worst = worst.max(check_plan(&case.name.kind, &plan, &case.lr, case.peak));
+        worst_area = worst_area.max(check_areas(&plan, &case));
+        areas += case.area.len();
     }
+    assert!(areas > 5000, "{areas} areas");
     report::<T>("wsd", worst);
+    report::<T>("areas of wsd", worst_area);
 }
 
 #[test]

@@ -34,6 +34,14 @@ impl<'a, T: Real> Branches<'a, T> {
     ///
     /// # Errors
     /// As [`Plan::new`].
+    ///
+    /// ```
+    /// use rivergram_core::schedule::{Branches, Settings};
+    ///
+    /// let settings = Settings::wsd_s(1.0_f32, 0.1);
+    /// assert!(Branches::new(settings, &[100, 200]).is_ok());
+    /// assert!(Branches::new(settings, &[200, 100]).is_err());
+    /// ```
     pub fn new(settings: Settings<T>, budgets: &'a [u64]) -> Result<Self, PlanError> {
         let main = Settings {
             rewarmup: 0,
@@ -52,12 +60,30 @@ impl<'a, T: Real> Branches<'a, T> {
         Ok(branches)
     }
 
-    /// The main branch: warmup and stable phase.
+    /// The main branch: warmup and stable phase. Cost: O(1).
+    ///
+    /// ```
+    /// use rivergram_core::schedule::{Branches, Settings};
+    ///
+    /// let wsd = Branches::new(Settings::wsd_s(1.0_f32, 0.1), &[100, 200])?;
+    /// assert_eq!(wsd.main().lr_at(99), 1.0);
+    /// # Ok::<(), rivergram_core::error::PlanError>(())
+    /// ```
     pub fn main(&self) -> Plan<'a, T> {
         self.main
     }
 
-    /// The plan of one budget alone; its rates from [`Branches::start`] on are the branch's.
+    /// The plan of one budget alone; its rates from [`Branches::start`] on are the branch's. None where there
+    /// is no such budget. Cost: O(1).
+    ///
+    /// ```
+    /// use rivergram_core::schedule::{Branches, Settings};
+    ///
+    /// let wsd = Branches::new(Settings::wsd_s(1.0_f32, 0.1), &[100, 200])?;
+    /// let branch = wsd.branch(0).expect("two budgets");
+    /// assert_eq!((branch.total(), branch.lr_at(90), branch.lr_at(100)), (Some(100), 1.0, 0.1));
+    /// # Ok::<(), rivergram_core::error::PlanError>(())
+    /// ```
     pub fn branch(&self, budget: usize) -> Option<Plan<'a, T>> {
         if budget < self.budgets.len() {
             self.plan(budget).ok()
@@ -67,11 +93,28 @@ impl<'a, T: Real> Branches<'a, T> {
     }
 
     /// The step of the main branch whose checkpoint the branch of a budget starts from.
+    ///
+    /// ```
+    /// use rivergram_core::schedule::{Branches, Settings};
+    ///
+    /// let wsd = Branches::new(Settings::wsd_s(1.0_f32, 0.1), &[100, 200])?;
+    /// assert_eq!([0, 1, 2].map(|i| wsd.start(i)), [Some(90), Some(180), None]);
+    /// # Ok::<(), rivergram_core::error::PlanError>(())
+    /// ```
     pub fn start(&self, budget: usize) -> Option<u64> {
         self.branch(budget)?.decay(0).map(|decay| decay.start)
     }
 
     /// Steps of all branches together: the last budget and the decays that are thrown away.
+    /// Cost: linear in the number of budgets.
+    ///
+    /// ```
+    /// use rivergram_core::schedule::{Branches, Settings};
+    ///
+    /// let wsd = Branches::new(Settings::wsd_s(1.0_f32, 0.1), &[100, 200])?;
+    /// assert_eq!(wsd.cost(), 210);
+    /// # Ok::<(), rivergram_core::error::PlanError>(())
+    /// ```
     pub fn cost(&self) -> u64 {
         let mut cost: u64 = 0;
         for (budget, end) in (0..self.budgets.len()).zip(self.budgets) {

@@ -12,23 +12,28 @@
 //! | cosine, linear; cyclic with several budgets | [`Settings::cosine`], [`Settings::linear`] |
 //! | constant, inverse square root | [`Settings::constant`], [`Settings::inverse_sqrt`] |
 //! | no known budget: decays on demand | no budgets, [`State::request_decay`] |
+//! | what another implementation does, to the step | [`presets`] |
 //!
 //! [`Plan::lr_at`]`(t)` is the rate of the (t+1)-th update, a pure function; [`State`] gives the same
 //! numbers one update at a time, bit for bit, and can be saved and loaded at every step. Steps are
 //! `u64`: an `f32` counter stops at 2²⁴. A plan counts in any unit, steps, samples or tokens:
-//! [`State::advance_by`] takes ragged batches.
+//! [`State::advance_by`] takes ragged batches. [`Area`] says what rates amount to.
 //!
 //! With the decay start s, its length D, k = t − s and p = k/D, see [`Shape`] for the rates; the
 //! differences k and D − k are formed in integers, since 1 − p would lose its digits at the end.
 
+mod area;
 mod branches;
 mod plan;
+pub mod presets;
+mod segment;
+mod settings;
 mod shape;
 mod state;
 
+pub use area::Area;
 pub use branches::Branches;
-pub use plan::{
-    After, Decay, DecayEdge, DecaySpan, Phase, Plan, Position, Settings, Stable, WarmupEdge,
-};
+pub use plan::{DecaySpan, Phase, Plan, Position};
+pub use settings::{After, Decay, DecayEdge, Settings, Stable, WarmupEdge, WarmupShape};
 pub use shape::Shape;
 pub use state::State;
