@@ -102,11 +102,13 @@ impl<T: Real, const K: usize> TopK<T, K> {
         if place >= K {
             return;
         }
-        if self.best.is_full() {
-            self.best.pop();
+        // From its place on each moves one down, and the last is dropped where there is no room. Not `insert`,
+        // which panics at a place that the compiler cannot see to be within the length.
+        let mut moving = (score, index);
+        for slot in self.best.iter_mut().skip(place) {
+            core::mem::swap(slot, &mut moving);
         }
-        // There is room now, and the place is at most the length.
-        let _ = self.best.insert(place, (score, index));
+        let _ = self.best.push(moving);
     }
 
     /// The scores with their indices, best first; of equals the lower index first.
