@@ -199,7 +199,7 @@ impl<T: Real> Bases<'_, T> {
         let plane = distance.len().max(1);
         for (q, y) in self
             .q
-            .chunks_exact(items.saturating_mul(d))
+            .chunks_exact(items.saturating_mul(d).max(1))
             .zip(y.chunks_exact_mut(plane))
         {
             ops::matmul_nt(isa, items, d, anchors, q, y);

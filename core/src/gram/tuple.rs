@@ -37,7 +37,7 @@ use crate::ops;
 
 /// Passes over k vectors before a pivot that keeps collapsing counts as 0.
 pub const fn sweeps(k: usize) -> usize {
-    if k <= 3 { 4 } else { k + 1 }
+    if k <= 3 { 4 } else { k.saturating_add(1) }
 }
 
 /// A pivot of k vectors below this part of its diagonal is computed again from better rows. With more
