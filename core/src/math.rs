@@ -6,7 +6,7 @@
 //! Largest errors seen against `f64` over the stated ranges: see `tests/tests/math.rs`
 //! and `tests/tests/schedule_math.rs`.
 
-use crate::lanes::{Lanes, Real};
+use crate::lanes::{Isa, Lanes, Real};
 
 /// Bits of √½ as `f32`: [`Lanes::split`] measures exponents from here.
 pub const SQRT_HALF_BITS: u32 = 0x3f35_04f3;
@@ -24,21 +24,52 @@ pub(crate) fn sqrt_f32(x: f32) -> f32 {
 
 #[inline(always)]
 fn constant<V: Lanes>(v: V, x: f64) -> V {
-    use crate::lanes::Isa;
     v.isa().splat(V::Scalar::constant(x))
 }
 
-/// Horner's scheme, highest coefficient first.
+/// Horner's scheme, highest coefficient first. The coefficients are in single precision before it runs: in a
+/// loop that the compiler keeps as one, each would be converted from `f64`, in software.
 #[inline(always)]
-fn polynomial<V: Lanes, const N: usize>(x: V, coefficients: [f64; N]) -> V {
+fn polynomial<V: Lanes<Scalar = f32>, const N: usize>(x: V, coefficients: [f32; N]) -> V {
     let Some((highest, others)) = coefficients.split_first() else {
         return constant(x, 0.0);
     };
-    let mut sum = constant(x, *highest);
+    let mut sum = x.isa().splat(*highest);
     for c in others {
-        sum = sum.mul_add(x, constant(x, *c));
+        sum = sum.mul_add(x, x.isa().splat(*c));
     }
     sum
+}
+
+/// 1/7!, 1/6!, … 1/2!: (eʳ − 1 − r) / r².
+const EXP_TAIL: [f32; 6] = nearest([
+    1.0 / 5040.0,
+    1.0 / 720.0,
+    1.0 / 120.0,
+    1.0 / 24.0,
+    1.0 / 6.0,
+    0.5,
+]);
+/// 2/11, 2/9, … 2/3 of z = s²: (2·atanh(s) − 2·s) / (s·z).
+const ATANH: [f32; 5] = nearest([2.0 / 11.0, 2.0 / 9.0, 2.0 / 7.0, 2.0 / 5.0, 2.0 / 3.0]);
+/// (sin(π/2·x) − π/2·x) / (x·z) of z = x².
+const SINE: [f32; 5] = nearest([
+    -3.598_842_6e-6,
+    1.604_411_848e-4,
+    -4.681_754_135e-3,
+    7.969_262_625e-2,
+    -6.459_640_975e-1,
+]);
+
+/// The nearest numbers in single precision; for constants.
+const fn nearest<const N: usize>(numbers: [f64; N]) -> [f32; N] {
+    let mut nearest = [0.0; N];
+    let mut i = 0;
+    while i < N {
+        nearest[i] = numbers[i] as f32;
+        i += 1;
+    }
+    nearest
 }
 
 /// n and r with x = n·ln 2 + r, |r| ≤ ½ ln 2.
@@ -51,18 +82,8 @@ fn reduce<V: Lanes>(x: V) -> (V, V) {
 
 /// (eʳ − 1 − r) / r² for |r| ≤ ½ ln 2: a Taylor series whose first dropped term is r⁶/8!.
 #[inline(always)]
-fn exp_tail<V: Lanes>(r: V) -> V {
-    polynomial(
-        r,
-        [
-            1.0 / 5040.0,
-            1.0 / 720.0,
-            1.0 / 120.0,
-            1.0 / 24.0,
-            1.0 / 6.0,
-            0.5,
-        ],
-    )
+fn exp_tail<V: Lanes<Scalar = f32>>(r: V) -> V {
+    polynomial(r, EXP_TAIL)
 }
 
 /// eˣ in single precision. Below −87.3 the result is 0 (no denormals), above 88.7 it is +∞.
@@ -117,7 +138,7 @@ pub fn ln<V: Lanes<Scalar = f32>>(x: V) -> V {
     // ln(1+f) = 2·atanh(s), s = f/(2+f); written as f − (f²/2 − s·(f²/2 + tail)) to keep f exact.
     let s = f / (f + constant(x, 2.0));
     let z = s * s;
-    let tail = z * polynomial(z, [2.0 / 11.0, 2.0 / 9.0, 2.0 / 7.0, 2.0 / 5.0, 2.0 / 3.0]);
+    let tail = z * polynomial(z, ATANH);
     let half_square = f * f * constant(x, 0.5);
     let correction = half_square - (s * (half_square + tail) + e * constant(x, LN2_LOW));
     let y = e.mul_add(constant(x, LN2_HIGH), f - correction);
@@ -156,16 +177,7 @@ pub fn exp_m1<V: Lanes<Scalar = f32>>(x: V) -> V {
 #[inline(always)]
 pub fn sin_half_pi<V: Lanes<Scalar = f32>>(x: V) -> V {
     let z = x * x;
-    let tail = polynomial(
-        z,
-        [
-            -3.598_842_6e-6,
-            1.604_411_848e-4,
-            -4.681_754_135e-3,
-            7.969_262_625e-2,
-            -6.459_640_975e-1,
-        ],
-    );
+    let tail = polynomial(z, SINE);
     x * z.mul_add(tail, constant(x, core::f64::consts::FRAC_PI_2))
 }
 
@@ -181,7 +193,7 @@ fn ln_split(x: f32) -> (f32, f32) {
     let s = f / sum;
     let s_tail = (f.sub_product(s, sum) - s * rest) / sum;
     let z = s * s;
-    let series = s * z * polynomial(z, [2.0 / 11.0, 2.0 / 9.0, 2.0 / 7.0, 2.0 / 5.0, 2.0 / 3.0]);
+    let series = s * z * polynomial(z, ATANH);
     let large = e * constant(x, LN2_HIGH);
     let head = large + 2.0 * s;
     let lost = 2.0 * s - (head - large);

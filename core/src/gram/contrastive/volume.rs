@@ -158,7 +158,7 @@ fn near_pairs<I: Isa>(
             let row = j.saturating_mul(d);
             for (e, y) in pairs
                 .e
-                .chunks_exact_mut(rows.saturating_mul(d))
+                .chunks_exact_mut(rows.saturating_mul(d).max(1))
                 .zip(y.iter())
             {
                 let e = e.get_mut(row..row.saturating_add(d)).unwrap_or_default();
@@ -172,7 +172,7 @@ fn near_pairs<I: Isa>(
 #[inline(always)]
 fn coefficients<I: Isa>(isa: I, bases: &Bases<'_, I::Scalar>, pairs: &mut Pairs<'_, I::Scalar>) {
     let rows = bases.items.max(1);
-    let plane_len = rows.saturating_mul(rows);
+    let plane_len = rows.saturating_mul(rows).max(1);
     let matrices = pairs
         .scores
         .chunks_exact_mut(rows)
@@ -265,7 +265,7 @@ fn item_gradients<I: Isa>(
     gradient: &mut [I::Scalar],
 ) {
     let (m, rows, d) = (bases.m, bases.items.max(1), bases.d.max(1));
-    let plane_len = rows.saturating_mul(d);
+    let plane_len = rows.saturating_mul(d).max(1);
     for (j, (volume_product, volume)) in (0..rows).zip(volume_products.iter().zip(bases.volume)) {
         if *volume == I::Scalar::ZERO {
             continue;

@@ -8,7 +8,7 @@ use crate::lanes::{Isa, Lanes, Real};
 /// assert_eq!(rivergram_core::gram::tuple::sweeps(3), 4);
 /// ```
 pub const fn sweeps(k: usize) -> usize {
-    if k <= 3 { 4 } else { k + 1 }
+    if k <= 3 { 4 } else { k.saturating_add(1) }
 }
 
 /// A pivot of k vectors below this part of its diagonal is computed again from better rows. With more
