@@ -3,7 +3,7 @@
 
 use rivergram_core::eisl;
 use rivergram_core::error::{EislError, GramError, TrainError};
-use rivergram_core::gram::contrastive::{self, GramLoss, GramReport};
+use rivergram_core::gram::contrastive::{self, GramLoss, GramReport, Rectangle, Shard};
 use rivergram_core::gram::pair::{self, Measure};
 use rivergram_core::head::Head;
 use rivergram_core::lanes::Isa;
@@ -41,6 +41,80 @@ impl Level {
             config,
             batch,
             gradient,
+            workspace,
+        })
+    }
+
+    /// [`contrastive::shard_loss`]: the loss of the local rows of a gathered batch, in `f32`. Cost and errors are its.
+    ///
+    /// ```
+    /// use rivergram_core::gram::contrastive::{
+    ///     Batch, Gathered, GramLoss, Shard, shard_workspace_len,
+    /// };
+    /// use rivergram_simd::Level;
+    ///
+    /// let vectors = [1.0, 0.1, 0.0, 1.0, /* second modality */ 1.0, 0.0, 0.2, 1.0];
+    /// let batch = Batch { vectors: &vectors, present: None, k: 2, rows: 2, d: 2 };
+    /// let shard = Shard { offset: 1, rows: 1, gathered: Gathered::Detached };
+    /// let mut gradient = [0.0; 4];
+    /// let mut workspace = [0.0; shard_workspace_len(2, 1, 2, 2)];
+    /// let (level, config) = (Level::detect(), GramLoss::paper(0));
+    /// let report = level.gram_shard_loss(&config, &batch, shard, &mut gradient, &mut workspace)?;
+    /// assert!(report.loss > 0.0);
+    /// # Ok::<(), rivergram_core::error::GramError>(())
+    /// ```
+    pub fn gram_shard_loss(
+        self,
+        config: &GramLoss<f32>,
+        batch: &contrastive::Batch<'_, f32>,
+        shard: Shard,
+        gradient: &mut [f32],
+        workspace: &mut [f32],
+    ) -> Result<GramReport<f32>, GramError> {
+        self.run(ShardLoss {
+            config,
+            batch,
+            shard,
+            gradient,
+            workspace,
+        })
+    }
+
+    /// [`contrastive::rectangle_loss`]: the loss of anchors against other items, in `f32`; the gradients are those of
+    /// the anchors and of the items, each empty where it is not wanted. Cost and errors are its.
+    ///
+    /// ```
+    /// use rivergram_core::gram::contrastive::{
+    ///     Batch, GramLoss, Rectangle, rectangle_workspace_len,
+    /// };
+    /// use rivergram_simd::Level;
+    ///
+    /// let items = [1.0, 0.0, 0.0, 1.0, 1.0, -1.0];
+    /// let rectangle = Rectangle {
+    ///     anchors: &[0.1, 1.0],
+    ///     anchors_present: None,
+    ///     rows: 1,
+    ///     items: Batch { vectors: &items, present: None, k: 1, rows: 3, d: 2 },
+    ///     offset: 1,
+    /// };
+    /// let mut workspace = [0.0; rectangle_workspace_len(2, 1, 3, 2)];
+    /// let (level, config) = (Level::detect(), GramLoss::paper(0));
+    /// let gradients = [&mut [][..], &mut []];
+    /// let report = level.gram_rectangle_loss(&config, &rectangle, gradients, &mut workspace)?;
+    /// assert!(report.loss > 0.0);
+    /// # Ok::<(), rivergram_core::error::GramError>(())
+    /// ```
+    pub fn gram_rectangle_loss(
+        self,
+        config: &GramLoss<f32>,
+        rectangle: &Rectangle<'_, f32>,
+        gradients: [&mut [f32]; 2],
+        workspace: &mut [f32],
+    ) -> Result<GramReport<f32>, GramError> {
+        self.run(RectangleLoss {
+            config,
+            rectangle,
+            gradients,
             workspace,
         })
     }
@@ -271,6 +345,50 @@ impl Kernel<f32> for GramLossKernel<'_> {
     #[inline(always)]
     fn run<I: Isa<Scalar = f32>>(self, isa: I) -> Self::Output {
         contrastive::gram_loss(isa, self.config, self.batch, self.gradient, self.workspace)
+    }
+}
+
+struct ShardLoss<'a> {
+    config: &'a GramLoss<f32>,
+    batch: &'a contrastive::Batch<'a, f32>,
+    shard: Shard,
+    gradient: &'a mut [f32],
+    workspace: &'a mut [f32],
+}
+
+impl Kernel<f32> for ShardLoss<'_> {
+    type Output = Result<GramReport<f32>, GramError>;
+    #[inline(always)]
+    fn run<I: Isa<Scalar = f32>>(self, isa: I) -> Self::Output {
+        let ShardLoss {
+            config,
+            batch,
+            shard,
+            gradient,
+            workspace,
+        } = self;
+        contrastive::shard_loss(isa, config, batch, shard, gradient, workspace)
+    }
+}
+
+struct RectangleLoss<'a> {
+    config: &'a GramLoss<f32>,
+    rectangle: &'a Rectangle<'a, f32>,
+    gradients: [&'a mut [f32]; 2],
+    workspace: &'a mut [f32],
+}
+
+impl Kernel<f32> for RectangleLoss<'_> {
+    type Output = Result<GramReport<f32>, GramError>;
+    #[inline(always)]
+    fn run<I: Isa<Scalar = f32>>(self, isa: I) -> Self::Output {
+        let RectangleLoss {
+            config,
+            rectangle,
+            gradients: [anchors, items],
+            workspace,
+        } = self;
+        contrastive::rectangle_loss(isa, config, rectangle, anchors, items, workspace)
     }
 }
 

@@ -1,6 +1,9 @@
 //! GRAM against its golden files and the naive oracle, in single and in double precision.
 
-use rivergram_core::gram::contrastive::{self, Batch, GramLoss, GramReport, gram_loss};
+use rivergram_core::gram::contrastive::{
+    self, Batch, Gathered, GramLoss, GramReport, Rectangle, Shard, gram_loss, rectangle_loss,
+    rectangle_workspace_len, shard_loss, shard_workspace_len,
+};
 use rivergram_core::gram::matching::{matching_loss, total_loss};
 use rivergram_core::gram::negatives;
 use rivergram_core::gram::pair::{self, Measure, volume_matrix};
@@ -232,6 +235,7 @@ struct LossCase {
     loss_anchor_to_data: f64,
     loss_data_to_anchor: f64,
     grad_full: Vec<Rows>,
+    grad_gathered_detached: Vec<Rows>,
     grad_tau: f64,
 }
 
@@ -307,6 +311,88 @@ fn run_loss<I: Isa>(
     let mut workspace = vec![I::Scalar::constant(f64::NAN); contrastive::workspace_len(k, rows, d)];
     let report = gram_loss(isa, config, &batch, &mut gradient, &mut workspace).expect("a loss");
     (report, gradient)
+}
+
+/// The loss and the gradient of a shard.
+#[inline(always)]
+fn run_shard<I: Isa>(
+    isa: I,
+    config: &GramLoss<I::Scalar>,
+    x: &[Rows],
+    shard: Shard,
+) -> (GramReport<I::Scalar>, Vec<I::Scalar>) {
+    let (k, rows, d) = (x.len(), x[0].len(), x[0][0].len());
+    let nan = I::Scalar::constant(f64::NAN);
+    let vectors: Vec<I::Scalar> = planes(x);
+    let batch = Batch {
+        vectors: &vectors,
+        present: None,
+        k,
+        rows,
+        d,
+    };
+    let mut gradient = vec![nan; shard.gradient_len(k, rows, d)];
+    let mut workspace = vec![nan; shard_workspace_len(k, shard.rows, rows, d)];
+    let report =
+        shard_loss(isa, config, &batch, shard, &mut gradient, &mut workspace).expect("a loss");
+    (report, gradient)
+}
+
+/// The loss of the first plane against the others, from anchors to items.
+#[inline(always)]
+fn run_rectangle<I: Isa>(
+    isa: I,
+    config: &GramLoss<I::Scalar>,
+    x: &[Rows],
+    offset: usize,
+) -> I::Scalar {
+    let (k, rows, items, d) = (x.len(), x[0].len(), x[1].len(), x[0][0].len());
+    let (anchors, vectors) = (flat::<I::Scalar>(&x[0]), planes::<I::Scalar>(&x[1..]));
+    let rectangle = Rectangle {
+        anchors: &anchors,
+        anchors_present: None,
+        rows,
+        items: Batch {
+            vectors: &vectors,
+            present: None,
+            k: k - 1,
+            rows: items,
+            d,
+        },
+        offset,
+    };
+    let nan = I::Scalar::constant(f64::NAN);
+    let mut workspace = vec![nan; rectangle_workspace_len(k, rows, items, d)];
+    let report = rectangle_loss(isa, config, &rectangle, &mut [], &mut [], &mut workspace);
+    report.expect("a loss").loss
+}
+
+/// One machine that holds everything, but whose gathered copies carry no gradient.
+#[inline(always)]
+fn detached_case<I: Isa>(isa: I, case: &LossCase, cap: Precision) {
+    let name = &case.name;
+    let config = config::<I::Scalar>(case.tau, case.label_smoothing, false);
+    let shard = Shard {
+        offset: 0,
+        rows: case.b,
+        gathered: Gathered::Detached,
+    };
+    let (report, gradient) = run_shard(isa, &config, &case.embeddings, shard);
+    for (what, got, want, cap) in [
+        ("loss", report.loss, case.loss, cap.loss),
+        (
+            "dL/dτ",
+            report.temperature_gradient,
+            case.grad_tau,
+            cap.gram_gradient,
+        ),
+    ] {
+        let (what, scale) = (format!("{name}, detached: {what}"), want.abs().max(1.0));
+        assert_close(&what, got.to_f64(), want, scale, cap);
+    }
+    let want = case.grad_gathered_detached.iter().flatten().flatten();
+    let what = format!("{name}, detached");
+    assert_gradient(&what, &gradient, want.copied(), cap.gram_gradient);
 }
 
 #[inline(always)]
@@ -452,20 +538,46 @@ fn rectangular_case<I: Isa>(isa: I, case: &RectangularCase, cap: Precision) {
     assert_volumes(name, &backward, &case.volume_t, cap);
     let constants = [case.tau, case.label_smoothing];
     let losses = [forward, backward].map(|v| direction(&v, &case.targets, constants));
-    let mean = (losses[0] + losses[1]) / 2.0;
-    for (got, want) in [
-        (losses[0], case.loss_anchor_to_data),
-        (losses[1], case.loss_data_to_anchor),
-        (mean, case.loss),
+    let config = config::<I::Scalar>(case.tau, case.label_smoothing, false);
+    let anchors_to_items = run_rectangle(isa, &config, &local_anchors, case.targets[0]);
+    let of_shard = |gathered| {
+        let (offset, rows) = (from, to - from);
+        let shard = Shard {
+            offset,
+            rows,
+            gathered,
+        };
+        run_shard(isa, &config, x, shard)
+    };
+    let (full, full_gradient) = of_shard(Gathered::Full);
+    let (detached, gradient) = of_shard(Gathered::Detached);
+    let backward = 2.0 * full.loss.to_f64() - anchors_to_items.to_f64();
+    for (got, want, scale) in [
+        (losses[0], case.loss_anchor_to_data, 1.0),
+        (anchors_to_items.to_f64(), case.loss_anchor_to_data, 1.0),
+        (losses[1], case.loss_data_to_anchor, 1.0),
+        // A difference of two: both errors come together.
+        (backward, case.loss_data_to_anchor, 3.0),
+        (full.loss.to_f64(), case.loss, 1.0),
+        (detached.loss.to_f64(), case.loss, 1.0),
     ] {
         assert_close(
             &format!("{name}: loss"),
             got,
             want,
-            want.abs().max(1.0),
+            scale * want.abs().max(1.0),
             cap.loss,
         );
     }
+    // The file has no gradient: that of the oracle, whose loss is the file's.
+    let present: Vec<Vec<bool>> = x.iter().map(|rows| vec![true; rows.len()]).collect();
+    let double = self::config::<f64>(case.tau, case.label_smoothing, false);
+    let want = oracle::shard_loss(&double, x, &present, [from, to]);
+    assert_close(name, want.loss, case.loss, 1.0, DOUBLE.loss);
+    let full = want.full().into_iter().flatten().flatten();
+    assert_gradient(name, &full_gradient, full, cap.gram_gradient);
+    let local = want.local.iter().flat_map(|rows| rows[from..to].concat());
+    assert_gradient(name, &gradient, local, cap.gram_gradient);
 }
 
 #[inline(always)]
@@ -510,7 +622,6 @@ fn loss_file<I: Isa>(isa: I, file: &LossFile, cap: Precision) {
             );
         }
     }
-    rectangular_case(isa, &file.rectangular, cap);
     let case = &file.raw_inside;
     let expected = Expected {
         name: &case.name,
@@ -565,6 +676,42 @@ fn golden_loss_f32() {
 #[test]
 fn golden_loss_f64() {
     loss_file(One::<f64>::new(), &golden::read("gram/loss.json"), DOUBLE);
+}
+
+struct Parts<'a>(&'a LossFile);
+
+impl Kernel<f32> for Parts<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa<Scalar = f32>>(self, isa: I) {
+        rectangular_case(isa, &self.0.rectangular, SINGLE);
+        for case in &self.0.cases {
+            detached_case(isa, case, SINGLE);
+        }
+    }
+}
+
+#[test]
+fn golden_rectangular_and_gathered_detached_f32() {
+    let file: LossFile = golden::read("gram/loss.json");
+    for level in Level::available() {
+        println!("{level}");
+        level.run(Parts(&file));
+    }
+}
+
+#[test]
+fn golden_rectangular_f64() {
+    let file: LossFile = golden::read("gram/loss.json");
+    rectangular_case(One::<f64>::new(), &file.rectangular, DOUBLE);
+}
+
+#[test]
+fn golden_gathered_detached_f64() {
+    let file: LossFile = golden::read("gram/loss.json");
+    for case in &file.cases {
+        detached_case(One::<f64>::new(), case, DOUBLE);
+    }
 }
 
 #[derive(Deserialize)]

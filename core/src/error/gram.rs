@@ -55,6 +55,18 @@ pub enum GramError {
         /// The number of modalities.
         k: usize,
     },
+    /// The rows of a shard, or the targets of a rectangle, are none, or not all in the batch.
+    Shard {
+        /// The first of them.
+        offset: usize,
+        /// How many they are.
+        rows: usize,
+        /// Tuples of the batch, or items.
+        all: usize,
+    },
+    /// The term needs other modalities of the anchors' tuples, and a rectangle has none: its term takes one
+    /// anchor, number 0, and no pairs.
+    OneAnchor,
     /// The temperature is not a positive finite number.
     Temperature,
     /// The label smoothing is not in \[0, 1\].
@@ -117,6 +129,13 @@ impl fmt::Display for GramError {
             }
             Self::ZeroRow { modality, row } => write!(f, "modality {modality}, row {row}: zero"),
             Self::Anchor { anchor, k } => write!(f, "anchor {anchor} of {k} modalities"),
+            Self::Shard { offset, rows, all } => {
+                write!(f, "{rows} rows from row {offset} on, of a batch of {all}")
+            }
+            Self::OneAnchor => write!(
+                f,
+                "a rectangle takes a term with the one anchor 0, and no pairs"
+            ),
             Self::Temperature => write!(f, "the temperature must be positive and finite"),
             Self::LabelSmoothing => write!(f, "the label smoothing must be in [0, 1]"),
             Self::Weight => write!(f, "a weight must be finite and not negative"),

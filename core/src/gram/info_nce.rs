@@ -1,4 +1,4 @@
-//! The contrastive cross-entropy of a square of scores, in both directions at once.
+//! The contrastive cross-entropy of a matrix of scores, of its rows, its columns, or both at once.
 //!
 //! ```text
 //! l_ij = scale · s_ij          (scale = 1/τ for cosines, −1/τ for volumes)
@@ -6,26 +6,43 @@
 //! CE(l, t) = (1 − ε)·(lse(l) − l_t) + (ε/C)·Σ_c (lse(l) − l_c)
 //! ```
 //! (arXiv 2412.11959, eq. 6 and 7; label smoothing as in the paper's code.) Rows and columns may be absent:
-//! an absent one is no candidate, and row i counts only if row i and column i are there.
+//! an absent one is no candidate, and a row counts only if it and its target are there. In one direction
+//! the matrix need not be square: the target of row i is column i + offset, or that of column j row j + offset.
 //!
-//! Three passes over the square: the maxima, the sums of exponentials, the gradient in place.
+//! Three passes over the matrix: the maxima, the sums of exponentials, the gradient in place.
 
 use crate::lanes::{Isa, Kernel, Lanes, Real};
 use crate::ops::{split, take};
 use crate::softmax;
 
-/// The constants of one square of scores.
+/// Which cross-entropies of a matrix of scores count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    /// Those of rows and of columns, of a square.
+    Both,
+    /// Each row's, over its columns.
+    Rows,
+    /// Each column's, over its rows.
+    Columns,
+}
+
+/// The constants of one matrix of scores.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct InfoNce<T> {
     /// ±1/τ.
     pub scale: T,
     /// ε.
     pub smoothing: T,
-    /// The factor of this term in the whole loss.
+    /// The factor of this term in the whole loss; each direction takes half of it.
     pub weight: T,
+    /// How many rows, or columns, a mean is over.
+    pub tuples: usize,
+    pub direction: Direction,
+    /// The target of the first row or column; 0 for both directions.
+    pub offset: usize,
 }
 
-/// What a square of scores gives, already times its weight.
+/// What a matrix of scores gives, already times its weight.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Term<T> {
     pub loss: T,
@@ -33,17 +50,26 @@ pub(super) struct Term<T> {
     pub logit_product: T,
 }
 
-/// Floats of statistics for n rows and n columns: four per side, and the targets' logits.
-pub(super) const fn stats_len(n: usize) -> usize {
-    n.saturating_mul(9)
+/// Floats of statistics for some rows and columns: five each.
+pub(super) const fn stats_len(rows: usize, columns: usize) -> usize {
+    rows.saturating_add(columns).saturating_mul(5)
 }
 
-/// Per row or per column: the maximum, Σ exp(l − max) and later its logarithm, Σ l, and whether it counts.
+/// How many pairs of a row and its column are both there (1, not 0).
+pub(super) fn matched<T: Real>(rows: &[T], columns: &[T]) -> usize {
+    rows.iter().zip(columns).fold(0, |matched, (row, column)| {
+        matched.saturating_add(usize::from(*row * *column > T::ZERO))
+    })
+}
+
+/// Per row or per column: the maximum, Σ exp(l − max) and later its logarithm, Σ l, whether it counts, and
+/// the logit of its target.
 struct Side<'a, T> {
     max: &'a mut [T],
     sum: &'a mut [T],
     total: &'a mut [T],
     counts: &'a mut [T],
+    target: &'a mut [T],
 }
 
 impl<'a, T: Real> Side<'a, T> {
@@ -52,22 +78,25 @@ impl<'a, T: Real> Side<'a, T> {
         let (sum, stats) = take(stats, n);
         let (total, stats) = take(stats, n);
         let (counts, stats) = take(stats, n);
+        let (target, stats) = take(stats, n);
         max.fill(-T::MAX);
-        sum.fill(T::ZERO);
-        total.fill(T::ZERO);
+        for numbers in [&mut *sum, total, counts, target] {
+            numbers.fill(T::ZERO);
+        }
         (
             Side {
                 max,
                 sum,
                 total,
                 counts,
+                target,
             },
             stats,
         )
     }
 
-    /// Σ over those that count of CE · count, given the logits of the targets.
-    fn loss(&mut self, targets: &[T], smoothing: T, candidates: T) -> T {
+    /// Σ over those that count of CE · count.
+    fn loss(&mut self, smoothing: T, candidates: T) -> T {
         let mut loss = T::ZERO;
         let stats = self
             .max
@@ -75,7 +104,7 @@ impl<'a, T: Real> Side<'a, T> {
             .zip(self.sum.iter_mut())
             .zip(self.total.iter())
             .zip(self.counts.iter());
-        for ((((max, sum), total), counts), target) in stats.zip(targets) {
+        for ((((max, sum), total), counts), target) in stats.zip(self.target.iter()) {
             if *counts == T::ZERO {
                 continue;
             }
@@ -106,42 +135,24 @@ impl<T: Real> Kernel<T> for Contrast<'_, T> {
             scores,
             stats,
         } = self;
-        let n = rows.len();
-        let (mut row_side, stats) = Side::split(stats, n);
-        let (mut column_side, stats) = Side::split(stats, n);
-        let (targets, _) = take(stats, n);
-        let (mut counting, mut row_candidates, mut column_candidates) = (0_usize, T::ZERO, T::ZERO);
-        for (((row, column), r), c) in rows
-            .iter()
-            .zip(columns)
-            .zip(row_side.counts.iter_mut())
-            .zip(column_side.counts.iter_mut())
-        {
-            let counts = *row * *column;
-            (*r, *c) = (counts, counts);
-            row_candidates += *row;
-            column_candidates += *column;
-            if counts > T::ZERO {
-                counting = counting.saturating_add(1);
-            }
-        }
-        if counting == 0 {
+        let (mut row_side, stats) = Side::split(stats, rows.len());
+        let (mut column_side, _) = Side::split(stats, columns.len());
+        let matched = info_nce.matched(rows, columns, [&mut row_side, &mut column_side]);
+        if !matched {
             scores.fill(T::ZERO);
             return Term::default();
         }
         info_nce.logits(isa, rows, columns, scores, &mut row_side, &mut column_side);
         sums(isa, scores, &mut row_side, &mut column_side);
-        let diagonal = scores.iter().step_by(n.saturating_add(1));
-        for ((target, l), counts) in targets.iter_mut().zip(diagonal).zip(&*row_side.counts) {
-            *target = if *counts > T::ZERO { *l } else { T::ZERO };
-        }
-        let share = info_nce.weight * T::constant(0.5) / T::from_usize(counting);
-        let loss = row_side.loss(targets, info_nce.smoothing, column_candidates)
-            + column_side.loss(targets, info_nce.smoothing, row_candidates);
+        info_nce.targets(scores, [&mut row_side, &mut column_side]);
+        let candidates = |there: &[T]| there.iter().fold(T::ZERO, |sum, there| sum + *there);
+        let (row_candidates, column_candidates) = (candidates(rows), candidates(columns));
+        let share = info_nce.weight * T::constant(0.5) / T::from_usize(info_nce.tuples.max(1));
+        let loss = row_side.loss(info_nce.smoothing, column_candidates)
+            + column_side.loss(info_nce.smoothing, row_candidates);
         let logit_product = info_nce.gradient(
             isa,
             scores,
-            targets,
             [row_side, column_side],
             [
                 info_nce.smoothing / column_candidates,
@@ -157,10 +168,10 @@ impl<T: Real> Kernel<T> for Contrast<'_, T> {
 }
 
 impl<T: Real> InfoNce<T> {
-    /// The loss of the scores \[n, n\]; the scores become dL/ds. `rows` and `columns` \[n\] are 1 where there is
-    /// one and 0 where not.
+    /// The loss of the scores \[rows, columns\]; the scores become dL/ds. `rows` and `columns` are 1 where there
+    /// is one and 0 where not.
     #[inline(always)]
-    pub(super) fn both_directions<I: Isa<Scalar = T>>(
+    pub(super) fn contrast<I: Isa<Scalar = T>>(
         self,
         isa: I,
         rows: &[T],
@@ -177,6 +188,59 @@ impl<T: Real> InfoNce<T> {
         })
     }
 
+    /// The row and the column of the first matched pair; the others follow diagonally.
+    fn first(self) -> [usize; 2] {
+        match self.direction {
+            Direction::Both => [0, 0],
+            Direction::Rows => [0, self.offset],
+            Direction::Columns => [self.offset, 0],
+        }
+    }
+
+    /// Marks the rows and columns that count; whether there are any.
+    fn matched(
+        self,
+        rows: &[T],
+        columns: &[T],
+        [row_side, column_side]: [&mut Side<'_, T>; 2],
+    ) -> bool {
+        let [row, column] = self.first();
+        let there = rows.iter().skip(row).zip(columns.iter().skip(column));
+        let row_counts = row_side.counts.iter_mut().skip(row);
+        let column_counts = column_side.counts.iter_mut().skip(column);
+        let mut any = false;
+        for ((row, column), (r, c)) in there.zip(row_counts.zip(column_counts)) {
+            let counts = *row * *column;
+            any |= counts > T::ZERO;
+            if self.direction != Direction::Columns {
+                *r = counts;
+            }
+            if self.direction != Direction::Rows {
+                *c = counts;
+            }
+        }
+        any
+    }
+
+    /// The logits of the targets of what counts.
+    fn targets(self, logits: &[T], [row_side, column_side]: [&mut Side<'_, T>; 2]) {
+        let [row, column] = self.first();
+        let n = column_side.max.len();
+        let first = row.saturating_mul(n).saturating_add(column);
+        let logits = logits.iter().skip(first).step_by(n.saturating_add(1));
+        let row_targets = row_side.target.iter_mut().zip(row_side.counts.iter());
+        let column_targets = column_side.target.iter_mut().zip(column_side.counts.iter());
+        let targets = row_targets.skip(row).zip(column_targets.skip(column));
+        for (l, ((r, r_counts), (c, c_counts))) in logits.zip(targets) {
+            if *r_counts > T::ZERO {
+                *r = *l;
+            }
+            if *c_counts > T::ZERO {
+                *c = *l;
+            }
+        }
+    }
+
     /// Scores to logits, −∞ where the row or the column is absent; maxima and totals of both sides.
     #[inline(always)]
     fn logits<I: Isa<Scalar = T>>(
@@ -188,7 +252,7 @@ impl<T: Real> InfoNce<T> {
         row_side: &mut Side<'_, T>,
         column_side: &mut Side<'_, T>,
     ) {
-        let n = rows.len().max(1);
+        let n = columns.len().max(1);
         let stats = row_side.max.iter_mut().zip(row_side.total.iter_mut());
         for ((scores, there), (max, total)) in scores.chunks_exact_mut(n).zip(rows).zip(stats) {
             if *there == T::ZERO {
@@ -228,19 +292,22 @@ impl<T: Real> InfoNce<T> {
         self,
         isa: I,
         scores: &mut [T],
-        targets: &[T],
         [row_side, column_side]: [Side<'_, T>; 2],
         [row_uniform, column_uniform]: [T; 2],
         share: T,
     ) -> T {
-        let n = targets.len().max(1);
+        let n = column_side.max.len().max(1);
+        let [first_row, first_column] = self.first();
         let mut product = T::ZERO;
         // The totals are done with: now they are the sums of the gradients without the targets'.
         column_side.total.fill(T::ZERO);
         let stats = row_side.max.iter().zip(row_side.sum.iter());
-        let stats = stats.zip(row_side.counts.iter()).zip(targets);
+        let stats = stats.zip(row_side.counts.iter());
+        let stats = stats.zip(row_side.target.iter());
         let rows = scores.chunks_exact_mut(n).zip(row_side.total.iter_mut());
-        for (i, ((scores, sum), (((max, ln_sum), counts), target))) in (0..n).zip(rows.zip(stats)) {
+        for (i, ((scores, sum), (((max, ln_sum), counts), target))) in
+            (0..usize::MAX).zip(rows.zip(stats))
+        {
             let row = Row {
                 factor: share * self.scale,
                 max: *max,
@@ -250,7 +317,9 @@ impl<T: Real> InfoNce<T> {
                 row_uniform,
                 column_uniform,
             };
-            if let Some(target) = scores.get_mut(i) {
+            // Rows before the first are no matched pair's: the difference wraps out of the matrix.
+            let target = i.wrapping_sub(first_row).saturating_add(first_column);
+            if let Some(target) = scores.get_mut(target) {
                 *target = -T::INFINITY;
             }
             let (whole, tail) = split_whole::<I, T>(scores);
@@ -258,7 +327,7 @@ impl<T: Real> InfoNce<T> {
             let (max_whole, max_tail) = split(column_side.max, cut);
             let (ln_sum_whole, ln_sum_tail) = split(column_side.sum, cut);
             let (counts_whole, counts_tail) = split(column_side.counts, cut);
-            let (targets_whole, targets_tail) = split(targets, cut);
+            let (targets_whole, targets_tail) = split(column_side.target, cut);
             let (sums_whole, sums_tail) = take(column_side.total, cut);
             let columns = [max_whole, ln_sum_whole, counts_whole, targets_whole];
             let (sum_0, product_0) = row.gradient(isa, whole, columns, sums_whole);
@@ -267,8 +336,10 @@ impl<T: Real> InfoNce<T> {
             *sum = sum_0 + sum_1;
             product += product_0 + product_1;
         }
-        let sums = row_side.total.iter().zip(column_side.total.iter());
-        let diagonal = scores.iter_mut().step_by(n.saturating_add(1));
+        let row_sums = row_side.total.iter().skip(first_row);
+        let sums = row_sums.zip(column_side.total.iter().skip(first_column));
+        let first = first_row.saturating_mul(n).saturating_add(first_column);
+        let diagonal = scores.iter_mut().skip(first).step_by(n.saturating_add(1));
         for (target, (row, column)) in diagonal.zip(sums) {
             *target = -(share * self.scale) * (*row + *column);
         }
@@ -385,7 +456,7 @@ fn sums<I: Isa>(
     row_side: &mut Side<'_, I::Scalar>,
     column_side: &mut Side<'_, I::Scalar>,
 ) {
-    let n = row_side.max.len().max(1);
+    let n = column_side.max.len().max(1);
     let stats = row_side.max.iter().zip(row_side.sum.iter_mut());
     for (logits, (max, sum)) in logits.chunks_exact(n).zip(stats) {
         let cut = whole_len::<I>(n);

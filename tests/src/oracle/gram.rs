@@ -112,10 +112,7 @@ impl Loss {
     fn zero(x: &[Rows]) -> Self {
         Loss {
             loss: 0.0,
-            gradient: x
-                .iter()
-                .map(|rows| rows.iter().map(|row| vec![0.0; row.len()]).collect())
-                .collect(),
+            gradient: zeros(x),
             temperature: 0.0,
         }
     }
@@ -124,44 +121,197 @@ impl Loss {
     pub fn add(&mut self, weight: f64, other: &Loss) {
         self.loss += weight * other.loss;
         self.temperature += weight * other.temperature;
-        for (a, b) in self
-            .gradient
-            .iter_mut()
-            .flatten()
-            .flatten()
-            .zip(other.gradient.iter().flatten().flatten())
-        {
-            *a += weight * b;
+        add_planes(&mut self.gradient, weight, &other.gradient);
+    }
+}
+
+/// The modalities of some tuples, \[k\]\[rows\]\[d\], and which vectors are there.
+#[derive(Clone, Copy, Debug)]
+struct Side<'a> {
+    x: &'a [Rows],
+    present: &'a [Vec<bool>],
+}
+
+/// What is contrasted: an anchor with its item, or two modalities.
+#[derive(Clone, Copy, Debug)]
+enum Pairing {
+    Volume(usize),
+    Cosine(usize, usize),
+}
+
+/// Row and column of each pair that belongs together.
+type Matched = Vec<(usize, usize)>;
+
+/// A loss and its gradients through the anchors' tuples and through the items', apart.
+struct Part {
+    loss: f64,
+    temperature: f64,
+    anchors: Vec<Rows>,
+    items: Vec<Rows>,
+}
+
+impl Pairing {
+    fn anchor(self) -> usize {
+        match self {
+            Pairing::Volume(anchor) | Pairing::Cosine(anchor, _) => anchor,
+        }
+    }
+
+    /// Those modalities of item j that are there.
+    fn others(self, items: Side<'_>, j: usize) -> Vec<usize> {
+        let is_other = |p: usize| match self {
+            Pairing::Volume(anchor) => p != anchor,
+            Pairing::Cosine(_, q) => p == q,
+        };
+        (0..items.x.len())
+            .filter(|p| is_other(*p) && items.present[*p].get(j) == Some(&true))
+            .collect()
+    }
+
+    /// s_ij; `None` where the anchor or the whole item is absent.
+    fn scores(self, anchors: Side<'_>, items: Side<'_>) -> Vec<Vec<Option<f64>>> {
+        let a = self.anchor();
+        let columns = items.x.iter().map(Vec::len).max().unwrap_or(0);
+        let score = |i: usize, j: usize| {
+            let others = self.others(items, j);
+            (anchors.present[a][i] && !others.is_empty()).then(|| match self {
+                Pairing::Volume(_) => volume(&self.tuple(anchors, items, i, j)),
+                Pairing::Cosine(_, q) => dot(&anchors.x[a][i], &items.x[q][j]),
+            })
+        };
+        (0..anchors.x[a].len())
+            .map(|i| (0..columns).map(|j| score(i, j)).collect())
+            .collect()
+    }
+
+    /// The vectors of anchor i and item j.
+    fn tuple(self, anchors: Side<'_>, items: Side<'_>, i: usize, j: usize) -> Rows {
+        let others = self.others(items, j).into_iter();
+        std::iter::once(anchors.x[self.anchor()][i].clone())
+            .chain(others.map(|p| items.x[p][j].clone()))
+            .collect()
+    }
+
+    /// ds_ij with respect to the vectors of the tuple.
+    fn gradient(self, tuple: &[Vec<f64>]) -> Rows {
+        match self {
+            Pairing::Volume(_) => volume_gradient(tuple),
+            Pairing::Cosine(..) => vec![tuple[1].clone(), tuple[0].clone()],
+        }
+    }
+
+    /// The cross-entropies of the matched rows over the columns and of the matched columns over the rows, each times
+    /// `share`.
+    fn part(
+        self,
+        anchors: Side<'_>,
+        items: Side<'_>,
+        directions: [&Matched; 2],
+        share: f64,
+        constants: Constants,
+    ) -> Part {
+        let scores = self.scores(anchors, items);
+        let sign = match self {
+            Pairing::Volume(_) => -1.0,
+            Pairing::Cosine(..) => 1.0,
+        };
+        let scale = sign / constants.temperature;
+        let (loss, w, temperature) = contrast(&scores, scale, directions, share, constants);
+        let (mut of_anchors, mut of_items) = (zeros(anchors.x), zeros(items.x));
+        for (i, row) in w.iter().enumerate() {
+            for (j, w) in row.iter().enumerate().filter(|(_, w)| **w != 0.0) {
+                let gradient = self.gradient(&self.tuple(anchors, items, i, j));
+                add_to(&mut of_anchors[self.anchor()][i], *w, &gradient[0]);
+                for (p, g) in self.others(items, j).into_iter().zip(&gradient[1..]) {
+                    add_to(&mut of_items[p][j], *w, g);
+                }
+            }
+        }
+        Part {
+            loss,
+            temperature,
+            anchors: of_anchors,
+            items: of_items,
+        }
+    }
+
+    /// The pairs of anchor i and item i + offset of which both are there.
+    fn matched(self, anchors: Side<'_>, items: Side<'_>, offset: usize) -> Matched {
+        let there = |i: &usize| {
+            anchors.present[self.anchor()][*i] && !self.others(items, *i + offset).is_empty()
+        };
+        (0..anchors.x[self.anchor()].len())
+            .filter(there)
+            .map(|i| (i, i + offset))
+            .collect()
+    }
+
+    /// The loss of a whole batch.
+    fn square(self, all: Side<'_>, constants: Constants) -> Loss {
+        let matched = self.matched(all, all, 0);
+        let share = 0.5 / matched.len() as f64;
+        let part = self.part(all, all, [&matched, &matched], share, constants);
+        let mut gradient = part.anchors;
+        add_planes(&mut gradient, 1.0, &part.items);
+        Loss {
+            loss: part.loss,
+            gradient,
+            temperature: part.temperature,
         }
     }
 }
 
-/// Both directions of the contrastive loss over scores s_ij with logits scale·s_ij; `None` where row or column
-/// is absent. Returns the loss, dL/ds and dL/dτ, given that the scale is ±1/τ.
-fn contrast(scores: &[Vec<Option<f64>>], scale: f64, constants: Constants) -> (f64, Rows, f64) {
-    let n = scores.len();
-    let mut gradient = vec![vec![0.0; n]; n];
+fn zeros(x: &[Rows]) -> Vec<Rows> {
+    let zero = |rows: &Rows| rows.iter().map(|row| vec![0.0; row.len()]).collect();
+    x.iter().map(zero).collect()
+}
+
+fn add_to(to: &mut [f64], weight: f64, from: &[f64]) {
+    to.iter_mut().zip(from).for_each(|(a, b)| *a += weight * b);
+}
+
+fn add_planes(to: &mut [Rows], weight: f64, from: &[Rows]) {
+    for (a, b) in to.iter_mut().flatten().zip(from.iter().flatten()) {
+        add_to(a, weight, b);
+    }
+}
+
+/// The cross-entropies over scores s_ij with logits scale·s_ij, each times `share`, of the rows and of the columns
+/// whose targets are given; `None` where row or column is absent. Returns the loss, dL/ds and dL/dτ, given that
+/// the scale is ±1/τ.
+fn contrast(
+    scores: &[Vec<Option<f64>>],
+    scale: f64,
+    directions: [&Matched; 2],
+    share: f64,
+    constants: Constants,
+) -> (f64, Rows, f64) {
+    let (rows, columns) = (scores.len(), scores.first().map_or(0, Vec::len));
+    let mut gradient = vec![vec![0.0; columns]; rows];
     let (mut loss, mut temperature) = (0.0, 0.0);
-    let counting: Vec<usize> = (0..n).filter(|i| scores[*i][*i].is_some()).collect();
-    for transposed in [false, true] {
-        for &t in &counting {
-            let at = |c: usize| if transposed { (c, t) } else { (t, c) };
-            let candidates: Vec<usize> = (0..n)
-                .filter(|c| scores[at(*c).0][at(*c).1].is_some())
+    for (transposed, matched) in [false, true].into_iter().zip(directions) {
+        for &(row, column) in matched {
+            let line: Vec<(usize, usize)> = if transposed {
+                (0..rows).map(|i| (i, column)).collect()
+            } else {
+                (0..columns).map(|j| (row, j)).collect()
+            };
+            let candidates: Vec<(usize, usize)> = line
+                .into_iter()
+                .filter(|(i, j)| scores[*i][*j].is_some())
                 .collect();
             let logits: Vec<f64> = candidates
                 .iter()
-                .map(|c| scale * scores[at(*c).0][at(*c).1].expect("a candidate"))
+                .map(|(i, j)| scale * scores[*i][*j].expect("a candidate"))
                 .collect();
             let target = candidates
                 .iter()
-                .position(|c| *c == t)
+                .position(|at| *at == (row, column))
                 .expect("the target is a candidate");
             let (ce, dl) = cross_entropy(&logits, target, constants.smoothing);
-            let share = 0.5 / counting.len() as f64;
             loss += share * ce;
-            for ((c, dl), l) in candidates.iter().zip(dl).zip(&logits) {
-                gradient[at(*c).0][at(*c).1] += share * dl * scale;
+            for (((i, j), dl), l) in candidates.iter().zip(dl).zip(&logits) {
+                gradient[*i][*j] += share * dl * scale;
                 // As Σ dl = 0, any number may be taken from all l.
                 temperature -= share * dl * (l - logits[target]) / constants.temperature;
             }
@@ -172,47 +322,7 @@ fn contrast(scores: &[Vec<Option<f64>>], scale: f64, constants: Constants) -> (f
 
 /// The volume loss with modality `anchor`; `present`\[modality\]\[row\].
 pub fn volume_loss(x: &[Rows], present: &[Vec<bool>], anchor: usize, constants: Constants) -> Loss {
-    let n = x[0].len();
-    let others = |j: usize| (0..x.len()).filter(move |p| *p != anchor && present[*p][j]);
-    let tuple = |i: usize, j: usize| -> Rows {
-        std::iter::once(x[anchor][i].clone())
-            .chain(others(j).map(|p| x[p][j].clone()))
-            .collect()
-    };
-    let scores: Vec<Vec<Option<f64>>> = (0..n)
-        .map(|i| {
-            (0..n)
-                .map(|j| {
-                    (present[anchor][i] && others(j).next().is_some()).then(|| volume(&tuple(i, j)))
-                })
-                .collect()
-        })
-        .collect();
-    let (loss, w, temperature) = contrast(&scores, -1.0 / constants.temperature, constants);
-    let mut result = Loss {
-        loss,
-        temperature,
-        ..Loss::zero(x)
-    };
-    for i in 0..n {
-        for j in 0..n {
-            if scores[i][j].is_none() || w[i][j] == 0.0 {
-                continue;
-            }
-            let gradient = volume_gradient(&tuple(i, j));
-            let mut add = |p: usize, row: usize, g: &[f64]| {
-                result.gradient[p][row]
-                    .iter_mut()
-                    .zip(g)
-                    .for_each(|(a, g)| *a += w[i][j] * g);
-            };
-            add(anchor, i, &gradient[0]);
-            for (p, g) in others(j).zip(&gradient[1..]) {
-                add(p, j, g);
-            }
-        }
-    }
-    result
+    Pairing::Volume(anchor).square(Side { x, present }, constants)
 }
 
 /// The cosine loss of two modalities, of vectors that are unit already.
@@ -223,29 +333,7 @@ pub fn cosine_loss(
     q: usize,
     constants: Constants,
 ) -> Loss {
-    let n = x[0].len();
-    let scores: Vec<Vec<Option<f64>>> = (0..n)
-        .map(|i| {
-            (0..n)
-                .map(|j| (present[p][i] && present[q][j]).then(|| dot(&x[p][i], &x[q][j])))
-                .collect()
-        })
-        .collect();
-    let (loss, w, temperature) = contrast(&scores, 1.0 / constants.temperature, constants);
-    let mut result = Loss {
-        loss,
-        temperature,
-        ..Loss::zero(x)
-    };
-    for i in 0..n {
-        for j in 0..n {
-            for c in 0..x[p][i].len() {
-                result.gradient[p][i][c] += w[i][j] * x[q][j][c];
-                result.gradient[q][j][c] += w[i][j] * x[p][i][c];
-            }
-        }
-    }
-    result
+    Pairing::Cosine(p, q).square(Side { x, present }, constants)
 }
 
 /// Unit vectors; zero vectors stay.
@@ -280,14 +368,46 @@ pub fn through_normalisation(raw: &[Rows], gradient: &mut [Rows]) {
     }
 }
 
-/// The whole loss of a batch and, apart, its part that is the weighted cosines of all pairs;
-/// `present`\[modality\]\[row\]. Absent vectors must hold numbers.
-pub fn batch_loss(config: &GramLoss<f64>, x: &[Rows], present: &[Vec<bool>]) -> (Loss, f64) {
-    let k = x.len();
-    let constants = Constants {
-        temperature: config.temperature,
-        smoothing: config.label_smoothing,
+/// The terms of a loss of k modalities with their weights, and apart those of the pairs.
+fn terms(config: &GramLoss<f64>, k: usize) -> [Vec<(f64, Pairing)>; 2] {
+    let cosines = |anchor: Anchor| -> Vec<Pairing> {
+        match anchor {
+            Anchor::One(p) => (0..k)
+                .filter(|q| *q != p)
+                .map(|q| Pairing::Cosine(p, q))
+                .collect(),
+            Anchor::Each => (0..k)
+                .flat_map(|q| (0..q).map(move |p| Pairing::Cosine(p, q)))
+                .collect(),
+        }
     };
+    let mean = |weight: f64, pairings: Vec<Pairing>| -> Vec<(f64, Pairing)> {
+        let weight = weight / pairings.len() as f64;
+        pairings.into_iter().map(|p| (weight, p)).collect()
+    };
+    let main = match config.term {
+        Term::Volume(Anchor::One(anchor)) => vec![Pairing::Volume(anchor)],
+        Term::Volume(Anchor::Each) => (0..k).map(Pairing::Volume).collect(),
+        Term::Cosine(anchor) => cosines(anchor),
+    };
+    [mean(1.0, main), mean(config.pairs, cosines(Anchor::Each))]
+}
+
+impl Constants {
+    fn of(config: &GramLoss<f64>) -> Self {
+        Constants {
+            temperature: config.temperature,
+            smoothing: config.label_smoothing,
+        }
+    }
+}
+
+/// Which vectors take part, and what they are contrasted as.
+fn prepared(
+    config: &GramLoss<f64>,
+    x: &[Rows],
+    present: &[Vec<bool>],
+) -> (Vec<Rows>, Vec<Vec<bool>>) {
     let mut present = present.to_vec();
     if config.zero_rows == ZeroRows::Missing {
         for (flag, row) in present.iter_mut().flatten().zip(x.iter().flatten()) {
@@ -299,34 +419,145 @@ pub fn batch_loss(config: &GramLoss<f64>, x: &[Rows], present: &[Vec<bool>]) -> 
     } else {
         x.to_vec()
     };
-    let cosines = |anchor: Anchor| -> Loss {
-        let pairs: Vec<(usize, usize)> = match anchor {
-            Anchor::One(p) => (0..k).filter(|q| *q != p).map(|q| (p, q)).collect(),
-            Anchor::Each => (0..k).flat_map(|q| (0..q).map(move |p| (p, q))).collect(),
-        };
+    (vectors, present)
+}
+
+/// The whole loss of a batch and, apart, its part that is the weighted cosines of all pairs;
+/// `present`\[modality\]\[row\]. Absent vectors must hold numbers.
+pub fn batch_loss(config: &GramLoss<f64>, x: &[Rows], present: &[Vec<bool>]) -> (Loss, f64) {
+    let (vectors, present) = prepared(config, x, present);
+    let all = Side {
+        x: &vectors,
+        present: &present,
+    };
+    let [main, pairs] = terms(config, x.len()).map(|terms| {
         let mut sum = Loss::zero(x);
-        for (p, q) in &pairs {
-            let term = cosine_loss(&vectors, &present, *p, *q, constants);
-            sum.add(1.0 / pairs.len() as f64, &term);
+        for (weight, pairing) in terms {
+            sum.add(weight, &pairing.square(all, Constants::of(config)));
         }
         sum
-    };
-    let mut loss = match config.term {
-        Term::Volume(Anchor::One(anchor)) => volume_loss(&vectors, &present, anchor, constants),
-        Term::Volume(Anchor::Each) => {
-            let mut sum = Loss::zero(x);
-            for anchor in 0..k {
-                let term = volume_loss(&vectors, &present, anchor, constants);
-                sum.add(1.0 / k as f64, &term);
-            }
-            sum
-        }
-        Term::Cosine(anchor) => cosines(anchor),
-    };
-    let pairs = cosines(Anchor::Each);
-    loss.add(config.pairs, &pairs);
+    });
+    let mut loss = main;
+    loss.add(1.0, &pairs);
     if config.normalise {
         through_normalisation(x, &mut loss.gradient);
     }
-    (loss, config.pairs * pairs.loss)
+    (loss, pairs.loss)
+}
+
+/// The loss of a shard, with its gradients through the local vectors and through the gathered ones apart, as if those
+/// were copies; \[k\]\[all rows\]\[d\].
+#[derive(Clone, Debug)]
+pub struct ShardLoss {
+    /// The loss.
+    pub loss: f64,
+    /// Its part that is the weighted cosines of all pairs.
+    pub pairs: f64,
+    /// With respect to τ.
+    pub temperature: f64,
+    /// Through the local vectors; 0 for other rows.
+    pub local: Vec<Rows>,
+    /// Through the gathered vectors.
+    pub gathered: Vec<Rows>,
+}
+
+impl ShardLoss {
+    /// With respect to everything.
+    pub fn full(&self) -> Vec<Rows> {
+        let mut sum = self.local.clone();
+        add_planes(&mut sum, 1.0, &self.gathered);
+        sum
+    }
+}
+
+/// The loss of the rows `from` to `to` of a gathered batch: local anchors against all items, all anchors against local
+/// items, times all rows / local rows over the tuples of the whole batch that are there.
+pub fn shard_loss(
+    config: &GramLoss<f64>,
+    x: &[Rows],
+    present: &[Vec<bool>],
+    [from, to]: [usize; 2],
+) -> ShardLoss {
+    let (vectors, present) = prepared(config, x, present);
+    let local_x: Vec<Rows> = vectors.iter().map(|x| x[from..to].to_vec()).collect();
+    let local_present: Vec<Vec<bool>> = present.iter().map(|p| p[from..to].to_vec()).collect();
+    let all = Side {
+        x: &vectors,
+        present: &present,
+    };
+    let local = Side {
+        x: &local_x,
+        present: &local_present,
+    };
+    let mut result = ShardLoss {
+        loss: 0.0,
+        pairs: 0.0,
+        temperature: 0.0,
+        local: zeros(x),
+        gathered: zeros(x),
+    };
+    let [main, pairs] = terms(config, x.len());
+    let main = main.into_iter().map(|term| (term, false));
+    for ((weight, pairing), is_pair) in main.chain(pairs.into_iter().map(|term| (term, true))) {
+        let tuples = pairing.matched(all, all, 0).len() as f64;
+        let share = 0.5 * x[0].len() as f64 / (to - from) as f64 / tuples;
+        let rows: Matched = pairing.matched(local, local, 0);
+        let rows: Matched = rows.into_iter().map(|(i, _)| (i, from + i)).collect();
+        let columns: Matched = rows.iter().map(|(i, j)| (*j, *i)).collect();
+        let (none, constants) = (Matched::new(), Constants::of(config));
+        let forward = pairing.part(local, all, [&rows, &none], share, constants);
+        let backward = pairing.part(all, local, [&none, &columns], share, constants);
+        let loss = weight * (forward.loss + backward.loss);
+        result.loss += loss;
+        if is_pair {
+            result.pairs += loss;
+        }
+        result.temperature += weight * (forward.temperature + backward.temperature);
+        add_planes(&mut result.gathered, weight, &forward.items);
+        add_planes(&mut result.gathered, weight, &backward.anchors);
+        for part in [forward.anchors, backward.items] {
+            for (to, from_rows) in result.local.iter_mut().zip(part) {
+                for (to, g) in to[from..].iter_mut().zip(from_rows) {
+                    add_to(to, weight, &g);
+                }
+            }
+        }
+    }
+    if config.normalise {
+        through_normalisation(x, &mut result.local);
+        through_normalisation(x, &mut result.gathered);
+    }
+    result
+}
+
+/// The cross-entropies of anchors over items, the target of anchor i being item i + `offset`. The first plane of `x` is
+/// that of the anchors, the others are the items'; the gradient has their shape.
+pub fn rectangle_loss(
+    config: &GramLoss<f64>,
+    x: &[Rows],
+    present: &[Vec<bool>],
+    offset: usize,
+) -> Loss {
+    let (vectors, present) = prepared(config, x, present);
+    let both = Side {
+        x: &vectors,
+        present: &present,
+    };
+    let mut loss = Loss::zero(x);
+    let [main, _] = terms(config, x.len());
+    for (weight, pairing) in main {
+        // The anchors' own plane is among the items' too, and no item has anything of it.
+        let rows = pairing.matched(both, both, offset);
+        let share = 1.0 / rows.len() as f64;
+        let none = Matched::new();
+        let part = pairing.part(both, both, [&rows, &none], share, Constants::of(config));
+        loss.loss += weight * part.loss;
+        loss.temperature += weight * part.temperature;
+        add_planes(&mut loss.gradient, weight, &part.anchors);
+        add_planes(&mut loss.gradient, weight, &part.items);
+    }
+    if config.normalise {
+        through_normalisation(x, &mut loss.gradient);
+    }
+    loss
 }

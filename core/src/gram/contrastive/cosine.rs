@@ -1,7 +1,9 @@
 //! The cosine terms: the anchor with every other modality, or all pairs.
 
-use super::{Anchor, Batch, GramLoss, GramReport, Work, plane, plane_mut};
-use crate::gram::info_nce::InfoNce;
+use super::layout::{Gradients, Layout};
+use super::work::Pairs;
+use super::{Anchor, GramLoss, GramReport};
+use crate::gram::info_nce::{InfoNce, matched};
 use crate::lanes::{Isa, Real};
 use crate::ops;
 
@@ -10,84 +12,84 @@ use crate::ops;
 pub(super) fn cosine_terms<I: Isa>(
     isa: I,
     config: &GramLoss<I::Scalar>,
-    batch: &Batch<'_, I::Scalar>,
+    layout: &Layout<'_, I::Scalar>,
     anchor: Anchor,
     weight: I::Scalar,
-    work: &mut Work<'_, I::Scalar>,
-    gradient: &mut [I::Scalar],
+    pairs: &mut Pairs<'_, I::Scalar>,
+    gradients: &mut Gradients<'_, I::Scalar>,
     report: &mut GramReport<I::Scalar>,
 ) -> I::Scalar {
-    let k = batch.k;
-    let terms = match anchor {
-        Anchor::One(_) => k.saturating_sub(1),
-        Anchor::Each => k.saturating_mul(k.saturating_sub(1)) >> 1,
+    let m = layout.m;
+    let (anchors, terms) = match anchor {
+        Anchor::One(anchor) => (anchor..anchor.saturating_add(1), m),
+        Anchor::Each => (0..m, m.saturating_add(1).saturating_mul(m) >> 1),
     };
     let weight = weight / I::Scalar::from_usize(terms.max(1));
     let mut loss = I::Scalar::ZERO;
-    for p in 0..k {
-        for q in 0..k {
-            let counts = match anchor {
-                Anchor::One(anchor) => p == anchor && q != anchor,
-                Anchor::Each => p < q,
-            };
-            if counts {
-                loss += cosine_term(isa, config, batch, [p, q], weight, work, gradient, report);
-            }
+    for p in anchors {
+        // With all pairs each counts once: only the planes after p.
+        let first = if anchor == Anchor::Each { p } else { 0 };
+        for other in first..m {
+            loss += cosine_term(
+                isa,
+                config,
+                layout,
+                [p, other],
+                weight,
+                pairs,
+                gradients,
+                report,
+            );
         }
     }
     loss
 }
 
-/// The cosine loss of two modalities, times `weight`.
+/// The cosine loss of modality p with number `other` of the others, times `weight`.
 #[inline(always)]
 fn cosine_term<I: Isa>(
     isa: I,
     config: &GramLoss<I::Scalar>,
-    batch: &Batch<'_, I::Scalar>,
-    [p, q]: [usize; 2],
+    layout: &Layout<'_, I::Scalar>,
+    [p, other]: [usize; 2],
     weight: I::Scalar,
-    work: &mut Work<'_, I::Scalar>,
-    gradient: &mut [I::Scalar],
+    pairs: &mut Pairs<'_, I::Scalar>,
+    gradients: &mut Gradients<'_, I::Scalar>,
     report: &mut GramReport<I::Scalar>,
 ) -> I::Scalar {
-    let Batch { rows, d, .. } = *batch;
-    let plane_len = rows.saturating_mul(d);
-    let (xp, xq) = (
-        plane(work.unit, p, plane_len),
-        plane(work.unit, q, plane_len),
-    );
-    work.pairs.scores.fill(I::Scalar::ZERO);
-    ops::matmul_nt(isa, rows, d, xp, xq, work.pairs.scores);
+    let d = layout.d;
+    let q = other.saturating_add(usize::from(other >= layout.skip(p)));
     let inverse_temperature = I::Scalar::ONE / config.temperature;
-    let info_nce = InfoNce {
-        scale: inverse_temperature,
-        smoothing: config.label_smoothing,
-        weight,
-    };
-    let (rows_there, columns_there) = (plane(work.present, p, rows), plane(work.present, q, rows));
-    let term = info_nce.both_directions(
-        isa,
-        rows_there,
-        columns_there,
-        work.pairs.scores,
-        work.pairs.stats,
-    );
-    report.temperature_gradient -= inverse_temperature * term.logit_product;
-    ops::matmul_nn(
-        isa,
-        rows,
-        d,
-        work.pairs.scores,
-        xq,
-        plane_mut(gradient, p, plane_len),
-    );
-    ops::matmul_tn(
-        isa,
-        rows,
-        d,
-        work.pairs.scores,
-        xp,
-        plane_mut(gradient, q, plane_len),
-    );
-    term.loss
+    let (anchors_there, targets_there) = layout.pairs(p, layout.all.flags(q));
+    let tuples = matched(anchors_there, targets_there);
+    let mut loss = I::Scalar::ZERO;
+    for direction in layout.directions {
+        let block = layout.block(*direction, p);
+        let (xp, xq, columns) = (block.anchors, block.items.vectors(q, d), block.items.rows);
+        pairs.scores.fill(I::Scalar::ZERO);
+        ops::matmul_nt(isa, columns, d, xp, xq, pairs.scores);
+        let info_nce = InfoNce {
+            scale: inverse_temperature,
+            smoothing: config.label_smoothing,
+            weight: weight * layout.scale,
+            tuples,
+            direction: *direction,
+            offset: layout.offset,
+        };
+        let term = info_nce.contrast(
+            isa,
+            block.anchors_present,
+            block.items.flags(q),
+            pairs.scores,
+            pairs.stats,
+        );
+        report.temperature_gradient -= inverse_temperature * term.logit_product;
+        let mut sink = gradients.sink(layout, *direction, p);
+        ops::matmul_nn(isa, columns, d, pairs.scores, xq, sink.anchors);
+        if let Some(gradient) = sink.items().nth(other) {
+            ops::matmul_tn(isa, columns, d, pairs.scores, xp, gradient);
+        }
+        loss += term.loss;
+    }
+    loss
 }

@@ -19,21 +19,29 @@
 //! each other. Hence two options that are not in the paper: [`Term::Volume`] with [`Anchor::Each`] (every
 //! modality in turn), and a small weight of the pairwise cosines (`pairs`).
 
-mod cosine;
-mod volume;
+//!
+//! [`gram_loss`] takes a whole batch. [`shard_loss`] takes the part of a batch that one of several machines
+//! holds, against all of it; [`rectangle_loss`] takes some anchors against other items.
 
-use self::cosine::cosine_terms;
-use self::volume::{Pairs, volume_term};
+mod cosine;
+mod layout;
+mod partial;
+mod prepare;
+mod run;
+mod volume;
+mod work;
+
+pub use self::partial::{
+    Gathered, Rectangle, Shard, rectangle_loss, rectangle_workspace_len, shard_loss,
+    shard_workspace_len,
+};
+use self::run::{Call, LossKernel};
+use self::work::Sizes;
 use crate::error::GramError;
-use crate::gram::{basis, info_nce, pair};
-use crate::lanes::{Isa, Kernel, Lanes, Real};
-use crate::ops::{self, take};
+use crate::lanes::{Isa, Real};
 
 /// The most modalities of a batch.
 pub const K_MAX: usize = 8;
-
-/// Norms up to this count as zero where the loss normalises.
-const NORM_EPSILON: f64 = 1e-12;
 
 /// Which modality is the anchor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +91,15 @@ pub struct GramLoss<T> {
 }
 
 impl<T: Real> GramLoss<T> {
-    /// The paper's loss with modality `anchor`: τ = 0.07, ε = 0.1, normalised inside.
+    /// The paper's loss (arXiv 2412.11959) with modality `anchor`: τ = 0.07, ε = 0.1, normalised inside.
+    ///
+    /// ```
+    /// use rivergram_core::gram::contrastive::{Anchor, GramLoss, Term};
+    ///
+    /// let loss = GramLoss::<f32>::paper(1);
+    /// assert_eq!(loss.term, Term::Volume(Anchor::One(1)));
+    /// assert_eq!(loss.temperature, 0.07);
+    /// ```
     pub fn paper(anchor: usize) -> Self {
         GramLoss {
             term: Term::Volume(Anchor::One(anchor)),
@@ -94,16 +110,24 @@ impl<T: Real> GramLoss<T> {
             zero_rows: ZeroRows::Missing,
         }
     }
+
+    /// The anchor, where the term has one.
+    fn one_anchor(&self) -> Option<usize> {
+        match self.term {
+            Term::Volume(Anchor::One(anchor)) | Term::Cosine(Anchor::One(anchor)) => Some(anchor),
+            _ => None,
+        }
+    }
 }
 
-/// A batch of tuples: k planes of `rows` vectors of length d.
+/// A batch of tuples: k planes of `rows` vectors of length d; or, in a [`Rectangle`], of items.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a, T> {
     /// \[k, rows, d\].
     pub vectors: &'a [T],
     /// \[k, rows\]: `false` where a modality is absent. Absent vectors may hold anything.
     pub present: Option<&'a [bool]>,
-    /// Modalities, 2 to [`K_MAX`].
+    /// Modalities, 2 to [`K_MAX`]; of items one less.
     pub k: usize,
     /// Tuples.
     pub rows: usize,
@@ -111,10 +135,10 @@ pub struct Batch<'a, T> {
     pub d: usize,
 }
 
-/// What [`gram_loss`] found.
+/// What [`gram_loss`], [`shard_loss`] or [`rectangle_loss`] found.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct GramReport<T> {
-    /// The whole loss.
+    /// The whole loss, of a shard its share.
     pub loss: T,
     /// Its part that is [`GramLoss::pairs`] times the cosines of all pairs.
     pub pairs_loss: T,
@@ -126,23 +150,21 @@ pub struct GramReport<T> {
     pub degenerate: usize,
 }
 
-/// Floats of workspace for [`gram_loss`] of k modalities, `rows` tuples, d dimensions:
-/// about rows² · (k + 1) + (3k − 2) · rows · d.
+/// Floats of workspace for [`gram_loss`] of k modalities, `rows` tuples, d dimensions. With m = k − 1:
+///
+/// ```text
+/// k·rows·(d + 2) + rows·(m·(2·d + 2·m) + 14) + rows²·(m + 2) + (m + 2)·(d + m)
+/// ```
+///
+/// ```
+/// use rivergram_core::gram::contrastive::workspace_len;
+///
+/// let (k, rows, d, m) = (3, 8, 16, 2);
+/// let vectors = k * rows * (d + 2) + rows * (m * (2 * d + 2 * m) + 14);
+/// assert_eq!(workspace_len(k, rows, d), vectors + rows * rows * (m + 2) + (m + 2) * (d + m));
+/// ```
 pub const fn workspace_len(k: usize, rows: usize, d: usize) -> usize {
-    let m = k.saturating_sub(1);
-    let square = rows.saturating_mul(rows);
-    let plane = rows.saturating_mul(d);
-    k.saturating_mul(plane)
-        .saturating_add(k.saturating_mul(rows).saturating_mul(2))
-        .saturating_add(pair::bases_len(m, rows, d))
-        .saturating_add(square.saturating_mul(m.saturating_add(2)))
-        .saturating_add(m.saturating_mul(plane))
-        .saturating_add(m.saturating_mul(m).saturating_mul(rows))
-        .saturating_add(rows.saturating_mul(4))
-        .saturating_add(info_nce::stats_len(rows))
-        .saturating_add(basis::item_len(m, d))
-        .saturating_add(d)
-        .saturating_add(m)
+    Sizes::square(k, rows, d).len()
 }
 
 /// The loss of a batch, and its gradient with respect to the vectors into `gradient` \[k, rows, d\].
@@ -172,276 +194,8 @@ pub fn gram_loss<I: Isa>(
 ) -> Result<GramReport<I::Scalar>, GramError> {
     isa.enter(LossKernel {
         config,
-        batch,
-        gradient,
+        call: Call::Square(batch),
+        gradients: [&mut [], gradient],
         workspace,
     })
-}
-
-struct LossKernel<'a, T> {
-    config: &'a GramLoss<T>,
-    batch: &'a Batch<'a, T>,
-    gradient: &'a mut [T],
-    workspace: &'a mut [T],
-}
-
-impl<T: Real> Kernel<T> for LossKernel<'_, T> {
-    type Output = Result<GramReport<T>, GramError>;
-    #[inline(always)]
-    fn run<I: Isa<Scalar = T>>(self, isa: I) -> Self::Output {
-        let LossKernel {
-            config,
-            batch,
-            gradient,
-            workspace,
-        } = self;
-        check(config, batch, gradient.len(), workspace.len())?;
-        let mut work = Work::split(workspace, batch.k, batch.rows, batch.d);
-        let missing = prepare(
-            isa,
-            config,
-            batch,
-            work.unit,
-            work.present,
-            work.inverse_norm,
-        )?;
-        let mut report = GramReport {
-            missing,
-            ..GramReport::default()
-        };
-        gradient.fill(T::ZERO);
-        // One call of each term: its code is large, and is inlined where it is called.
-        let (anchors, weight, cosine) = match config.term {
-            Term::Volume(Anchor::One(anchor)) => (anchor..anchor.saturating_add(1), T::ONE, None),
-            Term::Volume(Anchor::Each) => (0..batch.k, T::ONE / T::from_usize(batch.k), None),
-            Term::Cosine(anchor) => (0..0, T::ONE, Some(anchor)),
-        };
-        for anchor in anchors {
-            volume_term(
-                isa,
-                config,
-                batch,
-                anchor,
-                weight,
-                &mut work,
-                gradient,
-                &mut report,
-            );
-        }
-        let pairs = (config.pairs > T::ZERO).then_some(Anchor::Each);
-        for (anchor, weight) in [(cosine, T::ONE), (pairs, config.pairs)] {
-            let Some(anchor) = anchor else { continue };
-            report.pairs_loss = cosine_terms(
-                isa,
-                config,
-                batch,
-                anchor,
-                weight,
-                &mut work,
-                gradient,
-                &mut report,
-            );
-            report.loss += report.pairs_loss;
-        }
-        if pairs.is_none() {
-            report.pairs_loss = T::ZERO;
-        }
-        if config.normalise {
-            through_normalisation(isa, work.unit, work.inverse_norm, batch.d, gradient);
-        }
-        Ok(report)
-    }
-}
-
-fn check<T: Real>(
-    config: &GramLoss<T>,
-    batch: &Batch<'_, T>,
-    gradient: usize,
-    workspace: usize,
-) -> Result<(), GramError> {
-    let Batch { k, rows, d, .. } = *batch;
-    if k == 0 || rows == 0 || d == 0 {
-        return Err(GramError::Empty { k, rows, d });
-    }
-    if !(2..=K_MAX).contains(&k) {
-        return Err(GramError::Arity { k });
-    }
-    let vectors = k.saturating_mul(rows).saturating_mul(d);
-    let flags = k.saturating_mul(rows);
-    for (need, have) in [
-        (vectors, batch.vectors.len()),
-        (vectors, gradient),
-        (flags, batch.present.map_or(flags, <[bool]>::len)),
-    ] {
-        if need != have {
-            return Err(GramError::BufferSize { need, have });
-        }
-    }
-    let need = workspace_len(k, rows, d);
-    if workspace < need {
-        return Err(GramError::Workspace {
-            need,
-            have: workspace,
-        });
-    }
-    if !(config.temperature > T::ZERO && config.temperature.is_finite()) {
-        return Err(GramError::Temperature);
-    }
-    if !(T::ZERO..=T::ONE).contains(&config.label_smoothing) {
-        return Err(GramError::LabelSmoothing);
-    }
-    if !(config.pairs >= T::ZERO && config.pairs.is_finite()) {
-        return Err(GramError::Weight);
-    }
-    match config.term {
-        Term::Volume(Anchor::One(anchor)) | Term::Cosine(Anchor::One(anchor)) if anchor >= k => {
-            Err(GramError::Anchor { anchor, k })
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The parts of the workspace.
-struct Work<'a, T> {
-    /// The vectors as they are contrasted, absent ones zero, \[k, rows, d\].
-    unit: &'a mut [T],
-    /// \[k, rows\], 1 or 0.
-    present: &'a mut [T],
-    /// \[k, rows\], 0 for a zero row.
-    inverse_norm: &'a mut [T],
-    bases: &'a mut [T],
-    /// Which rows and columns are there: \[2, rows\].
-    there: &'a mut [T],
-    item: &'a mut [T],
-    pairs: Pairs<'a, T>,
-}
-
-impl<'a, T: Real> Work<'a, T> {
-    #[inline(always)]
-    fn split(workspace: &'a mut [T], k: usize, rows: usize, d: usize) -> Self {
-        let m = k.saturating_sub(1);
-        let (square, plane) = (rows.saturating_mul(rows), rows.saturating_mul(d));
-        let flags = k.saturating_mul(rows);
-        let (unit, rest) = take(workspace, k.saturating_mul(plane));
-        let (present, rest) = take(rest, flags);
-        let (inverse_norm, rest) = take(rest, flags);
-        let (bases, rest) = take(rest, pair::bases_len(m, rows, d));
-        let (distance, rest) = take(rest, square);
-        let (scores, rest) = take(rest, square);
-        let (y, rest) = take(rest, m.saturating_mul(square));
-        let (e, rest) = take(rest, m.saturating_mul(plane));
-        let (products, rest) = take(rest, m.saturating_mul(m).saturating_mul(rows));
-        let (volume_products, rest) = take(rest, rows);
-        let (there, rest) = take(rest, rows.saturating_mul(2));
-        let (row_sums, rest) = take(rest, rows);
-        let (stats, rest) = take(rest, info_nce::stats_len(rows));
-        let (item, rest) = take(rest, basis::item_len(m, d));
-        let (residual, _) = take(rest, d.saturating_add(m));
-        let pairs = Pairs {
-            distance,
-            scores,
-            y,
-            e,
-            products,
-            volume_products,
-            row_sums,
-            stats,
-            residual,
-        };
-        Work {
-            unit,
-            present,
-            inverse_norm,
-            bases,
-            there,
-            item,
-            pairs,
-        }
-    }
-}
-
-/// Copies the vectors, normalised if asked for, absent ones as zeros; returns how many are absent.
-#[inline(always)]
-fn prepare<I: Isa>(
-    isa: I,
-    config: &GramLoss<I::Scalar>,
-    batch: &Batch<'_, I::Scalar>,
-    unit: &mut [I::Scalar],
-    present: &mut [I::Scalar],
-    inverse_norm: &mut [I::Scalar],
-) -> Result<usize, GramError> {
-    let (zero, one) = (I::Scalar::ZERO, I::Scalar::ONE);
-    let smallest = if config.normalise {
-        I::Scalar::constant(NORM_EPSILON)
-    } else {
-        zero
-    };
-    let mut missing = 0_usize;
-    let d = batch.d.max(1);
-    let rows = batch.vectors.chunks_exact(d).zip(unit.chunks_exact_mut(d));
-    let flags = present.iter_mut().zip(inverse_norm.iter_mut());
-    for (index, ((vector, unit), (present, inverse))) in (0..usize::MAX).zip(rows.zip(flags)) {
-        let (modality, row) = (index.checked_div(batch.rows), index.checked_rem(batch.rows));
-        let (modality, row) = (modality.unwrap_or_default(), row.unwrap_or_default());
-        (*present, *inverse) = (zero, zero);
-        unit.fill(zero);
-        if batch
-            .present
-            .is_some_and(|present| present.get(index) == Some(&false))
-        {
-            missing = missing.saturating_add(1);
-            continue;
-        }
-        let norm = ops::dot(isa, vector, vector).sqrt();
-        if !norm.is_finite() {
-            return Err(GramError::NotFinite { modality, row });
-        }
-        if norm <= smallest {
-            match config.zero_rows {
-                ZeroRows::Missing => missing = missing.saturating_add(1),
-                ZeroRows::Zero => *present = one,
-                ZeroRows::Error => return Err(GramError::ZeroRow { modality, row }),
-            }
-            continue;
-        }
-        *present = one;
-        *inverse = if config.normalise {
-            ops::inverse_or_zero(norm, smallest)
-        } else {
-            one
-        };
-        ops::normalise(vector, *inverse, unit);
-    }
-    Ok(missing)
-}
-
-/// g ← (g − x̂ (x̂·g)) / |x|.
-#[inline(always)]
-fn through_normalisation<I: Isa>(
-    isa: I,
-    unit: &[I::Scalar],
-    inverse_norm: &[I::Scalar],
-    d: usize,
-    gradient: &mut [I::Scalar],
-) {
-    let rows = unit
-        .chunks_exact(d.max(1))
-        .zip(gradient.chunks_exact_mut(d.max(1)));
-    for ((unit, gradient), inverse) in rows.zip(inverse_norm) {
-        ops::normalisation_gradient(isa, unit, *inverse, gradient);
-    }
-}
-
-/// Plane `index` of planes of `len` numbers.
-#[inline(always)]
-fn plane<T>(planes: &[T], index: usize, len: usize) -> &[T] {
-    planes.chunks_exact(len.max(1)).nth(index).unwrap_or(&[])
-}
-
-#[inline(always)]
-fn plane_mut<T>(planes: &mut [T], index: usize, len: usize) -> &mut [T] {
-    planes
-        .chunks_exact_mut(len.max(1))
-        .nth(index)
-        .unwrap_or_default()
 }

@@ -1,54 +1,83 @@
 //! The volume term with one anchor, forward and backward.
 
-use super::{Batch, GramLoss, GramReport, Work, plane, plane_mut};
+use super::layout::{Block, Gradients, Layout, Sink};
+use super::work::{Pairs, Scratch, plane};
+use super::{GramLoss, GramReport};
 use crate::gram::basis::{self, Item};
-use crate::gram::info_nce::InfoNce;
+use crate::gram::info_nce::{Direction, InfoNce, matched};
 use crate::gram::pair::{self, Bases, BasesMut};
 use crate::lanes::{Isa, Lanes, Real};
 use crate::ops::{self, take};
-
-/// The part of the workspace that belongs to pairs of an anchor and an item.
-pub(super) struct Pairs<'a, T> {
-    /// \[rows, rows\].
-    pub(super) distance: &'a mut [T],
-    /// Scores, then dL/dscore, then C: \[rows, rows\].
-    pub(super) scores: &'a mut [T],
-    /// Q·a, then −C·Q·a: \[m, rows, rows\].
-    pub(super) y: &'a mut [T],
-    /// −E as planes: \[m, rows, d\].
-    pub(super) e: &'a mut [T],
-    /// Σ_i C y_p y_q: \[m, m, rows\].
-    pub(super) products: &'a mut [T],
-    /// Σ_i W V: \[rows\].
-    pub(super) volume_products: &'a mut [T],
-    /// Σ_j C: \[rows\].
-    pub(super) row_sums: &'a mut [T],
-    pub(super) stats: &'a mut [T],
-    /// A residual and its coordinates, \[d + m\].
-    pub(super) residual: &'a mut [T],
-}
 
 /// Adds the volume loss with one anchor, times `weight`, to the report and to the gradient.
 #[inline(always)]
 pub(super) fn volume_term<I: Isa>(
     isa: I,
     config: &GramLoss<I::Scalar>,
-    batch: &Batch<'_, I::Scalar>,
+    layout: &Layout<'_, I::Scalar>,
     anchor: usize,
     weight: I::Scalar,
-    work: &mut Work<'_, I::Scalar>,
-    gradient: &mut [I::Scalar],
+    scratch: &mut Scratch<'_, I::Scalar>,
+    gradients: &mut Gradients<'_, I::Scalar>,
     report: &mut GramReport<I::Scalar>,
 ) {
-    let Batch { k, rows, d, .. } = *batch;
-    let m = k.saturating_sub(1);
-    let unit: &[I::Scalar] = work.unit;
-    let pairs = &mut work.pairs;
-    let anchors = plane(unit, anchor, rows.saturating_mul(d));
-    let mut item = Item::split(work.item, m, d);
-    let storage = BasesMut::split(work.bases, m, rows, d);
-    let (bases, degenerate) =
-        storage.build(isa, unit, work.present, anchor, [m, rows, d], &mut item);
+    let all = layout.all;
+    scratch.columns.fill(I::Scalar::ZERO);
+    let planes = (0..usize::MAX).zip(all.present.chunks_exact(all.rows.max(1)));
+    for (_, present) in planes.filter(|(index, _)| *index != layout.skip(anchor)) {
+        for (column, present) in scratch.columns.iter_mut().zip(present) {
+            *column = column.max(*present);
+        }
+    }
+    let (anchors_there, targets_there) = layout.pairs(anchor, scratch.columns);
+    let inverse_temperature = I::Scalar::ONE / config.temperature;
+    let mut info_nce = InfoNce {
+        scale: -inverse_temperature,
+        smoothing: config.label_smoothing,
+        weight: weight * layout.scale,
+        tuples: matched(anchors_there, targets_there),
+        direction: Direction::Both,
+        offset: layout.offset,
+    };
+    for direction in layout.directions {
+        let block = layout.block(*direction, anchor);
+        let sink = gradients.sink(layout, *direction, anchor);
+        info_nce.direction = *direction;
+        volume_matrix(
+            isa,
+            info_nce,
+            &block,
+            [layout.m, layout.d],
+            scratch,
+            sink,
+            report,
+        );
+    }
+}
+
+/// One matrix of it.
+#[inline(always)]
+fn volume_matrix<I: Isa>(
+    isa: I,
+    info_nce: InfoNce<I::Scalar>,
+    block: &Block<'_, I::Scalar>,
+    [m, d]: [usize; 2],
+    scratch: &mut Scratch<'_, I::Scalar>,
+    mut sink: Sink<'_, I::Scalar>,
+    report: &mut GramReport<I::Scalar>,
+) {
+    let (anchors, items, rows) = (block.anchors, block.items, block.items.rows);
+    let pairs = &mut scratch.pairs;
+    let mut item = Item::split(scratch.item, m, d);
+    let storage = BasesMut::split(scratch.bases, m, rows, d);
+    let (bases, degenerate) = storage.build(
+        isa,
+        items.unit,
+        items.present,
+        block.skip,
+        [m, rows, d],
+        &mut item,
+    );
     bases.distances(isa, anchors, pairs.distance, pairs.y, pairs.residual);
     for (scores, distance) in pairs
         .scores
@@ -59,60 +88,48 @@ pub(super) fn volume_term<I: Isa>(
             *score = *distance * *volume;
         }
     }
-    let (there, columns) = take(work.there, rows);
-    for (to, from) in there.iter_mut().zip(plane(work.present, anchor, rows)) {
-        *to = *from;
-    }
-    columns.fill(I::Scalar::ZERO);
-    for (index, present) in (0..k).zip(work.present.chunks_exact(rows.max(1))) {
-        for (column, present) in columns.iter_mut().zip(present).filter(|_| index != anchor) {
-            *column = column.max(*present);
-        }
-    }
-    let inverse_temperature = I::Scalar::ONE / config.temperature;
-    let info_nce = InfoNce {
-        scale: -inverse_temperature,
-        smoothing: config.label_smoothing,
-        weight,
-    };
-    let term = info_nce.both_directions(isa, there, columns, pairs.scores, pairs.stats);
+    let columns = scratch.columns.get(block.first_item..).unwrap_or_default();
+    let columns = columns.get(..rows).unwrap_or_default();
+    let term = info_nce.contrast(
+        isa,
+        block.anchors_present,
+        columns,
+        pairs.scores,
+        pairs.stats,
+    );
     report.loss += term.loss;
-    report.temperature_gradient -= inverse_temperature * term.logit_product;
-    report.degenerate = report.degenerate.saturating_add(degenerate);
+    report.temperature_gradient += info_nce.scale * term.logit_product;
+    if block.direction != Direction::Columns {
+        report.degenerate = report.degenerate.saturating_add(degenerate);
+    }
 
     pairs.products.fill(I::Scalar::ZERO);
     pairs.volume_products.fill(I::Scalar::ZERO);
     pairs.e.fill(I::Scalar::ZERO);
-    let anchor_gradient = plane_mut(gradient, anchor, rows.saturating_mul(d));
-    near_pairs(isa, &bases, anchors, pairs, anchor_gradient);
-    coefficients(isa, &bases, pairs);
-    let square = rows.saturating_mul(rows).max(1);
+    near_pairs(isa, &bases, anchors, pairs, sink.anchors);
+    coefficients(isa, &bases, pairs, sink.wants_items());
+    let matrix = pairs.scores.len().max(1);
     let plane_len = rows.saturating_mul(d).max(1);
     for ((q, y), e) in bases
         .q
         .chunks_exact(plane_len)
-        .zip(pairs.y.chunks_exact(square))
+        .zip(pairs.y.chunks_exact(matrix))
         .zip(pairs.e.chunks_exact_mut(plane_len))
     {
-        ops::matmul_nn(isa, rows, d, y, q, anchor_gradient);
-        ops::matmul_tn(isa, rows, d, y, anchors, e);
+        ops::matmul_nn(isa, rows, d, y, q, sink.anchors);
+        if sink.wants_items() {
+            ops::matmul_tn(isa, rows, d, y, anchors, e);
+        }
     }
     let anchor_rows = anchors
         .chunks_exact(d.max(1))
-        .zip(anchor_gradient.chunks_exact_mut(d.max(1)));
+        .zip(sink.anchors.chunks_exact_mut(d.max(1)));
     for ((a, g), sum) in anchor_rows.zip(pairs.row_sums.iter()) {
         ops::axpy(isa, *sum, a, g);
     }
-    item_gradients(
-        isa,
-        &bases,
-        anchor,
-        pairs.products,
-        pairs.volume_products,
-        pairs.e,
-        &mut item,
-        gradient,
-    );
+    if sink.wants_items() {
+        item_gradients(isa, &bases, pairs, &mut item, &mut sink);
+    }
 }
 
 /// The gradient of the pairs whose distance was computed from the residual; C_ij = 0 takes them out of
@@ -132,10 +149,13 @@ fn near_pairs<I: Isa>(
         .scores
         .chunks_exact_mut(rows)
         .zip(pairs.distance.chunks_exact(rows));
-    let anchors = anchors
-        .chunks_exact(d)
-        .zip(anchor_gradient.chunks_exact_mut(d));
-    for ((scores, distances), (anchor, gradient)) in matrices.zip(anchors) {
+    for (i, ((scores, distances), anchor)) in
+        (0..usize::MAX).zip(matrices.zip(anchors.chunks_exact(d)))
+    {
+        // Nothing where the anchors carry no gradient.
+        let start = i.saturating_mul(d);
+        let of_anchor = start..start.saturating_add(d);
+        let gradient = anchor_gradient.get_mut(of_anchor).unwrap_or_default();
         let square = ops::dot(isa, anchor, anchor);
         let columns = scores
             .iter_mut()
@@ -170,22 +190,27 @@ fn near_pairs<I: Isa>(
 
 /// W → C and y → −C·y, with the sums over rows and columns that the gradient needs.
 #[inline(always)]
-fn coefficients<I: Isa>(isa: I, bases: &Bases<'_, I::Scalar>, pairs: &mut Pairs<'_, I::Scalar>) {
+fn coefficients<I: Isa>(
+    isa: I,
+    bases: &Bases<'_, I::Scalar>,
+    pairs: &mut Pairs<'_, I::Scalar>,
+    wants_items: bool,
+) {
     let rows = bases.items.max(1);
-    let plane_len = rows.saturating_mul(rows).max(1);
+    let plane_len = pairs.scores.len().max(1);
     let matrices = pairs
         .scores
         .chunks_exact_mut(rows)
         .zip(pairs.distance.chunks_exact(rows));
+    let products_len = if wants_items { pairs.products.len() } else { 0 };
+    let (all_products, _) = take(pairs.products, products_len);
     for (i, ((scores, distances), row_sum)) in
-        (0..rows).zip(matrices.zip(pairs.row_sums.iter_mut()))
+        (0..usize::MAX).zip(matrices.zip(pairs.row_sums.iter_mut()))
     {
         *row_sum = coefficient_row(isa, scores, distances, bases.volume, pairs.volume_products);
         let start = i.saturating_mul(rows);
         let end = start.saturating_add(rows);
-        let planes = pairs
-            .products
-            .chunks_exact_mut(bases.m.saturating_mul(rows).max(1));
+        let planes = all_products.chunks_exact_mut(bases.m.saturating_mul(rows).max(1));
         for (p, products) in (0..bases.m).zip(planes) {
             let yp = plane(pairs.y, p, plane_len).get(start..end).unwrap_or(&[]);
             for (q, products) in (0..bases.m).zip(products.chunks_exact_mut(rows)) {
@@ -257,22 +282,23 @@ fn add_products<I: Isa>(
 fn item_gradients<I: Isa>(
     isa: I,
     bases: &Bases<'_, I::Scalar>,
-    anchor: usize,
-    products: &[I::Scalar],
-    volume_products: &[I::Scalar],
-    e: &[I::Scalar],
+    pairs: &Pairs<'_, I::Scalar>,
     item: &mut Item<'_, I::Scalar>,
-    gradient: &mut [I::Scalar],
+    sink: &mut Sink<'_, I::Scalar>,
 ) {
     let (m, rows, d) = (bases.m, bases.items.max(1), bases.d.max(1));
     let plane_len = rows.saturating_mul(d).max(1);
-    for (j, (volume_product, volume)) in (0..rows).zip(volume_products.iter().zip(bases.volume)) {
+    let items = pairs.volume_products.iter().zip(bases.volume);
+    for (j, (volume_product, volume)) in (0..rows).zip(items) {
         if *volume == I::Scalar::ZERO {
             continue;
         }
         let start = j.saturating_mul(d);
         let of_item = start..start.saturating_add(d);
-        let of_vectors = item.q.chunks_exact_mut(d).zip(e.chunks_exact(plane_len));
+        let of_vectors = item
+            .q
+            .chunks_exact_mut(d)
+            .zip(pairs.e.chunks_exact(plane_len));
         for (p, (g, e)) in (0..m).zip(of_vectors) {
             for (g, e) in g.iter_mut().zip(e.get(of_item.clone()).unwrap_or(&[])) {
                 *g = *e;
@@ -283,7 +309,7 @@ fn item_gradients<I: Isa>(
                     .saturating_add(q)
                     .saturating_mul(rows)
                     .saturating_add(j);
-                let mut factor = products.get(at).copied().unwrap_or_default();
+                let mut factor = pairs.products.get(at).copied().unwrap_or_default();
                 if p == q {
                     factor += *volume_product;
                 }
@@ -291,10 +317,7 @@ fn item_gradients<I: Isa>(
             }
         }
         basis::solve(isa, bases.r_of(j), m, d, item.q);
-        let targets = (0..=m)
-            .zip(gradient.chunks_exact_mut(plane_len))
-            .filter(|(index, _)| *index != anchor);
-        for ((_, plane), g) in targets.zip(item.q.chunks_exact(d)) {
+        for (plane, g) in sink.items().zip(item.q.chunks_exact(d)) {
             ops::axpy(
                 isa,
                 I::Scalar::ONE,

@@ -1,0 +1,145 @@
+//! The vectors as they are contrasted: checked, normalised if asked for, absent ones as zeros.
+
+use super::{Batch, GramLoss, ZeroRows};
+use crate::error::GramError;
+use crate::lanes::{Isa, Real};
+use crate::ops::{self, take};
+
+/// Norms up to this count as zero where the loss normalises.
+const NORM_EPSILON: f64 = 1e-12;
+
+/// Some planes of prepared vectors.
+pub(super) struct Prepared<'a, T> {
+    /// \[planes, rows, d\].
+    pub(super) unit: &'a mut [T],
+    /// \[planes, rows\], 1 or 0.
+    pub(super) present: &'a mut [T],
+    /// \[planes, rows\], 0 for a zero row.
+    pub(super) inverse_norm: &'a mut [T],
+}
+
+/// Floats of some planes of prepared vectors.
+pub(super) const fn prepared_len(planes: usize, rows: usize, d: usize) -> usize {
+    planes
+        .saturating_mul(rows)
+        .saturating_mul(d.saturating_add(2))
+}
+
+impl<'a, T: Real> Prepared<'a, T> {
+    #[inline(always)]
+    pub(super) fn split(storage: &'a mut [T], planes: usize, rows: usize, d: usize) -> Self {
+        let flags = planes.saturating_mul(rows);
+        let (unit, storage) = take(storage, flags.saturating_mul(d));
+        let (present, storage) = take(storage, flags);
+        let (inverse_norm, _) = take(storage, flags);
+        Prepared {
+            unit,
+            present,
+            inverse_norm,
+        }
+    }
+
+    /// Takes the vectors of a batch, whose first plane is called modality `first` in errors; returns how many
+    /// are absent.
+    #[inline(always)]
+    pub(super) fn fill<I: Isa<Scalar = T>>(
+        &mut self,
+        isa: I,
+        config: &GramLoss<T>,
+        batch: &Batch<'_, T>,
+        first: usize,
+    ) -> Result<usize, GramError> {
+        let smallest = if config.normalise {
+            T::constant(NORM_EPSILON)
+        } else {
+            T::ZERO
+        };
+        let mut missing = 0_usize;
+        let d = batch.d.max(1);
+        let rows = batch
+            .vectors
+            .chunks_exact(d)
+            .zip(self.unit.chunks_exact_mut(d));
+        let flags = self.present.iter_mut().zip(self.inverse_norm.iter_mut());
+        for (index, ((vector, unit), (present, inverse))) in (0..usize::MAX).zip(rows.zip(flags)) {
+            let (plane, row) = (index.checked_div(batch.rows), index.checked_rem(batch.rows));
+            let modality = plane.unwrap_or_default().saturating_add(first);
+            let row = row.unwrap_or_default();
+            (*present, *inverse) = (T::ZERO, T::ZERO);
+            unit.fill(T::ZERO);
+            if batch
+                .present
+                .is_some_and(|present| present.get(index) == Some(&false))
+            {
+                missing = missing.saturating_add(1);
+                continue;
+            }
+            let norm = ops::dot(isa, vector, vector).sqrt();
+            if !norm.is_finite() {
+                return Err(GramError::NotFinite { modality, row });
+            }
+            if norm <= smallest {
+                match config.zero_rows {
+                    ZeroRows::Missing => missing = missing.saturating_add(1),
+                    ZeroRows::Zero => *present = T::ONE,
+                    ZeroRows::Error => return Err(GramError::ZeroRow { modality, row }),
+                }
+                continue;
+            }
+            *present = T::ONE;
+            *inverse = if config.normalise {
+                ops::inverse_or_zero(norm, smallest)
+            } else {
+                T::ONE
+            };
+            ops::normalise(vector, *inverse, unit);
+        }
+        Ok(missing)
+    }
+
+    /// Takes as many rows as it has of each plane of `all`, from row `offset` on.
+    #[inline(always)]
+    pub(super) fn copy_rows(
+        &mut self,
+        all: &Prepared<'_, T>,
+        planes: usize,
+        d: usize,
+        offset: usize,
+    ) {
+        copy_rows(all.unit, self.unit, planes, offset.saturating_mul(d));
+        copy_rows(all.present, self.present, planes, offset);
+        copy_rows(all.inverse_norm, self.inverse_norm, planes, offset);
+    }
+
+    /// g ← (g − x̂ (x̂·g)) / |x|, as far as the gradient goes.
+    #[inline(always)]
+    pub(super) fn through_normalisation<I: Isa<Scalar = T>>(
+        &self,
+        isa: I,
+        d: usize,
+        gradient: &mut [T],
+    ) {
+        let rows = self
+            .unit
+            .chunks_exact(d.max(1))
+            .zip(gradient.chunks_exact_mut(d.max(1)));
+        for ((unit, gradient), inverse) in rows.zip(self.inverse_norm.iter()) {
+            ops::normalisation_gradient(isa, unit, *inverse, gradient);
+        }
+    }
+}
+
+/// Fills each of the planes of `to` from the plane of `from`, from its number `start` on.
+#[inline(always)]
+fn copy_rows<T: Real>(from: &[T], to: &mut [T], planes: usize, start: usize) {
+    let from_len = from.len().checked_div(planes).unwrap_or_default();
+    let to_len = to.len().checked_div(planes).unwrap_or_default();
+    let planes = from
+        .chunks_exact(from_len.max(1))
+        .zip(to.chunks_exact_mut(to_len.max(1)));
+    for (from, to) in planes {
+        for (to, from) in to.iter_mut().zip(from.iter().skip(start)) {
+            *to = *from;
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! One call of the loss, whatever its shape: the checks, the vectors, the terms, the gradient of the raw vectors.
+
+use super::cosine::cosine_terms;
+use super::layout::{Gradients, Layout, Side};
+use super::partial::{Gathered, Rectangle, Shard};
+use super::volume::volume_term;
+use super::work::{Scratch, Sizes, Work};
+use super::{Anchor, Batch, GramLoss, GramReport, K_MAX, Term};
+use crate::error::GramError;
+use crate::gram::info_nce::Direction;
+use crate::lanes::{Isa, Kernel, Real};
+
+/// What is contrasted with what.
+#[derive(Clone, Copy)]
+pub(super) enum Call<'a, T> {
+    Square(&'a Batch<'a, T>),
+    Shard(&'a Batch<'a, T>, Shard),
+    Rectangle(&'a Rectangle<'a, T>),
+}
+
+pub(super) struct LossKernel<'a, T> {
+    pub(super) config: &'a GramLoss<T>,
+    pub(super) call: Call<'a, T>,
+    /// Of the anchors of a rectangle, and of the planes.
+    pub(super) gradients: [&'a mut [T]; 2],
+    pub(super) workspace: &'a mut [T],
+}
+
+impl<T: Real> Kernel<T> for LossKernel<'_, T> {
+    type Output = Result<GramReport<T>, GramError>;
+    #[inline(always)]
+    fn run<I: Isa<Scalar = T>>(self, isa: I) -> Self::Output {
+        let LossKernel {
+            config,
+            call,
+            gradients: [anchors, planes],
+            workspace,
+        } = self;
+        call.check(config, [anchors.len(), planes.len()], workspace.len())?;
+        let call = call.simplest();
+        let sizes = call.sizes();
+        let Work {
+            mut local,
+            mut all,
+            mut scratch,
+        } = Work::split(workspace, sizes);
+        let batch = call.batch();
+        let mut missing = 0;
+        if let Call::Rectangle(rectangle) = call {
+            missing = local.fill(isa, config, &rectangle.anchors(), 0)?;
+        }
+        let first = usize::from(call.apart());
+        missing = all.fill(isa, config, batch, first)?.saturating_add(missing);
+        if let Call::Shard(_, shard) = call {
+            local.copy_rows(&all, batch.k, batch.d, shard.offset);
+        }
+        let layout = Layout {
+            local: Side::new(&local, sizes.rows[0]),
+            all: Side::new(&all, sizes.rows[1]),
+            apart: call.apart(),
+            offset: call.offset(),
+            directions: call.directions(),
+            scale: call.scale(),
+            m: sizes.m,
+            d: sizes.d,
+        };
+        anchors.fill(T::ZERO);
+        planes.fill(T::ZERO);
+        let mut gradients = Gradients {
+            anchors,
+            planes,
+            detached: call.detached(),
+        };
+        let mut report = GramReport {
+            missing,
+            ..GramReport::default()
+        };
+        terms(
+            isa,
+            config,
+            &layout,
+            &mut scratch,
+            &mut gradients,
+            &mut report,
+        );
+        if config.normalise {
+            let of_planes = if gradients.detached { &local } else { &all };
+            of_planes.through_normalisation(isa, sizes.d, gradients.planes);
+            local.through_normalisation(isa, sizes.d, gradients.anchors);
+        }
+        Ok(report)
+    }
+}
+
+/// All terms of the loss. One call of each: its code is large, and is inlined where it is called.
+#[inline(always)]
+fn terms<I: Isa>(
+    isa: I,
+    config: &GramLoss<I::Scalar>,
+    layout: &Layout<'_, I::Scalar>,
+    scratch: &mut Scratch<'_, I::Scalar>,
+    gradients: &mut Gradients<'_, I::Scalar>,
+    report: &mut GramReport<I::Scalar>,
+) {
+    let (zero, one) = (I::Scalar::ZERO, I::Scalar::ONE);
+    let k = layout.m.saturating_add(1);
+    let (anchors, weight, cosine) = match config.term {
+        Term::Volume(Anchor::One(anchor)) => (anchor..anchor.saturating_add(1), one, None),
+        Term::Volume(Anchor::Each) => (0..k, one / I::Scalar::from_usize(k), None),
+        Term::Cosine(anchor) => (0..0, one, Some(anchor)),
+    };
+    for anchor in anchors {
+        volume_term(
+            isa, config, layout, anchor, weight, scratch, gradients, report,
+        );
+    }
+    let pairs = (config.pairs > zero).then_some(Anchor::Each);
+    for (anchor, weight) in [(cosine, one), (pairs, config.pairs)] {
+        let Some(anchor) = anchor else { continue };
+        report.pairs_loss = cosine_terms(
+            isa,
+            config,
+            layout,
+            anchor,
+            weight,
+            &mut scratch.pairs,
+            gradients,
+            report,
+        );
+        report.loss += report.pairs_loss;
+    }
+    if pairs.is_none() {
+        report.pairs_loss = zero;
+    }
+}
+
+impl<'a, T: Real> Call<'a, T> {
+    /// The tuples, or the items of a rectangle.
+    fn batch(self) -> &'a Batch<'a, T> {
+        match self {
+            Call::Square(batch) | Call::Shard(batch, _) => batch,
+            Call::Rectangle(rectangle) => &rectangle.items,
+        }
+    }
+
+    /// A shard that is the whole batch, with all gradients, is a square: one matrix, not two.
+    fn simplest(self) -> Self {
+        match self {
+            Call::Shard(batch, shard)
+                if shard.rows == batch.rows && shard.gathered == Gathered::Full =>
+            {
+                Call::Square(batch)
+            }
+            other => other,
+        }
+    }
+
+    fn sizes(self) -> Sizes {
+        let Batch { k, rows, d, .. } = *self.batch();
+        match self {
+            Call::Square(_) => Sizes::square(k, rows, d),
+            Call::Shard(_, shard) => Sizes::shard(k, shard.rows, rows, d),
+            Call::Rectangle(rectangle) => Sizes::rectangle(k, rectangle.rows, rows, d),
+        }
+    }
+
+    fn apart(self) -> bool {
+        matches!(self, Call::Rectangle(_))
+    }
+
+    fn offset(self) -> usize {
+        match self {
+            Call::Square(_) => 0,
+            Call::Shard(_, shard) => shard.offset,
+            Call::Rectangle(rectangle) => rectangle.offset,
+        }
+    }
+
+    fn detached(self) -> bool {
+        matches!(self, Call::Shard(_, shard) if shard.gathered == Gathered::Detached)
+    }
+
+    fn directions(self) -> &'static [Direction] {
+        match self {
+            Call::Square(_) => &[Direction::Both],
+            Call::Shard(..) => &[Direction::Rows, Direction::Columns],
+            Call::Rectangle(_) => &[Direction::Rows],
+        }
+    }
+
+    /// The mean is over the tuples of the whole batch, of which a shard sees its part, and each direction has
+    /// half of it, of which a rectangle has one.
+    fn scale(self) -> T {
+        match self {
+            Call::Square(_) => T::ONE,
+            Call::Shard(batch, shard) => T::from_usize(batch.rows) / T::from_usize(shard.rows),
+            Call::Rectangle(_) => T::from_usize(2),
+        }
+    }
+
+    /// Lengths first, then the constants.
+    fn check(
+        self,
+        config: &GramLoss<T>,
+        gradients: [usize; 2],
+        workspace: usize,
+    ) -> Result<(), GramError> {
+        let batch = self.batch();
+        let Batch { rows: all, d, .. } = *batch;
+        let k = batch.k.saturating_add(usize::from(self.apart()));
+        let (offset, rows) = match self {
+            Call::Square(_) => (0, all),
+            Call::Shard(_, shard) => (shard.offset, shard.rows),
+            Call::Rectangle(rectangle) => (rectangle.offset, rectangle.rows),
+        };
+        if batch.k == 0 || all == 0 || d == 0 {
+            return Err(GramError::Empty { k, rows: all, d });
+        }
+        if !(2..=K_MAX).contains(&k) {
+            return Err(GramError::Arity { k });
+        }
+        if rows == 0 || offset > all || rows > all.saturating_sub(offset) {
+            return Err(GramError::Shard { offset, rows, all });
+        }
+        check_vectors(batch)?;
+        let planes = |rows: usize| batch.k.saturating_mul(rows).saturating_mul(d);
+        let (wanted, optional) = match self {
+            Call::Rectangle(rectangle) => {
+                check_vectors(&rectangle.anchors())?;
+                ([rows.saturating_mul(d), planes(all)], true)
+            }
+            _ => ([0, planes(if self.detached() { rows } else { all })], false),
+        };
+        for (need, have) in wanted.into_iter().zip(gradients) {
+            if need != have && !(optional && have == 0) {
+                return Err(GramError::BufferSize { need, have });
+            }
+        }
+        let (need, have) = (self.sizes().len(), workspace);
+        if have < need {
+            return Err(GramError::Workspace { need, have });
+        }
+        check_config(config, k)?;
+        if self.apart() && (config.one_anchor() != Some(0) || config.pairs > T::ZERO) {
+            return Err(GramError::OneAnchor);
+        }
+        Ok(())
+    }
+}
+
+fn check_vectors<T: Real>(batch: &Batch<'_, T>) -> Result<(), GramError> {
+    let flags = batch.k.saturating_mul(batch.rows);
+    for (need, have) in [
+        (flags.saturating_mul(batch.d), batch.vectors.len()),
+        (flags, batch.present.map_or(flags, <[bool]>::len)),
+    ] {
+        if need != have {
+            return Err(GramError::BufferSize { need, have });
+        }
+    }
+    Ok(())
+}
+
+fn check_config<T: Real>(config: &GramLoss<T>, k: usize) -> Result<(), GramError> {
+    if !(config.temperature > T::ZERO && config.temperature.is_finite()) {
+        return Err(GramError::Temperature);
+    }
+    if !(T::ZERO..=T::ONE).contains(&config.label_smoothing) {
+        return Err(GramError::LabelSmoothing);
+    }
+    if !(config.pairs >= T::ZERO && config.pairs.is_finite()) {
+        return Err(GramError::Weight);
+    }
+    match config.one_anchor() {
+        Some(anchor) if anchor >= k => Err(GramError::Anchor { anchor, k }),
+        _ => Ok(()),
+    }
+}
