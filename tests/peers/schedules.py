@@ -276,6 +276,74 @@ def optax():
                          end_value=floor)
 
 
+def oddities():
+    """What no one can want, as it happens: the rate as a part of the peak, or the error's name."""
+    import jax.numpy as jnp
+    import olmo_core.optim.scheduler as olmo_core
+    import optax as optax_
+    import transformers.optimization as transformers_
+    from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
+    from pytorch_accelerated.schedulers.cosine_scheduler import CosineLrScheduler
+    from pytorch_accelerated.schedulers.wsd_scheduler import WSDLrScheduler
+    from torchtitan.components.optimizer.lr_scheduler import LRSchedulersContainer
+
+    def of(call):
+        try:
+            return round(float(call()), 6)
+        except (ZeroDivisionError, AssertionError) as error:
+            return type(error).__name__
+
+    def torchtitan_at(t, **config):
+        opt = optimizer(1.0)
+        scheduler = LRSchedulersContainer.Config(**config).build(optimizers=[opt], training_steps=10)
+        return scheduler.schedulers[0].lr_lambdas[0](t)
+
+    def accelerated_wsd(t, **arguments):
+        return WSDLrScheduler(optimizer(1.0), total_steps=100, **arguments).get_updated_values(t)[0]
+
+    def accelerated_first():
+        opt = optimizer(1.0)
+        WSDLrScheduler(opt, total_steps=100, num_warmup_steps=10)
+        return opt.param_groups[0]["lr"]
+
+    def megatron_rate(t):
+        groups = [{"lr": 0.0, "default_config": True}]
+        peer = OptimizerParamScheduler(
+            SimpleNamespace(param_groups=groups), init_lr=0.0, max_lr=1.0, min_lr=0.0, lr_warmup_steps=50,
+            lr_decay_steps=100, lr_decay_style="WSD", start_wd=0.0, end_wd=0.0, wd_incr_steps=1,
+            wd_incr_style="constant", wsd_decay_steps=80, lr_wsd_decay_style="linear")
+        peer.step(t)
+        return groups[0]["lr"]
+
+    cosine = transformers_.get_cosine_schedule_with_warmup(optimizer(1.0), 0, 100).lr_lambdas[0]
+    shifted = transformers_.get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
+        optimizer(1.0), 0, 100, min_lr_rate=0.1).lr_lambdas[0]
+    wsd = lambda **arguments: olmo_core.WSD(**arguments)
+    epochs = {"total_num_epochs": 10, "num_update_steps_per_epoch": 10, "num_warmup_epochs": 2, "lr_min": 0.0}
+    return {
+        "transformers cosine, 50 steps after 100": of(lambda: cosine(150)),
+        "transformers cosine with warmup rate, 50 steps after 100": of(lambda: shifted(150)),
+        "olmo-core WSD, warmup 0, step 0": of(lambda: wsd(warmup=0).get_lr(1.0, 0, 100)),
+        "olmo-core WSD, decay 0, step 100 of 100": of(
+            lambda: wsd(warmup=1, decay=0, decay_fraction=None).get_lr(1.0, 100, 100)),
+        "olmo-core WSD, step 105 of 100": of(lambda: wsd(warmup=1).get_lr(1.0, 105, 100)),
+        "olmo-core WSDS, the step at the end of the first of two periods": of(
+            lambda: olmo_core.WSDS(period_lengths=[50, 50], warmup=0, decay=5).get_lr(1.0, 50, 100)),
+        "torchtitan, step 12 of 10": of(lambda: torchtitan_at(12, warmup_steps=0, decay_ratio=0.5)),
+        "torchtitan, decay 0, step 11 of 10": of(lambda: torchtitan_at(11, warmup_steps=0, decay_ratio=0.0)),
+        "pytorch-accelerated WSD, decay 0, step 100 of 100": of(lambda: accelerated_wsd(100, decay_phase_ratio=0.0)),
+        "pytorch-accelerated WSD, warmup of 10, rate before the first scheduler step": of(accelerated_first),
+        "pytorch-accelerated cosine, warmup of 20, step 79 of 100": of(
+            lambda: CosineLrScheduler(optimizer(1.0), **epochs).get_updated_values(79)[0]),
+        "pytorch-accelerated cosine, warmup of 20, step 80 of 100": of(
+            lambda: CosineLrScheduler(optimizer(1.0), **epochs).get_updated_values(80)[0]),
+        "megatron-core WSD, warmup 50, decay 80 of 100, step 50": of(lambda: megatron_rate(50)),
+        "megatron-core WSD, warmup 50, decay 80 of 100, step 51": of(lambda: megatron_rate(51)),
+        "optax warmup_constant, warmup 0, init 0, step 10": of(
+            lambda: jnp.asarray(optax_.warmup_constant_schedule(0.0, 1.0, 0)(10))),
+    }
+
+
 def main():
     versions = {}
     for package in ("torch", "jax", "transformers", "megatron-core", "ai2-olmo-core", "torchtitan", "levanter",
@@ -287,12 +355,15 @@ def main():
     sys.meta_path.append(StandIns())
     for peer in (olmo, torchtitan):
         peer()
+    found = oddities()
     lines = ",\n".join(json.dumps(case, separators=(",", ":")) for case in CASES)
-    text = '{"versions":' + json.dumps(versions) + ',"cases":[\n' + lines + "\n]}\n"
+    text = '{"versions":' + json.dumps(versions) + ',"oddities":' + json.dumps(found, indent=1) + ',"cases":[\n' + lines + "\n]}\n"
     path = pathlib.Path(sys.argv[1])
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     print(versions)
+    for what, value in found.items():
+        print(f"{what}: {value}")
     for peer in sorted({case["peer"] for case in CASES}):
         of_peer = [case for case in CASES if case["peer"] == peer]
         print(peer, len(of_peer), "cases,", sum(len(case["rates"]) for case in of_peer), "rates")
