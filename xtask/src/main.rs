@@ -2,6 +2,7 @@
 
 mod cross;
 mod job;
+mod panic_paths;
 mod parts;
 mod test;
 mod tools;

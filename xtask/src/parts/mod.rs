@@ -4,6 +4,7 @@
 
 mod features;
 mod msrv;
+mod no_panic;
 mod package;
 mod plain;
 mod targets;
@@ -30,6 +31,7 @@ pub(crate) const ALL: &[Part] = &[
     msrv::PART,
     targets::PART,
     plain::TEST,
+    no_panic::PART,
     package::PART,
 ];
 

@@ -1,0 +1,169 @@
+//! `core::eisl`.
+
+use rivergram_core::eisl::select::{Matrix, MatrixMut, Selection};
+use rivergram_core::eisl::{
+    self, Batch, Checked, Config, Parts, Select, Shape, Work, diagonal, gather, select,
+};
+use rivergram_core::lanes::{One, Real};
+use rivergram_core::lse::LogSum;
+
+use crate::{any, keep, real, size, slice, slice_mut};
+
+/// A configuration of which nothing is known.
+pub fn config<T: Real>() -> Config<'static, T> {
+    any(Config::new(slice()))
+}
+
+/// Sizes of which nothing is known.
+pub fn shape() -> Shape {
+    any(Shape {
+        batch: 0,
+        positions: 0,
+        targets: 0,
+        vocabulary: 0,
+    })
+}
+
+/// A batch of which nothing is known.
+pub fn batch<T: Real>() -> Batch<'static, T> {
+    any(Batch::new(shape(), slice()))
+}
+
+fn parts<T>() -> Parts<'static, T> {
+    any(Parts::none())
+}
+
+/// Calls everything.
+pub fn room<T: Real>() {
+    sizes::<T>();
+    batches(One::<T>::new());
+    rows(One::<T>::new());
+    pieces(One::<T>::new());
+    fixed::<T, 1, 1, 1, 1>();
+    fixed::<T, 8, 5, 12, 3>();
+}
+
+fn sizes<T: Real>() {
+    keep(Config::<T>::cross_entropy(real()));
+    keep(Shape::grams(&shape(), size()));
+    keep(eisl::noise_len::<T>(shape(), slice()));
+    keep(eisl::workspace_len(shape(), size()));
+}
+
+fn batches<T: Real>(one: One<T>) {
+    let (config, batch) = (&config(), &batch());
+    keep(eisl::loss(
+        one,
+        config,
+        batch,
+        slice(),
+        parts(),
+        slice_mut(),
+    ));
+    let (gradient, workspace) = (slice_mut(), slice_mut());
+    let losses = eisl::loss_and_gradient(one, config, batch, slice(), gradient, parts(), workspace);
+    keep(losses);
+    let (x, workspace) = (slice_mut(), slice_mut());
+    keep(eisl::loss_and_gradient_in_place(
+        one,
+        config,
+        batch,
+        x,
+        parts(),
+        workspace,
+    ));
+}
+
+fn rows<T: Real>(one: One<T>) {
+    let Ok(work) = Work::split(slice_mut::<T>(), shape(), size()) else {
+        return;
+    };
+    let mut work = any(work);
+    let Ok(checked) = Checked::new(&config(), &batch()) else {
+        return;
+    };
+    let checked = any(checked);
+    keep(Checked::tokens(&checked));
+    keep(Checked::row_len(&checked));
+    keep(Checked::forward(
+        &checked,
+        one,
+        size(),
+        slice(),
+        any(true),
+        any(&mut work),
+    ));
+    Checked::gradient(&checked, one, size(), slice_mut(), any(&mut work));
+}
+
+fn pieces<T: Real>(one: One<T>) {
+    let lse = any(LogSum {
+        max: T::ZERO,
+        ln_sum: T::ZERO,
+    });
+    let zeroed = any(None);
+    keep(gather::token(any(0), zeroed));
+    gather::gather(slice(), &lse, slice(), zeroed, any(None), slice_mut());
+    keep(gather::clip(
+        one,
+        slice(),
+        slice(),
+        zeroed,
+        any(None),
+        slice_mut(),
+    ));
+    gather::scatter::<T>(slice(), slice(), zeroed, slice_mut());
+    diagonal::extend(one, slice(), size(), size(), slice_mut());
+    diagonal::spread(one, slice(), size(), any((0, 0, 0)), slice_mut());
+    let selection = any(Selection {
+        select: Select::Softmax,
+        temperature: T::ZERO,
+        order: 0,
+    });
+    let (data, stride) = (slice(), size());
+    let sums = Matrix { data, stride };
+    let (data, stride) = (slice_mut(), size());
+    let weights = any(Some((MatrixMut { data, stride }, T::ZERO)));
+    select::select(
+        one,
+        selection,
+        size(),
+        sums,
+        any(None),
+        slice_mut(),
+        weights,
+    );
+}
+
+fn fixed<T: Real, const P: usize, const U: usize, const V: usize, const N: usize>() {
+    let one = One::<T>::new();
+    let (targets, lens) = (any([0; U]), any(None));
+    let mut x = any([[T::ZERO; V]; P]);
+    let mut per_order = any([T::ZERO; N]);
+    keep(eisl::loss_fixed(
+        one,
+        &config(),
+        &x,
+        &targets,
+        lens,
+        &mut per_order,
+    ));
+    let losses =
+        eisl::loss_and_gradient_fixed(one, &config(), &mut x, &targets, lens, &mut per_order);
+    keep(losses);
+    keep((x, per_order));
+}
+
+/// What exists in single precision only.
+pub fn single_precision() {
+    single::<1, 1, 1, 1>();
+    single::<8, 5, 12, 3>();
+}
+
+fn single<const P: usize, const U: usize, const V: usize, const N: usize>() {
+    let (targets, lens) = (any([0; U]), any(None));
+    let mut x = any([[0.0; V]; P]);
+    let mut per_order = any([0.0; N]);
+    let losses = eisl::loss_and_gradient_f32(&config(), &mut x, &targets, lens, &mut per_order);
+    keep((losses, x, per_order));
+}

@@ -1,0 +1,87 @@
+//! `core::trainer`.
+
+use rivergram_core::gram::contrastive::GramLoss;
+use rivergram_core::head::Head;
+use rivergram_core::lanes::{One, Real};
+use rivergram_core::optim::Optimizer;
+use rivergram_core::schedule::{Plan, Settings, State};
+use rivergram_core::trainer::{self, Setup, Storage, Trainer};
+
+use crate::{any, eisl, keep, real, size, slice, slice_mut};
+
+fn setup<T: Real>() -> Setup<'static, T> {
+    any(Setup {
+        heads: slice::<Head>(),
+        optimizer: Optimizer::sgd(),
+        clip: None,
+    })
+}
+
+/// Calls everything.
+pub fn room<T: Real>() {
+    sizes::<T>();
+    let Ok(plan) = Plan::new(any(Settings::<T>::constant(real())), slice()) else {
+        return;
+    };
+    let plan = any(plan);
+    let storage = Storage {
+        parameters: slice_mut(),
+        gradient: slice_mut(),
+        moments: slice_mut(),
+        workspace: slice_mut(),
+    };
+    let schedule = any(State::new(&plan));
+    if let Ok(trainer) = Trainer::new(setup(), any(storage), schedule) {
+        let mut trainer = any(trainer);
+        look(&mut trainer);
+        train(&mut trainer);
+        keep(Trainer::save(&trainer, slice_mut()));
+        keep(Trainer::load(any(&mut trainer), slice()));
+        let restored = Trainer::restore(any(&mut trainer), slice(), slice(), any(0), schedule);
+        keep(restored);
+    }
+}
+
+fn sizes<T: Real>() {
+    let setup = setup::<T>();
+    keep(Setup::parameters_len(&setup));
+    keep(Setup::moments_len(&setup));
+    keep(Setup::align_workspace_len(&setup, size()));
+    keep(Setup::transcribe_workspace_len(
+        &setup,
+        eisl::shape(),
+        size(),
+    ));
+    keep(Setup::saved_len(&setup));
+    keep(trainer::parameters_len(slice()));
+    keep(trainer::align_workspace_len(slice(), size()));
+}
+
+fn look<T: Real>(trainer: &mut Trainer<'_, T>) {
+    keep(Trainer::setup(trainer));
+    keep(Trainer::parameters(trainer));
+    keep(Trainer::moments(trainer));
+    keep(Trainer::updates(trainer));
+    keep(Trainer::schedule(trainer));
+    keep(Trainer::schedule_mut(trainer));
+}
+
+fn train<T: Real>(trainer: &mut Trainer<'_, T>) {
+    let one = One::<T>::new();
+    let loss = any(GramLoss::paper(size()));
+    keep(Trainer::align(
+        any(&mut *trainer),
+        one,
+        &loss,
+        slice(),
+        any(None),
+        size(),
+    ));
+    keep(Trainer::transcribe(
+        any(&mut *trainer),
+        one,
+        &eisl::config(),
+        &eisl::batch(),
+        slice(),
+    ));
+}
