@@ -390,7 +390,12 @@ fn terms(config: &GramLoss<f64>, k: usize) -> [Vec<(f64, Pairing)>; 2] {
         Term::Volume(Anchor::Each) => (0..k).map(Pairing::Volume).collect(),
         Term::Cosine(anchor) => cosines(anchor),
     };
-    [mean(1.0, main), mean(config.pairs, cosines(Anchor::Each))]
+    let pairs = if config.pairs > 0.0 {
+        cosines(Anchor::Each)
+    } else {
+        Vec::new()
+    };
+    [mean(1.0, main), mean(config.pairs, pairs)]
 }
 
 impl Constants {
@@ -478,9 +483,22 @@ pub fn shard_loss(
     present: &[Vec<bool>],
     [from, to]: [usize; 2],
 ) -> ShardLoss {
+    let local: Vec<Rows> = x.iter().map(|x| x[from..to].to_vec()).collect();
+    shard_loss_of_copies(config, &local, x, present, from)
+}
+
+/// The same of local vectors that need not be those of the gathered batch, but are there where those are.
+pub fn shard_loss_of_copies(
+    config: &GramLoss<f64>,
+    local: &[Rows],
+    x: &[Rows],
+    present: &[Vec<bool>],
+    from: usize,
+) -> ShardLoss {
+    let to = from + local[0].len();
     let (vectors, present) = prepared(config, x, present);
-    let local_x: Vec<Rows> = vectors.iter().map(|x| x[from..to].to_vec()).collect();
     let local_present: Vec<Vec<bool>> = present.iter().map(|p| p[from..to].to_vec()).collect();
+    let (local_x, _) = prepared(config, local, &local_present);
     let all = Side {
         x: &vectors,
         present: &present,
