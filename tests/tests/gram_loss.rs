@@ -355,7 +355,7 @@ fn fine() -> Case {
 fn error_of(spoil: impl FnOnce(&mut Case)) -> GramError {
     let mut case = fine();
     spoil(&mut case);
-    let single = case.scalar::<f32>().err().expect("an error");
+    let single = case.scalar::<f32>().expect_err("an error");
     assert_eq!(Some(single), case.scalar::<f64>().err());
     single
 }
