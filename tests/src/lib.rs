@@ -5,6 +5,7 @@ pub mod convert;
 pub mod disassembly;
 pub mod eisl;
 pub mod golden;
+pub mod losses;
 pub mod oracle;
 pub mod precision;
 pub mod random;

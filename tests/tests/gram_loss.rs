@@ -6,9 +6,12 @@ use rivergram_core::gram::contrastive::{
 };
 use rivergram_core::lanes::{Isa, One, Real};
 use rivergram_simd::{Kernel, Level};
-use rivergram_tests::cases::{Rows, assert_gradient, cone, norm, planes, singles};
+use rivergram_tests::cases::{Rows, planes};
+use rivergram_tests::losses::{
+    Found, Wanted, assert_found, batch, config, presence, terms, turned_by_rounding,
+};
 use rivergram_tests::oracle::gram as oracle;
-use rivergram_tests::precision::{DOUBLE, Precision, SINGLE, assert_close};
+use rivergram_tests::precision::{DOUBLE, SINGLE};
 use rivergram_tests::random::Random;
 
 /// A batch for the oracle, with its configuration.
@@ -18,12 +21,6 @@ struct Case {
     x: Vec<Rows>,
     /// \[modality\]\[row\]; `None` for all.
     present: Option<Vec<Vec<bool>>>,
-}
-
-/// What a path gave for a case.
-struct Found<T> {
-    report: GramReport<T>,
-    gradient: Vec<T>,
 }
 
 /// A call of the loss on any lanes.
@@ -128,58 +125,20 @@ impl Case {
         vec![vec![true; self.x[0].len()]; self.x.len()]
     }
 
-    fn oracle(&self) -> (oracle::Loss, f64) {
+    fn oracle(&self) -> Wanted {
         let present = self
             .present
             .clone()
             .unwrap_or_else(|| self.everything_present());
-        oracle::batch_loss(&self.config, &self.x, &present)
+        let (loss, pairs) = oracle::batch_loss(&self.config, &self.x, &present);
+        Wanted {
+            loss: loss.loss,
+            pairs,
+            temperature: loss.temperature,
+            gradient: loss.gradient.concat().concat(),
+        }
     }
 }
-
-/// Panics where the report or the gradient is further from the oracle's than its cap.
-#[track_caller]
-fn assert_found<T: Real>(
-    what: &str,
-    found: &Found<T>,
-    (want, pairs): &(oracle::Loss, f64),
-    cap: Precision,
-    gradient_cap: f64,
-) {
-    let GramReport {
-        loss,
-        pairs_loss,
-        temperature_gradient,
-        ..
-    } = found.report;
-    let scale = want.loss.abs().max(1.0);
-    for (name, got, want) in [("loss", loss, want.loss), ("pairs", pairs_loss, *pairs)] {
-        assert_close(
-            &format!("{what}: {name}"),
-            got.to_f64(),
-            want,
-            scale,
-            cap.loss,
-        );
-    }
-    assert_close(
-        &format!("{what}: dL/dτ"),
-        temperature_gradient.to_f64(),
-        want.temperature,
-        want.temperature.abs().max(1.0),
-        cap.gram_gradient,
-    );
-    let want: Vec<f64> = want.gradient.iter().flatten().flatten().copied().collect();
-    if norm(want.iter().copied()) < EXP_UNDERFLOW {
-        let got = norm(found.gradient.iter().map(|g| g.to_f64()));
-        assert!(got <= EXP_UNDERFLOW, "{what}: gradient {got:e}");
-    } else {
-        assert_gradient(what, &found.gradient, want, gradient_cap);
-    }
-}
-
-/// Gradients below this come from exponentials that leave the range of `f32`.
-const EXP_UNDERFLOW: f64 = 1e-25;
 
 /// Every path, and double precision, against the oracle.
 fn check(what: &str, case: &Case) {
@@ -199,51 +158,6 @@ fn check_within(what: &str, case: &Case, single_gradient: f64) {
     }
 }
 
-/// Planes of tuples, each around a centre of its own with noise σ (∞: unrelated vectors), of lengths
-/// 0.5 to 1.5.
-fn batch(random: &mut Random, [k, rows, d]: [usize; 3], sigma: f64) -> Vec<Rows> {
-    let mut x = vec![Vec::new(); k];
-    for _ in 0..rows {
-        let tuple = if sigma.is_finite() {
-            cone(random, k, d, sigma)
-        } else {
-            random.normals(k, d)
-        };
-        for (plane, row) in x.iter_mut().zip(tuple) {
-            let scale = (0.5 + random.unit()) / norm(row.iter().copied());
-            plane.push(row.iter().map(|v| v * scale).collect());
-        }
-    }
-    x.into_iter().map(singles).collect()
-}
-
-fn config(random: &mut Random, term: Term, normalise: bool) -> GramLoss<f64> {
-    GramLoss {
-        term,
-        pairs: [0.0, 0.3][random.range(0, 1)],
-        temperature: [0.05, 0.07, 0.25, 1.0][random.range(0, 3)],
-        label_smoothing: [0.0, 0.1][random.range(0, 1)],
-        normalise,
-        zero_rows: ZeroRows::Missing,
-    }
-}
-
-/// With some vectors absent at random: items of which nothing is there and absent anchors among them.
-fn presence(random: &mut Random, k: usize, rows: usize) -> Vec<Vec<bool>> {
-    let mut flags = |_| (0..rows).map(|_| random.unit() < 0.6).collect();
-    (0..k).map(&mut flags).collect()
-}
-
-fn terms(k: usize) -> [Term; 5] {
-    [
-        Term::Volume(Anchor::One(0)),
-        Term::Volume(Anchor::One(k - 1)),
-        Term::Volume(Anchor::Each),
-        Term::Cosine(Anchor::One(k - 1)),
-        Term::Cosine(Anchor::Each),
-    ]
-}
-
 fn random_batches(seed: u64, sigma: f64) {
     let mut random = Random::new(seed);
     for k in 2..=5 {
@@ -259,13 +173,7 @@ fn random_batches(seed: u64, sigma: f64) {
                             x: x.clone(),
                             present: (!all).then(|| presence(&mut random, k, rows)),
                         };
-                        // Rounding a vector to its unit turns it by up to ε, and the normals of a tuple
-                        // by ε over the distance, of which some are a quarter of σ.
-                        let turned = if normalise {
-                            4.0 * SINGLE_EPSILON / sigma
-                        } else {
-                            0.0
-                        };
+                        let turned = turned_by_rounding(normalise, sigma);
                         let what = format!("k {k} rows {rows} d {d} σ {sigma} all {all}");
                         check_within(&what, &case, SINGLE.gram_gradient + turned);
                     }
@@ -274,8 +182,6 @@ fn random_batches(seed: u64, sigma: f64) {
         }
     }
 }
-
-const SINGLE_EPSILON: f64 = f32::EPSILON as f64;
 
 #[test]
 fn unrelated_batches_agree_with_the_oracle() {
@@ -449,7 +355,7 @@ fn fine() -> Case {
 fn error_of(spoil: impl FnOnce(&mut Case)) -> GramError {
     let mut case = fine();
     spoil(&mut case);
-    let single = case.scalar::<f32>().err().expect("an error");
+    let single = case.scalar::<f32>().expect_err("an error");
     assert_eq!(Some(single), case.scalar::<f64>().err());
     single
 }

@@ -3,7 +3,9 @@
 
 use rivergram_core::eisl::{self, Batch, Config, Input, Padding, Parts, Select, Shape};
 use rivergram_core::encode::{OVERHEAD, crc32};
-use rivergram_core::gram::contrastive::{self, Anchor, GramLoss, Term, ZeroRows};
+use rivergram_core::gram::contrastive::{
+    self, Anchor, Gathered, GramLoss, Rectangle, Shard, Term, ZeroRows,
+};
 use rivergram_core::gram::pair::{Measure, volume_matrix_workspace_len};
 use rivergram_core::gram::tuple;
 use rivergram_core::head::Head;
@@ -319,6 +321,91 @@ fn contrastive_losses_never_panic() {
             &config,
             &batch,
             &mut vec![f32::NAN; gradient],
+            &mut vec![f32::NAN; workspace],
+        ));
+    }
+    tally.assert_mixed();
+}
+
+#[test]
+fn losses_of_shards_never_panic() {
+    let (mut odd, mut tally) = (Odd::new(21), Tally::default());
+    for _ in 0..3000 {
+        let (k, rows, all, d) = (odd.size(6), odd.size(5), odd.size(7), odd.size(10));
+        let offset = odd.size(all.saturating_sub(rows).saturating_add(1));
+        let gathered = odd.pick(&[Gathered::Full, Gathered::Detached]);
+        let shard = Shard {
+            offset,
+            rows,
+            gathered,
+        };
+        let flags = k.saturating_mul(all);
+        let lengths = [flags.saturating_mul(d), shard.gradient_len(k, all, d)];
+        let [vectors, gradient] = lengths.map(|len| odd.length(len));
+        let vectors = odd.numbers(vectors);
+        let present = odd.flags(flags);
+        let batch = contrastive::Batch {
+            vectors: &vectors,
+            present: present.as_deref(),
+            k,
+            rows: all,
+            d,
+        };
+        let workspace = odd.length(contrastive::shard_workspace_len(k, rows, all, d));
+        let (config, level) = (odd.gram_loss(), odd.level());
+        tally.count(level.gram_shard_loss(
+            &config,
+            &batch,
+            shard,
+            &mut vec![f32::NAN; gradient],
+            &mut vec![f32::NAN; workspace],
+        ));
+    }
+    tally.assert_mixed();
+}
+
+#[test]
+fn losses_of_rectangles_never_panic() {
+    let (mut odd, mut tally) = (Odd::new(22), Tally::default());
+    for _ in 0..6000 {
+        let (m, rows, all, d) = (odd.size(6), odd.size(5), odd.size(7), odd.size(10));
+        let offset = odd.size(all.saturating_sub(rows).saturating_add(1));
+        let flags = m.saturating_mul(all);
+        let of_anchors = rows.saturating_mul(d);
+        let of_items = flags.saturating_mul(d);
+        let lengths = [of_anchors, of_items].map(|len| odd.length(len));
+        let [anchors, items] = lengths.map(|len| odd.numbers(len));
+        let (anchors_present, present) = (odd.flags(rows), odd.flags(flags));
+        let rectangle = Rectangle {
+            anchors: &anchors,
+            anchors_present: anchors_present.as_deref(),
+            rows,
+            items: contrastive::Batch {
+                vectors: &items,
+                present: present.as_deref(),
+                k: m,
+                rows: all,
+                d,
+            },
+            offset,
+        };
+        let k = m.saturating_add(1);
+        let workspace = odd.length(contrastive::rectangle_workspace_len(k, rows, all, d));
+        let gradients = [of_anchors, of_items].map(|len| {
+            let len = if odd.once_in(4) { 0 } else { len };
+            vec![f32::NAN; odd.length(len)]
+        });
+        let [mut of_anchors, mut of_items] = gradients;
+        let mut config = odd.gram_loss();
+        if !odd.once_in(4) {
+            let anchor = Anchor::One(0);
+            config.term = odd.pick(&[Term::Volume(anchor), Term::Cosine(anchor)]);
+            config.pairs = 0.0;
+        }
+        tally.count(odd.level().gram_rectangle_loss(
+            &config,
+            &rectangle,
+            [&mut of_anchors, &mut of_items],
             &mut vec![f32::NAN; workspace],
         ));
     }

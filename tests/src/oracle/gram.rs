@@ -172,9 +172,11 @@ impl Pairing {
     fn scores(self, anchors: Side<'_>, items: Side<'_>) -> Vec<Vec<Option<f64>>> {
         let a = self.anchor();
         let columns = items.x.iter().map(Vec::len).max().unwrap_or(0);
+        let there: Vec<bool> = (0..columns)
+            .map(|j| !self.others(items, j).is_empty())
+            .collect();
         let score = |i: usize, j: usize| {
-            let others = self.others(items, j);
-            (anchors.present[a][i] && !others.is_empty()).then(|| match self {
+            (anchors.present[a][i] && there[j]).then(|| match self {
                 Pairing::Volume(_) => volume(&self.tuple(anchors, items, i, j)),
                 Pairing::Cosine(_, q) => dot(&anchors.x[a][i], &items.x[q][j]),
             })
@@ -190,14 +192,6 @@ impl Pairing {
         std::iter::once(anchors.x[self.anchor()][i].clone())
             .chain(others.map(|p| items.x[p][j].clone()))
             .collect()
-    }
-
-    /// ds_ij with respect to the vectors of the tuple.
-    fn gradient(self, tuple: &[Vec<f64>]) -> Rows {
-        match self {
-            Pairing::Volume(_) => volume_gradient(tuple),
-            Pairing::Cosine(..) => vec![tuple[1].clone(), tuple[0].clone()],
-        }
     }
 
     /// The cross-entropies of the matched rows over the columns and of the matched columns over the rows, each times
@@ -220,7 +214,12 @@ impl Pairing {
         let (mut of_anchors, mut of_items) = (zeros(anchors.x), zeros(items.x));
         for (i, row) in w.iter().enumerate() {
             for (j, w) in row.iter().enumerate().filter(|(_, w)| **w != 0.0) {
-                let gradient = self.gradient(&self.tuple(anchors, items, i, j));
+                if let Pairing::Cosine(p, q) = self {
+                    add_to(&mut of_anchors[p][i], *w, &items.x[q][j]);
+                    add_to(&mut of_items[q][j], *w, &anchors.x[p][i]);
+                    continue;
+                }
+                let gradient = volume_gradient(&self.tuple(anchors, items, i, j));
                 add_to(&mut of_anchors[self.anchor()][i], *w, &gradient[0]);
                 for (p, g) in self.others(items, j).into_iter().zip(&gradient[1..]) {
                     add_to(&mut of_items[p][j], *w, g);
@@ -390,7 +389,12 @@ fn terms(config: &GramLoss<f64>, k: usize) -> [Vec<(f64, Pairing)>; 2] {
         Term::Volume(Anchor::Each) => (0..k).map(Pairing::Volume).collect(),
         Term::Cosine(anchor) => cosines(anchor),
     };
-    [mean(1.0, main), mean(config.pairs, cosines(Anchor::Each))]
+    let pairs = if config.pairs > 0.0 {
+        cosines(Anchor::Each)
+    } else {
+        Vec::new()
+    };
+    [mean(1.0, main), mean(config.pairs, pairs)]
 }
 
 impl Constants {
@@ -478,9 +482,22 @@ pub fn shard_loss(
     present: &[Vec<bool>],
     [from, to]: [usize; 2],
 ) -> ShardLoss {
+    let local: Vec<Rows> = x.iter().map(|x| x[from..to].to_vec()).collect();
+    shard_loss_of_copies(config, &local, x, present, from)
+}
+
+/// The same of local vectors that need not be those of the gathered batch, but are there where those are.
+pub fn shard_loss_of_copies(
+    config: &GramLoss<f64>,
+    local: &[Rows],
+    x: &[Rows],
+    present: &[Vec<bool>],
+    from: usize,
+) -> ShardLoss {
+    let to = from + local[0].len();
     let (vectors, present) = prepared(config, x, present);
-    let local_x: Vec<Rows> = vectors.iter().map(|x| x[from..to].to_vec()).collect();
     let local_present: Vec<Vec<bool>> = present.iter().map(|p| p[from..to].to_vec()).collect();
+    let (local_x, _) = prepared(config, local, &local_present);
     let all = Side {
         x: &vectors,
         present: &present,
