@@ -160,23 +160,25 @@ impl Level {
         })
     }
 
-    /// [`eisl::loss_and_gradient_in_place`]: the loss of a batch; `x` \[B\]\[T\]\[V\] is replaced by its gradient.
+    /// [`eisl::loss_and_gradient_in_place`]: loss and gradient of \[B\]\[T\]\[V\] logits, which are replaced, for
+    /// all options of [`eisl::Config`] and [`eisl::Batch`]: bags of n-grams, references, reductions.
     ///
     /// # Errors
     /// Those of [`eisl::loss_and_gradient_in_place`].
     ///
     /// ```
-    /// use rivergram_core::eisl::{Batch, Config, Parts, Shape, workspace_len};
+    /// use rivergram_core::eisl::{Batch, Combine, Config, Parts, References, Shape};
     /// use rivergram_simd::Level;
     ///
-    /// let shape = Shape { batch: 1, positions: 1, targets: 1, vocabulary: 2 };
-    /// let (config, batch) = (Config::cross_entropy(0.0), Batch::new(shape, &[1]));
-    /// let mut x = [0.0_f32; 2];
-    /// let mut workspace = vec![0.0; workspace_len(shape, 0)];
-    /// let level = Level::detect();
-    /// let losses = level.eisl_loss(&config, &batch, &mut x, Parts::none(), &mut workspace)?;
-    /// assert!((losses.total - 2.0_f32.ln()).abs() < 1e-6);
-    /// assert!((x[0] - 0.5).abs() < 1e-6 && (x[1] + 0.5).abs() < 1e-6);
+    /// let shape = Shape { batch: 1, positions: 2, targets: 2, vocabulary: 3 };
+    /// let several = References { places: 2, counts: None, combine: Combine::Best, cross_entropy: None };
+    /// let batch = Batch { references: Some(several), ..Batch::new(shape, &[2, 2, 0, 1]) };
+    /// let config = Config::new(&[(2, 1.0)]);
+    /// let (mut x, mut chosen) = ([9.0, 0.0, 0.0, 0.0, 9.0, 0.0], [0]);
+    /// let mut workspace = vec![0.0; batch.workspace_len(&config)];
+    /// let parts = Parts { chosen: Some(&mut chosen), ..Parts::none() };
+    /// let losses = Level::detect().eisl_loss(&config, &batch, &mut x, parts, &mut workspace)?;
+    /// assert!(losses.total < 0.01 && chosen == [1]);
     /// # Ok::<(), rivergram_core::error::EislError>(())
     /// ```
     pub fn eisl_loss(
@@ -188,6 +190,42 @@ impl Level {
         workspace: &mut [f32],
     ) -> Result<eisl::Losses<f32>, EislError> {
         self.run(EislLoss {
+            config,
+            batch,
+            x,
+            parts,
+            workspace,
+        })
+    }
+
+    /// [`eisl::loss`]: the loss alone, of logits that stay as they are. With
+    /// [`Reduction`](eisl::Reduction) it is the forward half of a loss that is differentiated later.
+    ///
+    /// ```
+    /// use rivergram_core::eisl::{Batch, Config, Parts, Reduction, Shape};
+    /// use rivergram_simd::Level;
+    ///
+    /// let shape = Shape { batch: 2, positions: 1, targets: 1, vocabulary: 2 };
+    /// let (level, config, mut workspace) = (Level::detect(), Config::new(&[(1, 1.0)]), [0.0; 32]);
+    /// let (mut x, mut losses) = ([0.0; 4], [0.0; 2]);
+    /// let parts = Parts { per_row: Some(&mut losses), ..Parts::none() };
+    /// level.eisl_value(&config, &Batch::new(shape, &[0, 1]), &x, parts, &mut workspace)?;
+    /// assert!((losses[1] - 2.0f32.ln()).abs() < 1e-6);
+    /// // Later, with what the rest of the computation makes of the two losses.
+    /// let batch = Batch { reduction: Reduction::None(&[0.0, 4.0]), ..Batch::new(shape, &[0, 1]) };
+    /// level.eisl_loss(&config, &batch, &mut x, Parts::none(), &mut workspace)?;
+    /// assert!(x[0] == 0.0 && (x[3] + 2.0).abs() < 1e-6);
+    /// # Ok::<(), rivergram_core::error::EislError>(())
+    /// ```
+    pub fn eisl_value(
+        self,
+        config: &eisl::Config<'_, f32>,
+        batch: &eisl::Batch<'_, f32>,
+        x: &[f32],
+        parts: eisl::Parts<'_, f32>,
+        workspace: &mut [f32],
+    ) -> Result<eisl::Losses<f32>, EislError> {
+        self.run(EislValue {
             config,
             batch,
             x,
@@ -432,6 +470,29 @@ impl Kernel<f32> for EislLoss<'_, '_> {
     #[inline(always)]
     fn run<I: Isa<Scalar = f32>>(self, isa: I) -> Self::Output {
         eisl::loss_and_gradient_in_place(
+            isa,
+            self.config,
+            self.batch,
+            self.x,
+            self.parts,
+            self.workspace,
+        )
+    }
+}
+
+struct EislValue<'a, 'b> {
+    config: &'a eisl::Config<'a, f32>,
+    batch: &'a eisl::Batch<'a, f32>,
+    x: &'a [f32],
+    parts: eisl::Parts<'b, f32>,
+    workspace: &'a mut [f32],
+}
+
+impl Kernel<f32> for EislValue<'_, '_> {
+    type Output = Result<eisl::Losses<f32>, EislError>;
+    #[inline(always)]
+    fn run<I: Isa<Scalar = f32>>(self, isa: I) -> Self::Output {
+        eisl::loss(
             isa,
             self.config,
             self.batch,

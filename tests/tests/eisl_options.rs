@@ -9,6 +9,7 @@ use rivergram_tests::eisl::{
     Case, Outcome, Several, Upstream, compare, compare_gradients, plain, run_at_all_levels,
     run_double,
 };
+use rivergram_tests::golden;
 use rivergram_tests::oracle::eisl::{evaluate, evaluate_held, is_tied, log_softmax};
 use rivergram_tests::precision::{DOUBLE, SINGLE, assert_close};
 use rivergram_tests::random::Random;
@@ -409,6 +410,29 @@ fn orders_from_the_length_are_those_of_each_rows_own_length() {
             }
         }
     }
+}
+
+#[test]
+fn golden_orders_from_the_length() {
+    let mut files = 0;
+    for file in golden::names("eisl") {
+        let mut case: Case = golden::read(&format!("eisl/{file}"));
+        let is_masked = case.padding == Padding::Mask;
+        let too_long = case.orders.iter().any(|n| *n > case.positions);
+        if is_masked || too_long || case.noise.is_some() {
+            continue;
+        }
+        let orders = std::mem::take(&mut case.orders);
+        case.more.from_length = orders.iter().map(|n| case.positions - n).collect();
+        let want = case.expect.as_ref().expect("a golden outcome");
+        compare(&file, &double(&case), want, &DOUBLE);
+        for (level, single) in run_at_all_levels(&case) {
+            let single = single.expect("a valid case");
+            compare(&format!("{file} {level}"), &single, want, &SINGLE);
+        }
+        files += 1;
+    }
+    assert!(files > 0);
 }
 
 // Bags of n-grams.

@@ -236,6 +236,8 @@ fn rows_with_references_can_be_computed_one_by_one() {
         let mut workspace = vec![0.0; batch.workspace_len(&config)];
         let level = Level::detect();
         let want = level.eisl_loss(&config, &batch, &mut whole, Parts::none(), &mut workspace);
+        let value = level.eisl_value(&config, &batch, &rows, Parts::none(), &mut workspace);
+        assert_eq!(value, want);
         let kernel = RowByRow {
             config: &config,
             batch: &batch,

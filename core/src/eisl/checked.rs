@@ -178,12 +178,21 @@ impl<'a, T: Real> Checked<'a, T> {
     /// One reference of a row.
     #[inline(always)]
     pub(super) fn target(&self, row: &Row<'_>, reference: usize) -> Target<'a> {
+        let labels = self.target_labels(row, reference);
         let masked = self.config.padding == Padding::Mask;
-        let (labels, own) = self.labels(row.index, reference);
-        let labels = if masked { own } else { labels };
         Target {
             labels,
             has_gaps: masked && labels.contains(&IGNORE),
+        }
+    }
+
+    /// The labels of a reference that the n-gram part uses.
+    #[inline(always)]
+    pub(super) fn target_labels(&self, row: &Row<'_>, reference: usize) -> &'a [i32] {
+        let (labels, own) = self.labels(row.index, reference);
+        match self.config.padding {
+            Padding::Mask => own,
+            Padding::Zero | Padding::None => labels,
         }
     }
 
@@ -331,7 +340,7 @@ impl<'a, T: Real> Checked<'a, T> {
         if self.config.ngram_factor == T::ZERO {
             return Ok(());
         }
-        let labels = self.target(row, reference).labels;
+        let labels = self.target_labels(row, reference);
         let offset = reference.wrapping_mul(self.batch.shape.targets);
         let padding = self.config.padding;
         for (column, &id) in (0..labels.len()).zip(labels) {

@@ -23,7 +23,7 @@ use super::gather::{clip, gather, scatter, token};
 use super::select::{Matrix, MatrixMut, Selection, select};
 use super::work::{Block, Work, part_mut};
 use crate::error::EislError;
-use crate::lanes::{Isa, Real};
+use crate::lanes::{Isa, Kernel, Real};
 use crate::lse::LogSum;
 use crate::softmax::{self, Invalid};
 
@@ -151,7 +151,7 @@ impl<T: Real> Checked<'_, T> {
                 *ln_sum = lse.ln_sum;
             }
             for r in 0..if j < row.positions { row.references } else { 0 } {
-                let labels = self.target(row, r).labels;
+                let labels = self.target_labels(row, r);
                 let scores = part_mut(work.block(r).0.scores, labels.len(), j);
                 gather(x, &lse, labels, config.zeroed(), config.clamp, scores);
             }
@@ -165,7 +165,7 @@ impl<T: Real> Checked<'_, T> {
     #[inline(always)]
     fn log_sum<I: Isa<Scalar = T>>(&self, isa: I, x: &[T]) -> Result<LogSum<T>, Invalid> {
         match self.config.input {
-            Input::Logits => softmax::log_sum(isa, x),
+            Input::Logits => isa.enter(ReadLogits { x }),
             Input::LogProbs => softmax::check(isa, x).map(|()| LogSum {
                 max: T::ZERO,
                 ln_sum: T::ZERO,
@@ -359,7 +359,7 @@ impl<T: Real> Checked<'_, T> {
         }
         let values = block.values.get_mut(..columns).unwrap_or(&mut []);
         let sums = Matrix {
-            data: block.sums,
+            data: &*block.sums,
             stride,
         };
         let noise = order.noise.map(|(data, (k, m))| Matrix {
@@ -367,11 +367,17 @@ impl<T: Real> Checked<'_, T> {
             stride: if mirrored { k } else { m },
         });
         let weights = MatrixMut {
-            data: block.weights,
+            data: &mut *block.weights,
             stride,
         };
-        let weights = differentiate.then_some((weights, factor));
-        select(isa, selection, rows, sums, noise, values, weights);
+        isa.enter(Reduce {
+            selection,
+            rows,
+            sums,
+            noise,
+            values: &mut *values,
+            weights: differentiate.then_some((weights, factor)),
+        });
         if differentiate {
             if !mirrored {
                 leave_out_gaps(target, order.n, m, block.weights);
@@ -405,7 +411,7 @@ impl<T: Real> Checked<'_, T> {
         let references = self.differentiated(row, j, work);
         let mut r = T::ZERO;
         for reference in references.clone() {
-            let labels = self.target(row, reference).labels;
+            let labels = self.target_labels(row, reference);
             let (block, _) = work.block(reference);
             let scores = part_mut(block.scores, labels.len(), j);
             let gradient = part_mut(block.gradient, labels.len(), j);
@@ -424,12 +430,13 @@ impl<T: Real> Checked<'_, T> {
             Input::Logits => {
                 let max = work.max.get(j).copied().unwrap_or_default();
                 let ln_sum = work.ln_sum.get(j).copied().unwrap_or_default();
-                softmax::gradient(isa, &LogSum { max, ln_sum }, uniform, r, x);
+                let lse = LogSum { max, ln_sum };
+                isa.enter(ReplaceLogits { lse, uniform, r, x });
             }
             Input::LogProbs => x.fill(uniform),
         }
         for reference in references {
-            let labels = self.target(row, reference).labels;
+            let labels = self.target_labels(row, reference);
             let (block, _) = work.block(reference);
             let gradient = part_mut(block.gradient, labels.len(), j);
             scatter(gradient, labels, zeroed, x);
@@ -458,6 +465,64 @@ impl<T: Real> Checked<'_, T> {
             None => self.config.ce_factor / T::from_usize(self.tokens),
             Some(g) => self.config.ce_factor * g.get(row.index).copied().unwrap_or_default(),
         }
+    }
+}
+
+// The two passes over the vocabulary and the selection, each an entry of its own: among the rest of a row their
+// loops would have to share its registers.
+
+/// [`softmax::log_sum`].
+struct ReadLogits<'a, T> {
+    x: &'a [T],
+}
+
+impl<T: Real> Kernel<T> for ReadLogits<'_, T> {
+    type Output = Result<LogSum<T>, Invalid>;
+    #[inline(always)]
+    fn run<I: Isa<Scalar = T>>(self, isa: I) -> Self::Output {
+        softmax::log_sum(isa, self.x)
+    }
+}
+
+/// [`softmax::gradient`].
+struct ReplaceLogits<'a, T> {
+    lse: LogSum<T>,
+    uniform: T,
+    r: T,
+    x: &'a mut [T],
+}
+
+impl<T: Real> Kernel<T> for ReplaceLogits<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa<Scalar = T>>(self, isa: I) {
+        softmax::gradient(isa, &self.lse, self.uniform, self.r, self.x);
+    }
+}
+
+/// [`select`].
+struct Reduce<'a, T> {
+    selection: Selection<T>,
+    rows: usize,
+    sums: Matrix<'a, T>,
+    noise: Option<Matrix<'a, T>>,
+    values: &'a mut [T],
+    weights: Option<(MatrixMut<'a, T>, T)>,
+}
+
+impl<T: Real> Kernel<T> for Reduce<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa<Scalar = T>>(self, isa: I) {
+        let Reduce {
+            selection,
+            rows,
+            sums,
+            noise,
+            values,
+            weights,
+        } = self;
+        select(isa, selection, rows, sums, noise, values, weights);
     }
 }
 
