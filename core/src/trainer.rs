@@ -109,8 +109,9 @@ impl<T: Real> Setup<'_, T> {
         align_workspace_len(self.heads, rows)
     }
 
-    /// Floats of workspace for [`Trainer::transcribe`] with a batch of this shape and so many orders: the logits,
-    /// what the head keeps, and the loss.
+    /// Floats of workspace for [`Trainer::transcribe`] with a batch of this shape: the logits, what the head keeps, and
+    /// `loss`, the floats that the loss needs: [`eisl::workspace_len`], or [`eisl::Batch::workspace_len`] where the
+    /// batch has references or the orders depend on lengths.
     ///
     /// ```
     /// # use rivergram_core::head::Head;
@@ -122,16 +123,16 @@ impl<T: Real> Setup<'_, T> {
     ///
     /// let shape = Shape { batch: 2, positions: 4, targets: 3, vocabulary: 3 };
     /// let loss = workspace_len(shape, 2);
-    /// assert_eq!(setup.transcribe_workspace_len(shape, 2), 2 * 4 * 3 + 2 * 4 + loss);
+    /// assert_eq!(setup.transcribe_workspace_len(shape, loss), 2 * 4 * 3 + 2 * 4 + loss);
     /// ```
-    pub fn transcribe_workspace_len(&self, shape: eisl::Shape, orders: usize) -> usize {
+    pub fn transcribe_workspace_len(&self, shape: eisl::Shape, loss: usize) -> usize {
         let rows = shape.batch.saturating_mul(shape.positions);
         let (cache, scratch) = self.heads.first().map_or((0, 0), |head| {
             (head.cache_len(rows), head.scratch_len(rows))
         });
         rows.saturating_mul(shape.vocabulary)
             .saturating_add(cache)
-            .saturating_add(eisl::workspace_len(shape, orders).max(scratch))
+            .saturating_add(loss.max(scratch))
     }
 
     /// Bytes of [`Trainer::save`].
@@ -852,7 +853,7 @@ impl<'a, T: Real> Trainer<'a, T> {
         check_len(buffer, rows.saturating_mul(head.input), inputs)?;
         let need = self
             .setup
-            .transcribe_workspace_len(shape, config.orders.len());
+            .transcribe_workspace_len(shape, batch.workspace_len(config));
         self.check_workspace(need)?;
         Ok(*head)
     }

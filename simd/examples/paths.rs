@@ -143,7 +143,8 @@ fn training(level: Level) -> Result<[f32; 3], Box<dyn Error>> {
         ..head
     }];
     let transcribing = setup(&writer);
-    let workspace = transcribing.transcribe_workspace_len(SHAPE, orders.len());
+    let workspace =
+        transcribing.transcribe_workspace_len(SHAPE, eisl::workspace_len(SHAPE, orders.len()));
     let mut memory = Memory::new(&transcribing, workspace);
     let mut trainer = Trainer::new(transcribing, memory.storage(), State::new(&plan))?;
     let (config, batch) = (eisl::Config::new(&orders), eisl::Batch::new(SHAPE, &LABELS));

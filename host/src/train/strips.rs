@@ -192,7 +192,8 @@ impl Task for Strips {
     }
 
     fn workspace_len(&self, setup: &Setup<'_, f32>) -> usize {
-        setup.transcribe_workspace_len(self.shape(self.options.batch), self.orders.len())
+        let shape = self.shape(self.options.batch);
+        setup.transcribe_workspace_len(shape, eisl::workspace_len(shape, self.orders.len()))
     }
 
     fn step(
