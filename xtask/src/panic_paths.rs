@@ -42,9 +42,9 @@ impl Display for PanicPath {
 }
 
 impl PanicPath {
-    /// Whether this is the library dividing by the length of its chunks. A constructor has refused the
-    /// length 0 before, which would be a place of its own; but where the compiler makes small code, it does
-    /// not see that in the function that divides.
+    /// Whether this is the library dividing by the length of its chunks. The length is not 0: a constructor
+    /// refuses that, with a panic that would be a place of its own. But where the compiler keeps an iterator's
+    /// function as one, it does not see that there.
     pub(crate) fn is_chunk_count(&self) -> bool {
         let in_chunks = |frame: &String| frame.contains("library/core/src/slice/iter.rs:");
         // Innermost is the division itself, or a rounding one of integers around it.

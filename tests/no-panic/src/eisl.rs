@@ -2,7 +2,8 @@
 
 use rivergram_core::eisl::select::{Matrix, MatrixMut, Selection};
 use rivergram_core::eisl::{
-    self, Batch, Checked, Config, Parts, Select, Shape, Work, diagonal, gather, select,
+    self, Batch, Checked, Config, Parts, RowLoss, Select, Shape, Work, bag, diagonal, gather,
+    select,
 };
 use rivergram_core::lanes::{One, Real};
 use rivergram_core::lse::LogSum;
@@ -39,12 +40,18 @@ pub fn room<T: Real>() {
     batches(One::<T>::new());
     rows(One::<T>::new());
     pieces(One::<T>::new());
+    bags(One::<T>::new());
     fixed::<T, 1, 1, 1, 1>();
     fixed::<T, 8, 5, 12, 3>();
 }
 
 fn sizes<T: Real>() {
     keep(Config::<T>::cross_entropy(real()));
+    keep(Config::<T>::bag_of_ngrams(slice()));
+    keep(Config::order_count(&config::<T>()));
+    keep(Config::order(&config::<T>(), size(), size()));
+    keep(Batch::workspace_len(&batch::<T>(), &config()));
+    keep(Batch::noise_len(&batch::<T>(), &config()));
     keep(Shape::grams(&shape(), size()));
     keep(eisl::noise_len::<T>(shape(), slice()));
     keep(eisl::workspace_len(shape(), size()));
@@ -83,6 +90,14 @@ fn rows<T: Real>(one: One<T>) {
         return;
     };
     let checked = any(checked);
+    keep(Work::split_for(slice_mut(), &config::<T>(), &batch()));
+    keep(Checked::losses(
+        &checked,
+        any(RowLoss {
+            eisl: T::ZERO,
+            ce: T::ZERO,
+        }),
+    ));
     keep(Checked::tokens(&checked));
     keep(Checked::row_len(&checked));
     keep(Checked::forward(
@@ -132,6 +147,22 @@ fn pieces<T: Real>(one: One<T>) {
         any(None),
         slice_mut(),
         weights,
+    );
+}
+
+fn bags<T: Real>(one: One<T>) {
+    let (data, stride) = (slice(), size());
+    let sums = Matrix { data, stride };
+    bag::counts(one, size(), sums, slice_mut());
+    keep(bag::distance::<T>(slice(), size(), size(), slice_mut()));
+    let (data, stride) = (slice_mut(), size());
+    bag::weigh(
+        one,
+        size(),
+        sums,
+        slice(),
+        real(),
+        MatrixMut { data, stride },
     );
 }
 

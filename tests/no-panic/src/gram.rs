@@ -1,10 +1,16 @@
 //! `core::gram`.
 
 use rivergram_core::gram::basis::{self, Item, Rows};
-use rivergram_core::gram::contrastive::{self, Batch, GramLoss};
+use rivergram_core::gram::contrastive::{self, Batch, Gathered, GramLoss, Rectangle, Shard};
 use rivergram_core::gram::pair::{self, BasesMut, Measure};
-use rivergram_core::gram::retrieval::{self, Order, TopK};
+use rivergram_core::gram::related::{
+    singular::{self, Singular},
+    triangle,
+};
+use rivergram_core::gram::retrieval::{self, Metrics, Order, TopK};
+use rivergram_core::gram::search::{self, Search};
 use rivergram_core::gram::tuple;
+use rivergram_core::gram::{matching, negatives};
 use rivergram_core::lanes::{One, Real};
 
 use crate::{any, keep, real, size, slice, slice_mut};
@@ -16,7 +22,12 @@ pub fn room<T: Real>() {
     bases(one);
     pairs(one);
     loss(one);
+    parts_of_a_batch(one);
+    related(one);
+    hard_negatives(one);
     ranks::<T>();
+    ids::<T>();
+    search(one);
 }
 
 fn tuples<T: Real>(one: One<T>) {
@@ -45,6 +56,15 @@ fn tuples<T: Real>(one: One<T>) {
         size(),
         size(),
         slice_mut(),
+    ));
+    let (gradient, workspace) = (slice_mut(), slice_mut());
+    keep(tuple::log_volume_gradient_on(
+        one,
+        slice(),
+        size(),
+        size(),
+        gradient,
+        workspace,
     ));
     keep(tuple::log_volume_on(
         one,
@@ -129,6 +149,29 @@ fn pairs<T: Real>(one: One<T>) {
     ));
 }
 
+fn search<T: Real>(one: One<T>) {
+    let search = any(Search::by(any(Measure::Volume)));
+    keep(search::nearest_workspace_len(
+        size(),
+        size(),
+        size(),
+        size(),
+    ));
+    keep(Measure::order(any(Measure::Volume)));
+    let (present, sizes, workspace) = (any(None), any([0; 4]), slice_mut());
+    let top = slice_mut::<TopK<T, 5>>();
+    keep(search::nearest(
+        one,
+        search,
+        slice(),
+        slice(),
+        present,
+        sizes,
+        top,
+        workspace,
+    ));
+}
+
 fn loss<T: Real>(one: One<T>) {
     keep(contrastive::workspace_len(size(), size(), size()));
     let config = any(GramLoss::paper(size()));
@@ -146,6 +189,143 @@ fn loss<T: Real>(one: One<T>) {
         slice_mut(),
         slice_mut(),
     ));
+}
+
+fn parts_of_a_batch<T: Real>(one: One<T>) {
+    let shard = any(Shard {
+        offset: 0,
+        rows: 0,
+        gathered: Gathered::Full,
+    });
+    let config = any(GramLoss::paper(size()));
+    let batch = any(Batch {
+        vectors: slice(),
+        present: None,
+        k: 0,
+        rows: 0,
+        d: 0,
+    });
+    keep(Shard::gradient_len(shard, size(), size(), size()));
+    keep(contrastive::shard_workspace_len(
+        size(),
+        size(),
+        size(),
+        size(),
+    ));
+    keep(contrastive::rectangle_workspace_len(
+        size(),
+        size(),
+        size(),
+        size(),
+    ));
+    let (gradient, workspace) = (slice_mut(), slice_mut());
+    keep(contrastive::shard_loss(
+        one, &config, &batch, shard, gradient, workspace,
+    ));
+    let rectangle = any(Rectangle {
+        anchors: slice(),
+        anchors_present: None,
+        rows: 0,
+        items: batch,
+        offset: 0,
+    });
+    let (of_anchors, of_items, workspace) = (slice_mut(), slice_mut(), slice_mut());
+    keep(contrastive::rectangle_loss(
+        one, &config, &rectangle, of_anchors, of_items, workspace,
+    ));
+}
+
+fn related<T: Real>(one: One<T>) {
+    keep(singular::workspace_len(size(), size()));
+    if let Ok(found) = Singular::of(one, slice(), size(), size(), slice_mut()) {
+        let found = any(found);
+        keep(Singular::values(&found));
+        keep(Singular::gradient(&found, one, slice(), slice_mut()));
+    }
+    keep(singular::rank_loss::<T>(slice(), real(), slice_mut()));
+    keep(triangle::workspace_len(size()));
+    keep(triangle::score_without_root::<T>(real()));
+    keep(triangle::area_on(one, slice(), size(), slice_mut()));
+    let (gradient, workspace) = (slice_mut(), slice_mut());
+    keep(triangle::area_gradient_on(
+        one,
+        slice(),
+        size(),
+        gradient,
+        workspace,
+    ));
+    keep(matching::total_loss::<T>(real(), real()));
+    keep(matching::matching_loss::<T>(slice(), size(), slice_mut()));
+}
+
+fn hard_negatives<T: Real>(one: One<T>) {
+    let random = || any(0);
+    keep(negatives::row_weights(
+        one,
+        real(),
+        size(),
+        size(),
+        slice_mut(),
+    ));
+    keep(negatives::column_workspace_len(size()));
+    let (scores, workspace) = (slice_mut(), slice_mut());
+    keep(negatives::column_weights(
+        one,
+        real(),
+        size(),
+        size(),
+        scores,
+        workspace,
+    ));
+    keep(negatives::draw::<T>(slice(), any(0)));
+    keep(negatives::draw_rows::<T>(
+        slice(),
+        size(),
+        random,
+        slice_mut(),
+    ));
+    keep(negatives::draw_columns::<T>(
+        slice(),
+        size(),
+        random,
+        slice_mut(),
+    ));
+}
+
+fn ids<T: Real>() {
+    let order = any(Order::Ascending);
+    let (texts, items) = (slice::<u32>(), slice::<u32>());
+    keep(retrieval::forward_rank::<T, u32>(
+        slice(),
+        items,
+        &any(0),
+        order,
+    ));
+    keep(retrieval::forward_ranks::<T, u32>(
+        slice(),
+        texts,
+        items,
+        order,
+        slice_mut(),
+    ));
+    keep(retrieval::backward_rank::<T, u32>(
+        slice(),
+        texts,
+        items,
+        size(),
+        order,
+    ));
+    keep(retrieval::backward_ranks::<T, u32>(
+        slice(),
+        texts,
+        items,
+        order,
+        slice_mut(),
+    ));
+    keep(retrieval::mean_rank::<T>(slice()));
+    keep(retrieval::median_rank(slice()));
+    keep(Metrics::<T>::of(slice()));
+    keep(retrieval::gramian_value::<T>(slice(), size()));
 }
 
 fn ranks<T: Real>() {
@@ -166,6 +346,10 @@ fn ranks<T: Real>() {
 fn top<T: Real, const K: usize>() {
     let mut top = any(TopK::<T, K>::new(any(Order::Ascending)));
     TopK::push(any(&mut top), real(), size());
+    TopK::push_row(any(&mut top), slice(), size());
+    let other = any(TopK::<T, K>::new(any(Order::Ascending)));
+    TopK::merge(any(&mut top), &other);
+    keep(TopK::order(&top));
     keep(TopK::best(&top));
 }
 
@@ -178,6 +362,16 @@ pub fn single_precision() {
     fixed::<4, 8>();
     fixed::<4, 64>();
     fixed::<8, 32>();
+    triangles::<1>();
+    triangles::<16>();
+}
+
+fn triangles<const D: usize>() {
+    let corners = &any([[0.0; D]; 3]);
+    keep(triangle::area(corners));
+    let mut gradient = any([[0.0; D]; 3]);
+    keep(triangle::area_gradient(corners, &mut gradient));
+    keep(gradient);
 }
 
 fn fixed<const K: usize, const D: usize>() {
@@ -189,4 +383,7 @@ fn fixed<const K: usize, const D: usize>() {
     keep(tuple::gram_matrix(vectors));
     keep(tuple::determinant(vectors));
     keep(tuple::log_volume(vectors));
+    let mut gradient = any([[0.0; D]; K]);
+    keep(tuple::log_volume_gradient(vectors, &mut gradient));
+    keep(gradient);
 }

@@ -1,7 +1,9 @@
 //! `core::schedule`.
 
 use rivergram_core::lanes::Real;
-use rivergram_core::schedule::{Branches, Plan, Settings, Shape, State};
+use rivergram_core::schedule::{
+    Area, Branches, Decay, Plan, Settings, Shape, State, WarmupShape, presets,
+};
 
 use crate::{any, keep, real, size, slice, slice_mut};
 
@@ -17,6 +19,8 @@ pub fn room<T: Real>() {
         load(&plan);
     }
     branches::<T>();
+    presets_of_others::<T>();
+    areas::<T>();
 }
 
 fn settings<T: Real>() {
@@ -44,6 +48,7 @@ fn plan<T: Real>(plan: &Plan<'_, T>) {
     }
     keep(Plan::budget_ending_at(plan, any(0)));
     keep(Plan::total(plan));
+    keep(Plan::area(plan, any(0..0), real()));
 }
 
 fn state<T: Real>(plan: &Plan<'_, T>) {
@@ -59,11 +64,171 @@ fn state<T: Real>(plan: &Plan<'_, T>) {
     keep(State::request_decay(any(&mut state), any(0)));
     keep(State::request_decay_of_seen(any(&mut state), any(0)));
     keep(State::cancel_decay(any(&mut state)));
+    keep(State::remaining(&state));
+    keep(State::area_ahead(&state, any(0), real()));
+    keep(State::extend(any(&mut state), any(0)));
+    keep(State::resume_to_peak(any(&mut state), any(0)));
     keep(State::save(&state, slice_mut()));
 }
 
 fn load<T: Real>(plan: &Plan<'_, T>) {
     keep(State::load(plan, slice()));
+}
+
+fn areas<T: Real>() {
+    let mut area = any(Area::<T>::new(real()));
+    Area::add(any(&mut area), real());
+    keep(Area::sum(&area));
+    keep(Area::annealing(&area));
+    keep(Area::save(&area, slice_mut()));
+    keep(Area::<T>::load(slice()));
+}
+
+fn presets_of_others<T: Real>() {
+    keep(presets::transformers_constant::<T>(real(), any(0)));
+    keep(presets::transformers_linear::<T>(real(), any(0)));
+    keep(presets::transformers_polynomial::<T>(
+        real(),
+        real(),
+        real(),
+        any(0),
+    ));
+    keep(presets::transformers_cosine::<T>(real(), real(), any(0)));
+    keep(presets::transformers_cosine_shifted::<T>(
+        any(None),
+        real(),
+        real(),
+        any(0),
+    ));
+    keep(presets::transformers_inverse_sqrt::<T>(
+        real(),
+        any(0),
+        any(None),
+    ));
+    keep(presets::transformers_wsd::<T>(
+        real(),
+        real(),
+        any(0),
+        any(0),
+        any(WarmupShape::Linear),
+        any(Shape::Linear),
+    ));
+    keep(presets::megatron_wsd::<T>(
+        real(),
+        real(),
+        real(),
+        any(0),
+        any(0),
+        any(Shape::Linear),
+    ));
+    keep(presets::megatron::<T>(
+        real(),
+        real(),
+        real(),
+        any(0),
+        any(Shape::Linear),
+    ));
+    keep(presets::megatron_inverse_sqrt::<T>(
+        real(),
+        real(),
+        real(),
+        any(0),
+    ));
+    keep(presets::olmo_core_wsd::<T>(
+        real(),
+        real(),
+        real(),
+        any(0),
+        any(0),
+    ));
+    keep(presets::olmo_core_wsds::<T>(
+        real(),
+        real(),
+        real(),
+        any(0),
+        any(0),
+    ));
+    keep(presets::olmo_core::<T>(
+        real(),
+        real(),
+        real(),
+        any(0),
+        any(Shape::Linear),
+    ));
+    keep(presets::torchtitan::<T>(
+        real(),
+        real(),
+        any(0),
+        any(None),
+        any(0),
+        any(Shape::Linear),
+    ));
+    keep(presets::torchtitan_np1::<T>(
+        real(),
+        real(),
+        any(0),
+        any(0),
+        any(Shape::Linear),
+    ));
+    keep(presets::levanter::<T>(
+        real(),
+        real(),
+        any(0),
+        any(0),
+        any(Decay::Whole),
+        any(Shape::Linear),
+    ));
+    keep(presets::levanter_inverse_sqrt::<T>(
+        real(),
+        real(),
+        any(0),
+        any(0),
+    ));
+    keep(presets::pytorch_accelerated_wsd::<T>(
+        real(),
+        real(),
+        real(),
+        any(0),
+        any(Decay::Whole),
+        any(Shape::Linear),
+    ));
+    keep(presets::pytorch_accelerated_budget(any(0), any(0), any(0)));
+    keep(presets::pytorch_accelerated_cosine::<T>(
+        real(),
+        real(),
+        real(),
+        any(0),
+    ));
+    keep(presets::optax_warmup_constant::<T>(real(), real(), any(0)));
+    keep(presets::optax_warmup_cosine::<T>(
+        real(),
+        real(),
+        real(),
+        any(0),
+    ));
+    keep(presets::optax_wsd::<T>(
+        real(),
+        real(),
+        real(),
+        any(0),
+        any(0),
+        any(Shape::Linear),
+    ));
+}
+
+/// What takes fractions in double precision, for settings on a host.
+pub fn double_precision() {
+    keep(presets::rounded(any(0), any(0.0)));
+    keep(presets::truncated(any(0), any(0.0)));
+    keep(presets::optax_warmup_exponential::<f64>(
+        real(),
+        real(),
+        real(),
+        any(0),
+        any(0),
+        any(0.0),
+        any(0),
+    ));
 }
 
 fn branches<T: Real>() {

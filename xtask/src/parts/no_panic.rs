@@ -1,7 +1,7 @@
 //! The proof that core cannot panic, and that its `f32` paths do without double precision: programs of
 //! `tests/no-panic` link, or do not, and their symbols are read.
 
-use std::fmt::Display;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,7 +13,7 @@ use crate::tools::{Probe, Tool};
 
 pub(super) const PART: Part = Part {
     name: "no-panic",
-    about: "core cannot panic, and computes f32 without double precision: proven by the linker",
+    about: "core cannot panic, and computes f32 without double precision: proven on linked programs",
     tools: &[cross::COMPILER, LLD, panic_paths::LLVM, CLIPPY, RUSTFMT],
     run,
 };
@@ -29,47 +29,21 @@ const LINKER: &str = "ld.lld-22";
 /// Instruction sets with and without a floating-point unit.
 const TRIPLES: [&str; 2] = ["thumbv7em-none-eabihf", "thumbv6m-none-eabi"];
 
-/// A profile of the crate's manifest.
-#[derive(Clone, Copy)]
-struct Profile {
-    name: &'static str,
-    /// The programs that must link. `f64` needs not link with overflow checks: what calculates with integers
-    /// is the same code in both, but for that in libm, which is not ours.
-    programs: &'static [&'static str],
-    /// Where the compiler makes small code, it keeps the library's divisions by the length of chunks as
-    /// functions of their own, in which it does not see that the length is not 0. There the program is linked
-    /// with the missing function, and every call of a panic but these is an error.
-    is_small: bool,
-}
-
-const PROFILES: [Profile; 4] = [
-    Profile {
-        name: "speed",
-        programs: &["f32", "f64"],
-        is_small: false,
-    },
-    Profile {
-        name: "speed-checked",
-        programs: &["f32"],
-        is_small: false,
-    },
-    Profile {
-        name: "size",
-        programs: &["f32"],
-        is_small: true,
-    },
-    Profile {
-        name: "size-checked",
-        programs: &["f32"],
-        is_small: true,
-    },
+/// The profiles of the crate's manifest, with the programs that each proves: for speed and for size, with and
+/// without overflow checks. `f64` is proven without checks: what calculates with integers is the same code in
+/// both, but for that in libm, which is not ours.
+const PROFILES: [(&str, &[&str]); 4] = [
+    ("speed", &["f32", "f64"]),
+    ("speed-checked", &["f32"]),
+    ("size", &["f32"]),
+    ("size-checked", &["f32"]),
 ];
 
-/// The program that must not link.
+/// The program that can panic.
 const COUNTERPART: &str = "panics";
 
-/// The function that nobody defines.
-const UNDEFINED: &str = "a_panic_is_possible";
+/// Defines the function that nobody defines, so that the program can be read where it would not link.
+const DEFINED: &str = "-Clink-arg=--defsym=a_panic_is_possible=0";
 
 /// Where the programs lie.
 const CRATE: &str = "tests/no-panic";
@@ -82,149 +56,120 @@ fn run(job: &mut Job<'_>) {
     let mut lint = job.workspace.cargo(&["clippy", "--profile", "speed"]);
     job.run(lint.args(DENY_WARNINGS).current_dir(&folder));
 
-    for triple in TRIPLES {
-        let toolchain = match Toolchain::of(triple) {
-            Ok(toolchain) => toolchain,
-            Err(why) => return job.fail(why),
-        };
-        for profile in PROFILES {
-            let case = Case {
-                toolchain,
-                triple,
-                profile,
-            };
-            case.prove(job);
-            case.disprove(job);
+    for (profile, programs) in PROFILES {
+        for (toolchain, triples) in toolchains(job) {
+            if !job.run(&mut build(job, toolchain, &triples, profile, programs)) {
+                continue;
+            }
+            for triple in triples {
+                let case = Case {
+                    folder: toolchain
+                        .target_folder(&job.workspace.target)
+                        .join(triple)
+                        .join(profile),
+                    name: format!("{triple}, {profile}"),
+                };
+                for program in programs {
+                    case.prove(job, program);
+                    case.doubles(job, program);
+                }
+                case.disprove(job);
+            }
         }
     }
 }
 
-/// One way to compile the programs.
-struct Case {
-    toolchain: Toolchain,
-    triple: &'static str,
-    profile: Profile,
+/// The targets by the toolchain that has them.
+fn toolchains(job: &mut Job<'_>) -> BTreeMap<Toolchain, Vec<&'static str>> {
+    let mut toolchains: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for triple in TRIPLES {
+        match Toolchain::of(triple) {
+            Ok(toolchain) => toolchains.entry(toolchain).or_default().push(triple),
+            Err(why) => job.fail(why),
+        }
+    }
+    toolchains
 }
 
-impl Display for Case {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}, {}", self.triple, self.profile.name)
+/// One call for all targets and programs, which are linked side by side.
+fn build(
+    job: &Job<'_>,
+    toolchain: Toolchain,
+    triples: &[&str],
+    profile: &str,
+    programs: &[&str],
+) -> Command {
+    let mut command = toolchain.cargo(job.workspace, false, &["build", "--profile", profile]);
+    for triple in triples {
+        let linker = format!("target.{triple}.linker=\"{LINKER}\"");
+        command.args(["--target", triple, "--config", &linker]);
     }
+    for program in programs.iter().chain([&COUNTERPART]) {
+        command.args(["--bin", program]);
+    }
+    command
+        .env("RUSTFLAGS", DEFINED)
+        .current_dir(job.workspace.root.join(CRATE));
+    command
+}
+
+/// The programs of one target in one profile.
+struct Case {
+    folder: PathBuf,
+    name: String,
 }
 
 impl Case {
-    /// The programs have no path to a panic.
-    fn prove(&self, job: &mut Job<'_>) {
-        let programs = self.profile.programs;
-        if self.profile.is_small {
-            for program in programs {
-                self.read(job, program);
-            }
-        } else {
-            let mut build = self.cargo(job, "build");
-            build.args(programs.iter().flat_map(|name| ["--bin", name]));
-            if !job.run(&mut build) {
-                for program in programs {
-                    self.read(job, program);
-                }
-                return;
-            }
+    /// The program has no path to a panic. Where nothing in it calls one, it would link without the missing
+    /// function. A division by the length of chunks may be left, see [`PanicPath::is_chunk_count`].
+    fn prove(&self, job: &mut Job<'_>, program: &str) {
+        let paths = match panic_paths::of(&self.folder.join(program), &job.workspace.root) {
+            Ok(paths) => paths,
+            Err(why) => return job.fail(why),
+        };
+        let (divisions, panics): (Vec<_>, Vec<_>) =
+            paths.into_iter().partition(PanicPath::is_chunk_count);
+        for path in &panics {
+            job.fail(format_args!(
+                "{program} can panic for {}: {path}",
+                self.name
+            ));
         }
-        self.doubles(job);
-    }
-
-    fn cargo(&self, job: &Job<'_>, subcommand: &str) -> Command {
-        let (profile, triple) = (self.profile.name, self.triple);
-        let words = [subcommand, "--profile", profile, "--target", triple];
-        let mut command = self.toolchain.cargo(job.workspace, false, &words);
-        let linker = format!("target.{triple}.linker=\"{LINKER}\"");
-        command
-            .args(["--config", &linker])
-            .current_dir(job.workspace.root.join(CRATE));
-        command
-    }
-
-    fn file(&self, job: &Job<'_>, program: &str) -> PathBuf {
-        let folder = self.toolchain.target_folder(&job.workspace.target);
-        folder
-            .join(self.triple)
-            .join(self.profile.name)
-            .join(program)
-    }
-
-    /// Links with the missing function defined, and with line numbers, and names the calls of it.
-    fn read(&self, job: &mut Job<'_>, program: &str) {
-        if !job.run(&mut self.link_with_panics(job, program)) {
-            return;
+        if panics.is_empty() {
+            say(&format!(
+                "{program} cannot panic for {}; divisions by a chunk length: {}",
+                self.name,
+                divisions.len()
+            ));
         }
-        match self.panics_of(job, program) {
-            Err(why) => job.fail(why),
-            Ok(paths) => {
-                for path in paths {
-                    job.fail(format_args!("{program} can panic for {self}: {path}"));
-                }
-            }
-        }
-    }
-
-    fn link_with_panics(&self, job: &Job<'_>, program: &str) -> Command {
-        let mut command = self.cargo(job, "rustc");
-        let lines = format!("profile.{}.debug=\"line-tables-only\"", self.profile.name);
-        let define = format!("-Clink-arg=--defsym={UNDEFINED}=0");
-        command.args(["--config", &lines, "--bin", program, "--", &define]);
-        command
-    }
-
-    /// The places of a program, linked so, that can panic.
-    fn panics_of(&self, job: &Job<'_>, program: &str) -> Result<Vec<PanicPath>, String> {
-        let mut paths = panic_paths::of(&self.file(job, program), &job.workspace.root)?;
-        paths.retain(|path| !(self.profile.is_small && path.is_chunk_count()));
-        Ok(paths)
     }
 
     /// The program that can panic is found out.
     fn disprove(&self, job: &mut Job<'_>) {
-        let found = if self.profile.is_small {
-            job.run(&mut self.link_with_panics(job, COUNTERPART))
-                && self
-                    .panics_of(job, COUNTERPART)
-                    .is_ok_and(|paths| !paths.is_empty())
-        } else {
-            let mut command = self.cargo(job, "build");
-            let output = command.args(["--quiet", "--bin", COUNTERPART]).output();
-            output.is_ok_and(|output| {
-                let errors = String::from_utf8_lossy(&output.stderr);
-                !output.status.success() && errors.contains(UNDEFINED)
-            })
-        };
-        if found {
-            say(&format!(
-                "`{COUNTERPART}` is found out for {self}, as it should be"
-            ));
-        } else {
+        let root = &job.workspace.root;
+        let paths = panic_paths::of(&self.folder.join(COUNTERPART), root).unwrap_or_default();
+        if paths.iter().all(PanicPath::is_chunk_count) {
             job.fail(format_args!(
-                "`{COUNTERPART}` indexes freely, and that is not found for {self}: the proof proves nothing"
+                "`{COUNTERPART}` indexes freely, and that is not found for {}: the proof proves nothing",
+                self.name
             ));
         }
     }
 
     /// No function of double precision is in the program for `f32`; in that for `f64` there are some, or
     /// the search would not find them.
-    fn doubles(&self, job: &mut Job<'_>) {
-        for program in self.profile.programs {
-            let found = match doubles_in(&self.file(job, program)) {
-                Ok(found) => found,
-                Err(why) => return job.fail(why),
-            };
-            match (*program, found.as_slice()) {
-                ("f32", []) => say(&format!("no double precision in `f32` for {self}")),
-                ("f32", found) => job.fail(format_args!(
-                    "double precision on an f32 path for {self}: {}",
-                    found.join(" ")
-                )),
-                (_, []) => job.fail("no double precision in `f64`: the search finds nothing"),
-                _ => {}
+    fn doubles(&self, job: &mut Job<'_>, program: &str) {
+        match doubles_in(&self.folder.join(program)) {
+            Err(why) => job.fail(why),
+            Ok(found) if program == "f32" && !found.is_empty() => job.fail(format_args!(
+                "double precision on an f32 path for {}: {}",
+                self.name,
+                found.join(" ")
+            )),
+            Ok(found) if program == "f64" && found.is_empty() => {
+                job.fail("no double precision is found in `f64`: the search finds nothing");
             }
+            Ok(_) => {}
         }
     }
 }

@@ -7,4 +7,5 @@
 pub extern "C" fn _start() {
     rivergram_no_panic::every_room::<f64>();
     rivergram_no_panic::lanes::double_precision();
+    rivergram_no_panic::schedule::double_precision();
 }

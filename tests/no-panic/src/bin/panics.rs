@@ -1,4 +1,4 @@
-//! What the proof forbids: this must not link.
+//! What the proof forbids: this must be found out.
 #![no_std]
 #![no_main]
 
