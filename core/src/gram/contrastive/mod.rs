@@ -18,7 +18,6 @@
 //! What the volume does not see: the sign of a vector, and the modalities that are not the anchor among
 //! each other. Hence two options that are not in the paper: [`Term::Volume`] with [`Anchor::Each`] (every
 //! modality in turn), and a small weight of the pairwise cosines (`pairs`).
-
 //!
 //! [`gram_loss`] takes a whole batch. [`shard_loss`] takes the part of a batch that one of several machines
 //! holds, against all of it; [`rectangle_loss`] takes some anchors against other items.
