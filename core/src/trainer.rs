@@ -109,9 +109,9 @@ impl<T: Real> Setup<'_, T> {
         align_workspace_len(self.heads, rows)
     }
 
-    /// Floats of workspace for [`Trainer::transcribe`] with a batch of this shape: the logits, what the head keeps, and
-    /// `loss`, the floats that the loss needs: [`eisl::workspace_len`], or [`eisl::Batch::workspace_len`] where the
-    /// batch has references or the orders depend on lengths.
+    /// Floats of workspace for [`Trainer::transcribe`] with these options and a batch of these sizes: the logits, what
+    /// the head keeps, and the loss's. Of the batch its shape and its places for references count; what it holds
+    /// does not, so a batch without targets will do.
     ///
     /// ```
     /// # use rivergram_core::head::Head;
@@ -119,13 +119,19 @@ impl<T: Real> Setup<'_, T> {
     /// # use rivergram_core::trainer::Setup;
     /// # let heads = [Head { input: 2, hidden: 0, output: 3, normalise: false }];
     /// # let setup = Setup::<f32> { heads: &heads, optimizer: Optimizer::lion(), clip: None };
-    /// use rivergram_core::eisl::{Shape, workspace_len};
+    /// use rivergram_core::eisl::{Batch, Config, Shape};
     ///
     /// let shape = Shape { batch: 2, positions: 4, targets: 3, vocabulary: 3 };
-    /// let loss = workspace_len(shape, 2);
-    /// assert_eq!(setup.transcribe_workspace_len(shape, loss), 2 * 4 * 3 + 2 * 4 + loss);
+    /// let (config, batch) = (Config::new(&[(1, 0.8), (2, 0.2)]), Batch::new(shape, &[]));
+    /// let loss = batch.workspace_len(&config);
+    /// assert_eq!(setup.transcribe_workspace_len(&config, &batch), 2 * 4 * 3 + 2 * 4 + loss);
     /// ```
-    pub fn transcribe_workspace_len(&self, shape: eisl::Shape, loss: usize) -> usize {
+    pub fn transcribe_workspace_len(
+        &self,
+        config: &eisl::Config<'_, T>,
+        batch: &eisl::Batch<'_, T>,
+    ) -> usize {
+        let (shape, loss) = (batch.shape, batch.workspace_len(config));
         let rows = shape.batch.saturating_mul(shape.positions);
         let (cache, scratch) = self.heads.first().map_or((0, 0), |head| {
             (head.cache_len(rows), head.scratch_len(rows))
@@ -851,9 +857,7 @@ impl<'a, T: Real> Trainer<'a, T> {
         let rows = shape.batch.saturating_mul(shape.positions);
         let buffer = TrainBuffer::Input { head: 0 };
         check_len(buffer, rows.saturating_mul(head.input), inputs)?;
-        let need = self
-            .setup
-            .transcribe_workspace_len(shape, batch.workspace_len(config));
+        let need = self.setup.transcribe_workspace_len(config, batch);
         self.check_workspace(need)?;
         Ok(*head)
     }

@@ -143,11 +143,10 @@ fn training(level: Level) -> Result<[f32; 3], Box<dyn Error>> {
         ..head
     }];
     let transcribing = setup(&writer);
-    let workspace =
-        transcribing.transcribe_workspace_len(SHAPE, eisl::workspace_len(SHAPE, orders.len()));
+    let (config, batch) = (eisl::Config::new(&orders), eisl::Batch::new(SHAPE, &LABELS));
+    let workspace = transcribing.transcribe_workspace_len(&config, &batch);
     let mut memory = Memory::new(&transcribing, workspace);
     let mut trainer = Trainer::new(transcribing, memory.storage(), State::new(&plan))?;
-    let (config, batch) = (eisl::Config::new(&orders), eisl::Batch::new(SHAPE, &LABELS));
     let (transcribe, _) = level.transcribe(&mut trainer, &config, &batch, &x)?;
 
     let (mut y, mut cache) = ([0.0; ROWS * D], vec![0.0; head.cache_len(ROWS)]);

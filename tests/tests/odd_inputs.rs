@@ -583,10 +583,7 @@ fn transcription_never_panics() {
             optimizer: odd.optimizer(),
             clip: odd.once_in(2).then(|| odd.setting(1.0)),
         };
-        let workspace = setup.transcribe_workspace_len(
-            strings.shape,
-            eisl::workspace_len(strings.shape, orders.len()),
-        );
+        let workspace = setup.transcribe_workspace_len(&config, &Batch::new(strings.shape, &[]));
         let mut buffers = Buffers::new(&setup, odd.length(workspace), seed);
         let mut trainer = match Trainer::new(setup, buffers.storage(), State::new(&plan)) {
             Ok(trainer) => trainer,

@@ -319,11 +319,8 @@ impl<'a, T: Steps> Transcribe<'a, T> {
     }
 
     fn buffers(&self) -> Buffers<T> {
-        let orders = self.config.orders.len();
-        let workspace = self.setup.transcribe_workspace_len(
-            self.shape,
-            rivergram_core::eisl::workspace_len(self.shape, orders),
-        );
+        let batch = Batch::new(self.shape, &[]);
+        let workspace = self.setup.transcribe_workspace_len(&self.config, &batch);
         Buffers::new(&self.setup, workspace, 22)
     }
 

@@ -192,8 +192,8 @@ impl Task for Strips {
     }
 
     fn workspace_len(&self, setup: &Setup<'_, f32>) -> usize {
-        let shape = self.shape(self.options.batch);
-        setup.transcribe_workspace_len(shape, eisl::workspace_len(shape, self.orders.len()))
+        let batch = eisl::Batch::new(self.shape(self.options.batch), &[]);
+        setup.transcribe_workspace_len(&self.config(EISL), &batch)
     }
 
     fn step(

@@ -49,8 +49,8 @@ fn sizes<T: Real>() {
     keep(Setup::align_workspace_len(&setup, size()));
     keep(Setup::transcribe_workspace_len(
         &setup,
-        eisl::shape(),
-        size(),
+        &eisl::config(),
+        &eisl::batch(),
     ));
     keep(Setup::saved_len(&setup));
     keep(trainer::parameters_len(slice()));
