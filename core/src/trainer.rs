@@ -373,6 +373,41 @@ impl<'a, T: Real> Trainer<'a, T> {
         storage: Storage<'a, T>,
         schedule: State<'a, T>,
     ) -> Result<Self, TrainError> {
+        Self::resume(setup, storage, schedule, 0)
+    }
+
+    /// A trainer whose storage has been through so many updates: one that is put together anew for every step,
+    /// over memory that lies with somebody else in between.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`].
+    ///
+    /// ```
+    /// # use rivergram_core::head::Head;
+    /// # use rivergram_core::optim::Optimizer;
+    /// # use rivergram_core::schedule::{Plan, Settings, State};
+    /// # use rivergram_core::trainer::{Setup, Storage, Trainer};
+    /// # let heads = [Head { input: 2, hidden: 0, output: 3, normalise: false }];
+    /// # let setup = Setup { heads: &heads, optimizer: Optimizer::lion(), clip: None };
+    /// # let plan = Plan::new(Settings::constant(0.125_f32), &[])?;
+    /// # let (mut parameters, mut gradient, mut moments) = ([0.5; 9], [0.0; 9], [0.0; 9]);
+    /// # let mut workspace = [0.0; 64];
+    /// # let storage = Storage {
+    /// #     parameters: &mut parameters,
+    /// #     gradient: &mut gradient,
+    /// #     moments: &mut moments,
+    /// #     workspace: &mut workspace,
+    /// # };
+    /// let trainer = Trainer::resume(setup, storage, State::at(&plan, 40), 40)?;
+    /// assert_eq!((trainer.updates(), trainer.schedule().step()), (40, 40));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn resume(
+        setup: Setup<'a, T>,
+        storage: Storage<'a, T>,
+        schedule: State<'a, T>,
+        updates: u64,
+    ) -> Result<Self, TrainError> {
         for (index, head) in (0..setup.heads.len()).zip(setup.heads) {
             head.check(index)?;
         }
@@ -397,7 +432,7 @@ impl<'a, T: Real> Trainer<'a, T> {
             setup,
             storage,
             schedule,
-            updates: 0,
+            updates,
         })
     }
 

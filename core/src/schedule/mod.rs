@@ -36,4 +36,4 @@ pub use branches::Branches;
 pub use plan::{DecaySpan, Phase, Plan, Position};
 pub use settings::{After, Decay, DecayEdge, Settings, Stable, WarmupEdge, WarmupShape};
 pub use shape::Shape;
-pub use state::State;
+pub use state::{Progress, State};

@@ -48,6 +48,13 @@ pub struct State<'a, T> {
     segment: Segment<T>,
 }
 
+/// A [`State`] without its plan, for who keeps the two in one place and cannot let one borrow the other.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Progress<T> {
+    step: u64,
+    segment: Segment<T>,
+}
+
 impl<'a, T: Real> State<'a, T> {
     /// Bytes of a saved state: four hashes, step, anchor (place, start, ramp, decay start, end, and
     /// the rates that ramp and decay start from).
@@ -81,6 +88,48 @@ impl<'a, T: Real> State<'a, T> {
             plan,
             step,
             segment: plan.segment_at(step),
+        }
+    }
+
+    /// What the state is without its plan.
+    ///
+    /// ```
+    /// use rivergram_core::schedule::{Plan, Settings, State};
+    ///
+    /// let plan = Plan::new(Settings::wsd_s(1.0_f32, 0.1), &[])?;
+    /// let mut state = State::at(&plan, 1000);
+    /// state.request_decay(10);
+    /// assert_eq!(State::with_progress(&plan, state.progress()), state);
+    /// # Ok::<(), rivergram_core::error::PlanError>(())
+    /// ```
+    #[inline(always)]
+    pub fn progress(&self) -> Progress<T> {
+        Progress {
+            step: self.step,
+            segment: self.segment,
+        }
+    }
+
+    /// The state that this was the progress of, given a plan equal to its own. Nothing is checked, and with
+    /// another plan the rates are those of neither. Cost: O(1).
+    ///
+    /// ```
+    /// use rivergram_core::schedule::{Plan, Settings, State};
+    ///
+    /// let progress = {
+    ///     let plan = Plan::new(Settings::linear(1.0_f32, 0.0), &[4])?;
+    ///     State::at(&plan, 3).progress()
+    /// };
+    /// let same = Plan::new(Settings::linear(1.0_f32, 0.0), &[4])?;
+    /// assert_eq!(State::with_progress(&same, progress).rate(), 0.25);
+    /// # Ok::<(), rivergram_core::error::PlanError>(())
+    /// ```
+    #[inline(always)]
+    pub fn with_progress(plan: &'a Plan<'a, T>, progress: Progress<T>) -> Self {
+        State {
+            plan,
+            step: progress.step,
+            segment: progress.segment,
         }
     }
 

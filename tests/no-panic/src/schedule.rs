@@ -55,6 +55,7 @@ fn state<T: Real>(plan: &Plan<'_, T>) {
     keep(State::new(plan));
     let mut state = any(State::at(plan, any(0)));
     keep(State::plan(&state));
+    state = any(State::with_progress(plan, any(State::progress(&state))));
     keep(State::step(&state));
     keep(State::rate(&state));
     keep(State::position(&state));

@@ -17,6 +17,15 @@ fn setup<T: Real>() -> Setup<'static, T> {
     })
 }
 
+fn storage<T: Real>() -> Storage<'static, T> {
+    any(Storage {
+        parameters: slice_mut(),
+        gradient: slice_mut(),
+        moments: slice_mut(),
+        workspace: slice_mut(),
+    })
+}
+
 /// Calls everything.
 pub fn room<T: Real>() {
     sizes::<T>();
@@ -24,14 +33,9 @@ pub fn room<T: Real>() {
         return;
     };
     let plan = any(plan);
-    let storage = Storage {
-        parameters: slice_mut(),
-        gradient: slice_mut(),
-        moments: slice_mut(),
-        workspace: slice_mut(),
-    };
     let schedule = any(State::new(&plan));
-    if let Ok(trainer) = Trainer::new(setup(), any(storage), schedule) {
+    keep(Trainer::resume(setup(), storage(), schedule, any(0)));
+    if let Ok(trainer) = Trainer::new(setup(), storage(), schedule) {
         let mut trainer = any(trainer);
         look(&mut trainer);
         train(&mut trainer);
