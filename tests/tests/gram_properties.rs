@@ -9,7 +9,7 @@ use rivergram_tests::cases::{
     norm_product, scaled, shuffled, singles, two_cones,
 };
 use rivergram_tests::oracle::gram as oracle;
-use rivergram_tests::precision::{DOUBLE, SINGLE, assert_close};
+use rivergram_tests::precision::{DOUBLE, Precision, SINGLE, assert_close};
 use rivergram_tests::random::Random;
 
 const DIMENSIONS: [usize; 14] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 16, 17, 64, 100];
@@ -248,17 +248,56 @@ fn a_sum_of_others_spans_next_to_no_volume() {
             .zip(&rows[1])
             .map(|(x, y)| a * x + b * y)
             .collect();
+        // What is left is the rounding of the sum.
         let rows = shuffled(&mut other, singles(rows));
         let (volume, gradient) = single(&rows);
-        let (what, product) = (format!("{:?}", sizes(&rows)), norm_product(&rows));
-        assert_close(&what, volume, 0.0, product, 1e-6);
-        for (row, g) in rows.iter().zip(gradient.chunks_exact(rows[0].len())) {
-            let length = norm(g.iter().map(|g| f64::from(*g)));
-            let others = product / norm(row.iter().copied());
-            assert!(
-                length <= others * (1.0 + 1e-5),
-                "{what}: {length:e} of {others:e}"
-            );
+        let what = format!("{:?}", sizes(&rows));
+        assert_bounded(&what, &rows, volume, &gradient, SINGLE);
+        if rows.len() <= tuple::K_WITHOUT_WORKSPACE && volume > 0.0 {
+            let (want, product) = (oracle::volume(&rows), norm_product(&rows));
+            let digits = (1e-7 * product / want).max(1.0);
+            assert_close(&what, volume, want, want, SINGLE.volume * digits);
+            let of_oracle = oracle::volume_gradient(&rows);
+            let want = of_oracle.into_iter().flatten();
+            assert_gradient(&what, &gradient, want, SINGLE.tuple_gradient);
+        }
+    }
+}
+
+/// The volume is next to none, and the gradient does not explode.
+#[track_caller]
+fn assert_bounded<T: Real>(what: &str, rows: &Rows, volume: f64, gradient: &[T], caps: Precision) {
+    assert_close(what, volume, 0.0, norm_product(rows), caps.volume);
+    assert_hadamard(what, rows, volume, gradient, caps);
+}
+
+#[test]
+fn an_exact_sum_of_others_spans_no_volume() {
+    let mut random = Random::new(25);
+    for k in 3..=12 {
+        for round in 0..1000 {
+            let d = random.range(k, 40);
+            // Few bits and whole factors: the sum is exact.
+            let mut rows: Rows = random.normals(k, d);
+            for x in rows.iter_mut().flatten() {
+                *x = (*x * 256.0).round() / 256.0;
+            }
+            let mut sum = vec![0.0; d];
+            for row in &rows[..random.range(2, 3).min(k - 1)] {
+                let factor = random.range(1, 7) as f64 * [1.0, -1.0][random.range(0, 1)];
+                sum.iter_mut().zip(row).for_each(|(s, x)| *s += factor * x);
+            }
+            rows[k - 1] = sum;
+            let rows = shuffled(&mut random, rows);
+            let what = format!("k {k} d {d} round {round}");
+            if k <= tuple::K_WITHOUT_WORKSPACE {
+                assert_zero(&what, &rows);
+            } else {
+                let (volume, gradient) = single(&rows);
+                assert_bounded(&what, &rows, volume, &gradient, SINGLE);
+                let (volume, gradient) = double(&rows);
+                assert_bounded(&what, &rows, volume, &gradient, DOUBLE);
+            }
         }
     }
 }
@@ -306,6 +345,11 @@ fn rounding(rows: &Rows, condition: f64) -> f64 {
     2.0 * SINGLE.volume + vectors * SINGLE_EPSILON * condition
 }
 
+/// The same in double precision.
+fn rounding_of_double(condition: f64) -> f64 {
+    DOUBLE.volume.max(100.0 * f64::EPSILON * condition)
+}
+
 #[test]
 fn rotation_keeps_the_volume() {
     let mut random = Random::new(10);
@@ -323,7 +367,7 @@ fn rotation_keeps_the_volume() {
             }
         }
         let (got, _) = double(&turned);
-        let cap = DOUBLE.volume.max(100.0 * f64::EPSILON * condition);
+        let cap = rounding_of_double(condition);
         assert_close(&format!("f64 {name}"), got, volume, volume, cap);
         let turned = singles(turned);
         let (got, _) = single(&turned);
@@ -342,6 +386,9 @@ fn order_and_sign_do_not_matter() {
         }
         let (got, _) = single(&other);
         assert_close(&name, got, volume, volume, rounding(&rows, condition));
+        let (got, _) = double(&other);
+        let cap = rounding_of_double(condition);
+        assert_close(&format!("f64 {name}"), got, volume, volume, cap);
     }
 }
 
@@ -362,6 +409,9 @@ fn a_multiple_of_one_vector_may_be_added_to_another() {
         let condition = condition(&sheared, volume, &oracle::volume_gradient(&sheared));
         let (got, _) = single(&singles(sheared.clone()));
         assert_close(&name, got, volume, volume, rounding(&sheared, condition));
+        let (got, _) = double(&sheared);
+        let cap = rounding_of_double(condition);
+        assert_close(&format!("f64 {name}"), got, volume, volume, cap);
     }
 }
 
@@ -386,13 +436,26 @@ fn the_volume_scales_with_every_vector() {
         let mut one = rows.clone();
         let p = random.range(0, rows.len() - 1);
         one[p].iter_mut().for_each(|x| *x *= -8.0);
+        let want = 8.0 * volume;
         let (got, _) = single(&one);
-        assert_close(
-            &name,
-            got,
-            8.0 * volume,
-            8.0 * volume,
-            rounding(&rows, condition),
+        assert_close(&name, got, want, want, rounding(&rows, condition));
+        let (got, _) = double(&one);
+        let cap = rounding_of_double(condition);
+        assert_close(&format!("f64 {name}"), got, want, want, cap);
+    }
+}
+
+/// No volume exceeds the product of the norms, nor a row of its gradient that of the other norms.
+#[track_caller]
+fn assert_hadamard<T: Real>(name: &str, rows: &Rows, volume: f64, gradient: &[T], caps: Precision) {
+    let product = norm_product(rows);
+    assert!(volume <= product * (1.0 + caps.volume), "{name}");
+    for (row, g) in rows.iter().zip(gradient.chunks_exact(rows[0].len())) {
+        let length = norm(g.iter().map(|g| g.to_f64()));
+        let others = product / norm(row.iter().copied());
+        assert!(
+            length <= others * (1.0 + caps.tuple_gradient),
+            "{name}: {length:e} of {others:e}"
         );
     }
 }
@@ -401,13 +464,9 @@ fn the_volume_scales_with_every_vector() {
 fn no_volume_exceeds_the_product_of_the_norms() {
     for (name, rows, ..) in fair_tuples(17) {
         let (volume, gradient) = single(&rows);
-        let product = norm_product(&rows);
-        assert!(volume <= product * (1.0 + SINGLE.volume), "{name}");
-        for (row, g) in rows.iter().zip(gradient.chunks_exact(rows[0].len())) {
-            let length = norm(g.iter().map(|g| f64::from(*g)));
-            let others = product / norm(row.iter().copied());
-            assert!(length <= others * (1.0 + SINGLE.tuple_gradient), "{name}");
-        }
+        assert_hadamard(&name, &rows, volume, &gradient, SINGLE);
+        let (volume, gradient) = double(&rows);
+        assert_hadamard(&format!("f64 {name}"), &rows, volume, &gradient, DOUBLE);
     }
 }
 

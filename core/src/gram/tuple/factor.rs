@@ -178,6 +178,26 @@ impl<T: Real, const K: usize> Frame<T, K> {
         gram
     }
 
+    /// Whether a row z is no longer than the rounding of its sum, whose terms cancel to the last digit of two
+    /// words: its vector is dependent, and the direction of z says nothing. `squares` are those of the differences.
+    #[inline(always)]
+    fn is_rounding(&self, gram: &[[T; K]; K], squares: &[T; K]) -> bool {
+        let mut lengths = squares.map(T::sqrt);
+        for p in 1..K {
+            // |x| ≤ |x − b| + |b|.
+            lengths[p] += lengths[0];
+        }
+        let mut found = false;
+        for p in 1..K {
+            let mut terms = T::ZERO;
+            for (part, length) in self.high[p].iter().zip(&lengths) {
+                terms += part.abs() * *length;
+            }
+            found |= gram[p][p].sqrt() <= T::EPSILON * T::EPSILON * terms;
+        }
+        found
+    }
+
     /// T ← L⁻¹·T.
     #[inline(always)]
     fn fold(&mut self, lower: &[[T; K]; K]) {
@@ -242,8 +262,17 @@ fn factor<I: Isa, const K: usize>(
         return None;
     }
     let mut frame = Frame::differences();
+    let mut squares = [I::Scalar::ZERO; K];
     for _ in 0..sweeps(K) {
-        let (factors, kept) = pivots(&frame.gram(isa, &rows, d))?;
+        let gram = frame.gram(isa, &rows, d);
+        if frame.differences {
+            for p in 0..K {
+                squares[p] = gram[p][p];
+            }
+        } else if frame.is_rounding(&gram, &squares) {
+            return None;
+        }
+        let (factors, kept) = pivots(&gram)?;
         if kept {
             return Some((frame, factors));
         }

@@ -19,10 +19,10 @@
 //!
 //! and the pass is repeated, at most [`sweeps`] times, with T in two words and every sum of T·X compensated:
 //! T need not be exact, since any unit triangular T spans the same volume, but Z must be exactly T times X.
-//! A pivot that still collapses belongs to a dependent vector: the volume is 0. Relative error in `f32`:
-//! below 1e-6 however the vectors lie, to a volume of about 1e-7 of the product of norms. From 9 vectors on
-//! the orthonormal basis of [`crate::gram::basis`] is used: below 1e-6 in a cone, condition × ε for vectors
-//! that are nearly dependent but far apart.
+//! A pivot that still collapses, or a row of Z no longer than the rounding of its sum, belongs to a dependent vector:
+//! the volume is 0. Relative error in `f32`: below 1e-6 however the vectors lie, to a volume of about 1e-7 of the
+//! product of norms. From 9 vectors on the orthonormal basis of [`crate::gram::basis`] is used: below 1e-6 in a
+//! cone, condition × ε for vectors that are nearly dependent but far apart.
 //!
 //! Squares must stay in range: in `f32` vectors shorter than 1e-19 count as 0. Longer than 9e18 they are an
 //! error of the slice functions; those of fixed size give an infinite volume or NaN, never 0.
