@@ -2,7 +2,7 @@
 
 use rivergram_core::lanes::Real;
 use rivergram_core::schedule::{
-    Area, Branches, Decay, DecayEdge, Plan, Settings, Shape, State, WarmupEdge,
+    Area, Branches, Decay, DecayEdge, Phase, Plan, Settings, Shape, State, WarmupEdge,
 };
 use rivergram_tests::golden;
 use rivergram_tests::precision::{DOUBLE, SINGLE, assert_close};
@@ -91,6 +91,7 @@ struct ShapeCase {
     name: ShapeName,
     peak: f64,
     floor: f64,
+    floor_ratio: f64,
     p: Vec<f64>,
     lr: Vec<f64>,
 }
@@ -99,6 +100,8 @@ fn shapes<T: Real>() {
     let mut worst: f64 = 0.0;
     for case in cases::<ShapeCase>("shapes") {
         let (peak, floor) = (T::constant(case.peak), T::constant(case.floor));
+        let ratio = case.floor / case.peak;
+        assert_close("floor/peak", ratio, case.floor_ratio, 1.0, DOUBLE.schedule);
         let shape = case.name.shape::<T>();
         // Progress as a fraction of integers: of the number of intervals, or else of 2⁵³.
         let intervals = case.p.len() as f64 - 1.0;
@@ -426,6 +429,11 @@ struct OnDemandCase {
     #[serde(flatten)]
     name: ShapeName,
     events: Vec<Event>,
+    /// Start, start of the decay, end.
+    #[serde(default)]
+    segments: Vec<(u64, u64, u64)>,
+    /// The rate after the last decay, where there is no other.
+    after: Option<String>,
     warmup: u64,
     peak: f64,
     floor: f64,
@@ -458,8 +466,21 @@ fn on_demand<T: Real>() {
                 }
             }
             let what = format!("{}, step {t}", case.name.kind);
+            for (_, start, end) in &case.segments {
+                let decays = (start..end).contains(&&(t as u64));
+                let left = decays.then(|| end - t as u64);
+                assert!(!decays || state.remaining() == left, "{what}: the end");
+                assert!(!decays || state.position().phase == Phase::Decay, "{what}");
+            }
             worst = worst.max(check(&what, state.advance(), *want, case.peak));
         }
+        let after = case.after.as_deref();
+        assert!(matches!(after, None | Some("stable")), "{after:?}");
+        assert_eq!(
+            state.position().phase,
+            Phase::Stable,
+            "after the last decay"
+        );
     }
     report::<T>("on_demand", worst);
 }
