@@ -1,6 +1,8 @@
 //! The precision that every path keeps against the golden files and the oracles: one table for `f32`, one for
 //! `f64`, and what is compared in one precision only.
 
+use rivergram_core::lanes::Real;
+
 /// Largest errors allowed.
 #[derive(Clone, Copy, Debug)]
 pub struct Precision {
@@ -48,6 +50,12 @@ pub const DECAY: f64 = 1e-15;
 /// A gradient in `f64` against central differences with a step h of 1e-5, of its norm: h² is 1e-10 and ε/h is
 /// 2e-11, each times derivatives and values that may be some tens.
 pub const CENTRAL_DIFFERENCE: f64 = 1e-8;
+
+/// A hard negative's weight, relative, given the row's largest V/τ: that is rounded twice, so is its least; then a few
+/// roundings more.
+pub fn weight_cap<T: Real>(largest: f64) -> f64 {
+    (8.0 + 4.0 * largest) * T::EPSILON.to_f64()
+}
 
 /// `f32`.
 pub const SINGLE: Precision = Precision {

@@ -16,7 +16,7 @@ use rivergram_core::lanes::{Isa, One, Real};
 use rivergram_simd::{Kernel, Level};
 use rivergram_tests::cases::norm;
 use rivergram_tests::oracle::gram as oracle;
-use rivergram_tests::precision::{DOUBLE, SINGLE, assert_close};
+use rivergram_tests::precision::{DOUBLE, SINGLE, assert_close, weight_cap};
 use rivergram_tests::random::Random;
 
 // Ids.
@@ -657,9 +657,7 @@ fn check_weights<I: Isa>(isa: I, volumes: &[Vec<f64>], tau: f64, offset: usize) 
                 if *want == 0.0 {
                     assert_eq!(got, I::Scalar::ZERO, "{what}");
                 }
-                // V/τ is rounded twice, so is its least; then a few roundings more.
-                let largest = row_largest(&volumes[i]) / tau;
-                let cap = (8.0 + 4.0 * largest) * I::Scalar::EPSILON.to_f64();
+                let cap = weight_cap::<I::Scalar>(row_largest(&volumes[i]) / tau);
                 assert_close(&what, got.to_f64(), *want, *want, cap);
             }
         }
