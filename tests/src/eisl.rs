@@ -12,8 +12,8 @@ use rivergram_simd::{Kernel, Level};
 use serde::Deserialize;
 
 use crate::convert::{bits, cast, widen};
-use crate::oracle::eisl::log_softmax;
-use crate::precision::{Precision, assert_close};
+use crate::oracle::eisl::{evaluate, log_softmax};
+use crate::precision::{DOUBLE, Precision, SINGLE, assert_close};
 use crate::random::Random;
 
 /// A batch with its configuration, in double precision.
@@ -360,6 +360,16 @@ impl Case {
         self.more.ce_upstream = (random.below(2) == 0).then_some(of_ce);
     }
 
+    /// The same with its logits and noise rounded to `f32`.
+    pub fn rounded(&self) -> Self {
+        let single = |x: &mut f64| *x = f64::from(*x as f32);
+        let mut case = self.clone();
+        case.x.iter_mut().for_each(single);
+        let by_order = case.noise.iter_mut().flat_map(|noise| noise.values_mut());
+        by_order.flatten().for_each(single);
+        case
+    }
+
     /// R.
     pub fn places(&self) -> usize {
         self.more.references.as_ref().map_or(1, |r| r.places)
@@ -501,6 +511,33 @@ pub struct Loan<T> {
     upstream: Vec<T>,
     ce_upstream: Option<Vec<T>>,
     noise: Option<Vec<T>>,
+}
+
+impl Outcome {
+    /// This golden outcome for the case with rounded inputs: moved by what the definition says of the rounding. The
+    /// decimals of a golden file are exact in `f64` only, and rounding a logit of 300 moves its probability by 1e-5.
+    pub fn of_rounded(&self, case: &Case) -> Self {
+        let (from, to) = (evaluate(case), evaluate(&case.rounded()));
+        let moved = |x: f64, from: f64, to: f64| x + (to - from);
+        let all = |x: &[f64], from: &[f64], to: &[f64]| -> Vec<f64> {
+            let both = from.iter().zip(to);
+            let each = x.iter().zip(both);
+            each.map(|(x, (from, to))| moved(*x, *from, *to)).collect()
+        };
+        let by_order = self
+            .per_row
+            .iter()
+            .zip(from.per_row.iter().zip(&to.per_row));
+        Outcome {
+            total: moved(self.total, from.total, to.total),
+            eisl: moved(self.eisl, from.eisl, to.eisl),
+            ce: (self.ce.zip(from.ce.zip(to.ce))).map(|(x, (from, to))| moved(x, from, to)),
+            per_order: all(&self.per_order, &from.per_order, &to.per_order),
+            per_row: by_order.map(|(x, (from, to))| all(x, from, to)).collect(),
+            gradient: all(&self.gradient, &from.gradient, &to.gradient),
+            ..self.clone()
+        }
+    }
 }
 
 /// Runs a case with the gradient in a buffer of its own, and checks that in place, without a gradient
