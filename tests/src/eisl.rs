@@ -648,6 +648,18 @@ pub fn run_at_all_levels(case: &Case) -> Vec<(&'static str, Result<Outcome, Eisl
         .collect()
 }
 
+/// A valid case in double precision, and in single precision at every level: by name, with the caps to keep.
+#[track_caller]
+pub fn run_everywhere(case: &Case) -> Vec<(&'static str, Outcome, Precision)> {
+    let double = ("f64", run_double(case), DOUBLE);
+    let singles = run_at_all_levels(case).into_iter();
+    let all = [double]
+        .into_iter()
+        .chain(singles.map(|(level, outcome)| (level, outcome, SINGLE)));
+    all.map(|(name, outcome, caps)| (name, outcome.expect("a valid case"), caps))
+        .collect()
+}
+
 /// Panics where a case is outside the precision; returns the worst errors of loss and gradient.
 #[track_caller]
 pub fn compare(what: &str, got: &Outcome, want: &Outcome, precision: &Precision) -> (f64, f64) {

@@ -7,7 +7,7 @@ use rivergram_core::eisl::{Axis, Combine, IGNORE, Input, Objective, Padding, Sel
 use rivergram_core::error::{EislBuffer, EislError};
 use rivergram_tests::eisl::{
     Case, Outcome, Several, Upstream, compare, compare_gradients, plain, run_at_all_levels,
-    run_double,
+    run_double, run_everywhere,
 };
 use rivergram_tests::golden;
 use rivergram_tests::oracle::eisl::{evaluate, evaluate_held, is_tied, log_softmax};
@@ -159,7 +159,6 @@ fn order_1_does_not_see_the_order_of_the_outputs() {
         if random.below(4) == 0 && case.padding != Padding::Zero {
             case.more.objective = Objective::BagOfNgrams;
         }
-        let want = double(&case);
         let (t, v) = (case.positions, case.vocabulary);
         let mut places: Vec<usize> = (0..case.batch * t).collect();
         for row in 0..case.batch {
@@ -175,23 +174,23 @@ fn order_1_does_not_see_the_order_of_the_outputs() {
         for (to, from) in places.iter().enumerate() {
             moved.x[to * v..][..v].copy_from_slice(&case.x[from * v..][..v]);
         }
-        let got = double(&moved);
-        assert_close(
-            &format!("{case:?}"),
-            got.total,
-            want.total,
-            want.total.abs().max(1.0),
-            1e-12,
-        );
-        if case.select == Select::Max {
-            // Of equal positions the first is taken.
-            continue;
+        let both = run_everywhere(&moved)
+            .into_iter()
+            .zip(run_everywhere(&case));
+        for ((path, got, caps), (_, want, _)) in both {
+            let what = format!("{path} {case:?}");
+            let scale = want.total.abs().max(1.0);
+            assert_close(&what, got.total, want.total, scale, caps.loss);
+            if case.select == Select::Max {
+                // Of equal positions the first is taken.
+                continue;
+            }
+            let mut back = vec![0.0; got.gradient.len()];
+            for (to, from) in places.iter().enumerate() {
+                back[from * v..][..v].copy_from_slice(&got.gradient[to * v..][..v]);
+            }
+            compare_gradients(&what, &back, &want.gradient, &caps);
         }
-        let mut back = vec![0.0; got.gradient.len()];
-        for (to, from) in places.iter().enumerate() {
-            back[from * v..][..v].copy_from_slice(&got.gradient[to * v..][..v]);
-        }
-        compare_gradients(&format!("{case:?}"), &back, &want.gradient, &DOUBLE);
     }
 }
 
@@ -204,11 +203,13 @@ fn an_order_as_long_as_both_is_cross_entropy() {
         if random.below(2) == 0 {
             (case.orders, case.more.from_length) = (vec![], vec![0]);
         }
-        let eisl = double(&case);
+        let eisl = run_everywhere(&case);
         (case.ngram_factor, case.ce_factor) = (0.0, Some(1.0));
-        let ce = double(&case);
-        assert_close("loss", eisl.total, ce.total, 1.0, DOUBLE.loss);
-        compare_gradients("n = T = U", &eisl.gradient, &ce.gradient, &DOUBLE);
+        for ((path, eisl, caps), (_, ce, _)) in eisl.into_iter().zip(run_everywhere(&case)) {
+            let what = format!("n = T = U = {n} {path}");
+            assert_close(&what, eisl.total, ce.total, ce.total.max(1.0), caps.loss);
+            compare_gradients(&what, &eisl.gradient, &ce.gradient, &caps);
+        }
     }
 }
 
@@ -225,9 +226,12 @@ fn logsumexp_and_detached_have_one_gradient_at_order_1() {
         }
         case.draw_upstream(&mut random, None);
         (case.temperature, case.select) = (1.0, Select::LogSumExp);
-        let want = double(&case);
+        let want = run_everywhere(&case);
         case.select = Select::Detached;
-        compare_gradients("order 1", &double(&case).gradient, &want.gradient, &DOUBLE);
+        for ((path, got, caps), (_, want, _)) in run_everywhere(&case).into_iter().zip(want) {
+            let what = format!("order 1 {path} {case:?}");
+            compare_gradients(&what, &got.gradient, &want.gradient, &caps);
+        }
     }
 }
 
@@ -240,7 +244,7 @@ fn reductions_are_linear_forms_of_the_same_losses() {
         let mut case = Case::random_more(&mut random, number);
         case.more.ce_upstream = None;
         case.more.upstream = Upstream::Mean;
-        let mean = double(&case);
+        let means = run_everywhere(&case);
         let (b, orders) = (case.batch, case.order_count());
         let w = case.weights.clone();
         let each = (0..b * orders).map(|at| w[at % orders] / b as f64);
@@ -251,9 +255,10 @@ fn reductions_are_linear_forms_of_the_same_losses() {
         ];
         for upstream in same {
             case.more.upstream = upstream;
-            let got = double(&case);
-            assert_eq!((&got.per_row, &got.rows), (&mean.per_row, &mean.rows));
-            compare(&format!("{case:?}"), &got, &mean, &DOUBLE);
+            for ((path, got, caps), (_, mean, _)) in run_everywhere(&case).iter().zip(&means) {
+                assert_eq!((&got.per_row, &got.rows), (&mean.per_row, &mean.rows));
+                compare(&format!("{path} {case:?}"), got, mean, caps);
+            }
         }
     }
 }
@@ -344,7 +349,7 @@ fn equal_references_are_one() {
         for axis in AXES {
             let mut case = plain(&mut random, 6, 4, 2);
             case.more.axis = axis;
-            let want = double(&case);
+            let want = run_everywhere(&case);
             let rows = case.targets.chunks(4);
             case.targets = rows.flat_map(|row| row.repeat(2)).collect();
             case.target_lens = vec![4; 6];
@@ -354,7 +359,9 @@ fn equal_references_are_one() {
                 combine,
                 cross_entropy: None,
             });
-            compare("twice", &double(&case), &want, &DOUBLE);
+            for ((path, got, caps), (_, want, _)) in run_everywhere(&case).iter().zip(&want) {
+                compare(&format!("twice {path}"), got, want, caps);
+            }
         }
     }
 }
@@ -393,20 +400,21 @@ fn orders_from_the_length_are_those_of_each_rows_own_length() {
         case.output_lens = (0..3).map(|_| random.below(8)).collect();
         let k = random.below(5);
         (case.orders, case.weights, case.more.from_length) = (vec![], vec![1.0], vec![k]);
-        let got = double(&case);
+        let got = run_everywhere(&case);
         for row in 0..3 {
             let n = case.output_lens[row].saturating_sub(k);
             let mut exact = case.clone();
             (exact.orders, exact.more.from_length) = (vec![n.max(1)], vec![]);
-            let exact = double(&exact);
-            let want = if n == 0 { 0.0 } else { exact.per_row[0][row] };
-            assert_eq!(got.per_row[0][row], want);
-            let row_len = case.positions * case.vocabulary;
-            let part = |o: &Outcome| o.gradient[row * row_len..][..row_len].to_vec();
-            if n > 0 {
-                assert_eq!(part(&got), part(&exact));
-            } else {
-                assert!(part(&got).iter().all(|g| *g == 0.0));
+            for ((path, got, _), (_, exact, _)) in got.iter().zip(run_everywhere(&exact)) {
+                let want = if n == 0 { 0.0 } else { exact.per_row[0][row] };
+                assert_eq!(got.per_row[0][row], want, "{path}");
+                let row_len = case.positions * case.vocabulary;
+                let part = |o: &Outcome| o.gradient[row * row_len..][..row_len].to_vec();
+                if n > 0 {
+                    assert_eq!(part(got), part(&exact), "{path}");
+                } else {
+                    assert!(part(got).iter().all(|g| *g == 0.0), "{path}");
+                }
             }
         }
     }
