@@ -3,9 +3,11 @@
 //! rustup's is taken where its target is installed. Elsewhere Debian's compiler builds `core` from the
 //! source that Debian has for it; the two come in one version and so fit together.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::job::Job;
 use crate::tools::{Probe, Tool};
 use crate::workspace::Workspace;
 
@@ -22,6 +24,24 @@ pub(crate) const COMPILER: Tool = Tool {
     apt: "rustc-web rust-web-src cargo-web",
     component: None,
 };
+
+/// What links programs for bare machines.
+pub(crate) const LINKER: Tool = Tool {
+    probe: Probe::Command(&[LLD, "--version"]),
+    apt: "lld-22",
+    component: None,
+};
+
+const LLD: &str = "ld.lld-22";
+
+/// Clippy for code that compiles for bare machines only.
+pub(crate) const CLIPPY: Tool = Tool {
+    probe: Probe::Look("clippy that fits the toolchain for the targets", has_clippy),
+    apt: "rust-web-clippy",
+    component: None,
+};
+
+const DEBIAN_CLIPPY: &str = "/usr/bin/cargo-clippy";
 
 /// A bare machine, or one in a browser.
 #[derive(Debug, PartialEq, Eq)]
@@ -58,6 +78,7 @@ pub(crate) const TARGETS: &[Target] = &[
     bare("thumbv7em-none-eabihf"),
     bare("thumbv8m.main-none-eabihf"),
     bare("riscv32imac-unknown-none-elf"),
+    bare("riscv32imafc-unknown-none-elf"),
     bare("aarch64-unknown-none"),
     wasm(&[]),
     wasm(&["-Ctarget-feature=+simd128"]),
@@ -84,6 +105,36 @@ impl Toolchain {
         })
     }
 
+    /// The targets by the toolchain that has them; what none has is a failure of the job.
+    pub(crate) fn group(
+        job: &mut Job<'_>,
+        triples: &[&'static str],
+    ) -> BTreeMap<Self, Vec<&'static str>> {
+        let mut toolchains: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for triple in triples {
+            match Self::of(triple) {
+                Ok(toolchain) => toolchains.entry(toolchain).or_default().push(*triple),
+                Err(why) => job.fail(why),
+            }
+        }
+        toolchains
+    }
+
+    /// A cargo command for bare machines of this toolchain, which links its programs side by side.
+    pub(crate) fn bare(
+        self,
+        workspace: &Workspace,
+        triples: &[&str],
+        arguments: &[&str],
+    ) -> Command {
+        let mut command = self.cargo(workspace, false, arguments);
+        for triple in triples {
+            let linker = format!("target.{triple}.linker=\"{LLD}\"");
+            command.args(["--target", triple, "--config", &linker]);
+        }
+        command
+    }
+
     /// A cargo command for targets of this toolchain. It says nothing of the targets yet.
     pub(crate) fn cargo(
         self,
@@ -99,7 +150,12 @@ impl Toolchain {
                 command
             }
             Toolchain::Debian => {
-                let mut command = workspace.command(DEBIAN_CARGO);
+                let is_clippy = arguments.first() == Some(&"clippy");
+                let mut command = workspace.command(if is_clippy {
+                    DEBIAN_CLIPPY
+                } else {
+                    DEBIAN_CARGO
+                });
                 command.args(arguments);
                 command.arg(if with_std {
                     "-Zbuild-std=std,panic_abort"
@@ -107,11 +163,12 @@ impl Toolchain {
                     "-Zbuild-std=core"
                 });
                 // What rustup set for the toolchain that runs this program.
-                for variable in ["RUSTUP_TOOLCHAIN", "LD_LIBRARY_PATH", "CARGO", "RUSTDOC"] {
+                for variable in ["RUSTUP_TOOLCHAIN", "LD_LIBRARY_PATH", "RUSTDOC"] {
                     command.env_remove(variable);
                 }
                 // Building `core` is not a stable option of cargo.
                 command
+                    .env("CARGO", DEBIAN_CARGO)
                     .env("RUSTC", DEBIAN_RUSTC)
                     .env("RUSTC_BOOTSTRAP", "1")
                     .env("CARGO_TARGET_DIR", target);
@@ -139,10 +196,32 @@ fn choose(rustup: bool, debian: bool) -> Option<Toolchain> {
 
 /// Whether every target has a toolchain.
 fn is_ready() -> bool {
-    is_debian_complete()
-        || TARGETS
-            .iter()
-            .all(|target| has_rustup_target(target.triple))
+    is_debian_complete() || has_rustup_targets()
+}
+
+fn has_rustup_targets() -> bool {
+    let mut targets = TARGETS.iter();
+    targets.all(|target| has_rustup_target(target.triple))
+}
+
+/// Whether clippy is there, rustup's where its targets are, else one of the same version as Debian's compiler.
+fn has_clippy() -> bool {
+    let version = |program: &str, arguments: &[&str]| {
+        let mut command = Command::new(program);
+        let output = command
+            .args(arguments)
+            .env_remove("LD_LIBRARY_PATH")
+            .output();
+        output
+            .ok()
+            .filter(|output| output.status.success())
+            .map(|output| output.stdout)
+    };
+    if has_rustup_targets() {
+        return version("cargo", &["clippy", "--version"]).is_some();
+    }
+    let clippy = version("/usr/bin/clippy-driver", &["--rustc", "--version"]);
+    clippy.is_some() && clippy == version(DEBIAN_RUSTC, &["--version"])
 }
 
 fn has_rustup_target(triple: &str) -> bool {

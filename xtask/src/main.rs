@@ -4,6 +4,7 @@ mod cross;
 mod job;
 mod panic_paths;
 mod parts;
+mod qemu;
 mod test;
 mod tools;
 mod workspace;

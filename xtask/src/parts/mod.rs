@@ -3,6 +3,7 @@
 //! A new part is a file here and one line in [`ALL`].
 
 mod features;
+mod firmware;
 mod msrv;
 mod no_panic;
 mod package;
@@ -32,6 +33,7 @@ pub(crate) const ALL: &[Part] = &[
     targets::PART,
     plain::TEST,
     no_panic::PART,
+    firmware::PART,
     package::PART,
 ];
 

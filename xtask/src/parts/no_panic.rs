@@ -1,7 +1,6 @@
 //! The proof that core cannot panic, and that its `f32` paths do without double precision: programs of
 //! `tests/no-panic` link, or do not, and their symbols are read.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -9,22 +8,19 @@ use super::{CLIPPY, DENY_WARNINGS, Part, RUSTFMT};
 use crate::cross::{self, Toolchain};
 use crate::job::{Job, say};
 use crate::panic_paths::{self, PanicPath};
-use crate::tools::{Probe, Tool};
 
 pub(super) const PART: Part = Part {
     name: "no-panic",
     about: "core cannot panic, and computes f32 without double precision: proven on linked programs",
-    tools: &[cross::COMPILER, LLD, panic_paths::LLVM, CLIPPY, RUSTFMT],
+    tools: &[
+        cross::COMPILER,
+        cross::LINKER,
+        panic_paths::LLVM,
+        CLIPPY,
+        RUSTFMT,
+    ],
     run,
 };
-
-const LLD: Tool = Tool {
-    probe: Probe::Command(&[LINKER, "--version"]),
-    apt: "lld-22",
-    component: None,
-};
-
-const LINKER: &str = "ld.lld-22";
 
 /// Instruction sets with and without a floating-point unit.
 const TRIPLES: [&str; 2] = ["thumbv7em-none-eabihf", "thumbv6m-none-eabi"];
@@ -57,7 +53,7 @@ fn run(job: &mut Job<'_>) {
     job.run(lint.args(DENY_WARNINGS).current_dir(&folder));
 
     for (profile, programs) in PROFILES {
-        for (toolchain, triples) in toolchains(job) {
+        for (toolchain, triples) in Toolchain::group(job, &TRIPLES) {
             if !job.run(&mut build(job, toolchain, &triples, profile, programs)) {
                 continue;
             }
@@ -79,18 +75,6 @@ fn run(job: &mut Job<'_>) {
     }
 }
 
-/// The targets by the toolchain that has them.
-fn toolchains(job: &mut Job<'_>) -> BTreeMap<Toolchain, Vec<&'static str>> {
-    let mut toolchains: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for triple in TRIPLES {
-        match Toolchain::of(triple) {
-            Ok(toolchain) => toolchains.entry(toolchain).or_default().push(triple),
-            Err(why) => job.fail(why),
-        }
-    }
-    toolchains
-}
-
 /// One call for all targets and programs, which are linked side by side.
 fn build(
     job: &Job<'_>,
@@ -99,11 +83,8 @@ fn build(
     profile: &str,
     programs: &[&str],
 ) -> Command {
-    let mut command = toolchain.cargo(job.workspace, false, &["build", "--profile", profile]);
-    for triple in triples {
-        let linker = format!("target.{triple}.linker=\"{LINKER}\"");
-        command.args(["--target", triple, "--config", &linker]);
-    }
+    let words = ["build", "--profile", profile];
+    let mut command = toolchain.bare(job.workspace, triples, &words);
     for program in programs.iter().chain([&COUNTERPART]) {
         command.args(["--bin", program]);
     }
