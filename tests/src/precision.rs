@@ -57,6 +57,18 @@ pub fn weight_cap<T: Real>(largest: f64) -> f64 {
     (8.0 + 4.0 * largest) * T::EPSILON.to_f64()
 }
 
+/// A volume of k int8 vectors, relative, per (k + 2): the determinant is exact, the root and each scale are rounded once.
+pub const INT8_VOLUME: f64 = 6e-8;
+
+/// A distance and a volume of int8 vectors in retrieval, relative: a quotient of two roots, and the scales.
+pub const INT8_SCORE: f64 = 1e-6;
+
+/// A sum of cosines of int8 vectors, per vector.
+pub const INT8_COSINE: f64 = 4e-7;
+
+/// What quantising moves a normally distributed unit vector of 64 numbers by: the mean of |e|.
+pub const INT8_STEP: f64 = 0.0065;
+
 /// `f32`.
 pub const SINGLE: Precision = Precision {
     volume: 1e-6,

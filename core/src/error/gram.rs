@@ -96,6 +96,21 @@ pub enum GramError {
         /// The index of the row or column.
         row: usize,
     },
+    // Vectors in eight bits.
+    /// More dimensions than a sum of products of int8 in 32 bits can hold.
+    Dimensions {
+        /// The number that was given.
+        d: usize,
+        /// The largest.
+        most: usize,
+    },
+    /// The scale of an int8 vector is negative or not finite.
+    Scale {
+        /// The plane of the vector, or its index in the tuple.
+        modality: usize,
+        /// The row in the batch.
+        row: usize,
+    },
     /// More vectors than a function keeps on the stack, or none.
     Vectors {
         /// The number that was given.
@@ -151,6 +166,13 @@ impl fmt::Display for GramError {
                 "score [{row}, {column}]: NaN, infinite or too large for the temperature"
             ),
             Self::NoCandidate { row } => write!(f, "row {row}: no weight above 0"),
+            Self::Dimensions { d, most } => {
+                write!(f, "d = {d}: sums of int8 products take at most {most}")
+            }
+            Self::Scale { modality, row } => write!(
+                f,
+                "modality {modality}, row {row}: its scale is negative or not finite"
+            ),
             Self::Vectors { k, most } => write!(f, "{k} vectors where 1 to {most} are taken"),
         }
     }

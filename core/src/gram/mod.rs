@@ -17,11 +17,13 @@
 //! | [`contrastive`] | the loss of a batch in both directions, with all its gradients |
 //! | [`retrieval`], [`search`] | ranks, recall and the best few; the nearest items without the matrix of scores |
 //! | [`negatives`], [`matching`] | hard negatives by their volumes, and the loss that tells them from matches |
+//! | [`int8`] | volumes of vectors in eight bits, for cores without a floating-point unit |
 //! | [`related`] | the triangle's area, the singular values of a tuple |
 
 pub mod basis;
 pub mod contrastive;
 mod info_nce;
+pub mod int8;
 pub mod matching;
 pub mod negatives;
 pub mod pair;

@@ -2,6 +2,7 @@
 
 use rivergram_core::gram::basis::{self, Item, Rows};
 use rivergram_core::gram::contrastive::{self, Batch, Gathered, GramLoss, Rectangle, Shard};
+use rivergram_core::gram::int8;
 use rivergram_core::gram::pair::{self, BasesMut, Measure};
 use rivergram_core::gram::related::{
     singular::{self, Singular},
@@ -364,6 +365,23 @@ pub fn single_precision() {
     fixed::<8, 32>();
     triangles::<1>();
     triangles::<16>();
+    eight_bits::<1, 1>();
+    eight_bits::<2, 16>();
+    eight_bits::<3, 64>();
+    eight_bits::<4, 64>();
+    eight_bits::<8, 32>();
+    eight_bits_of_any_size();
+}
+
+fn eight_bits<const K: usize, const D: usize>() {
+    let vectors = &any([[0; D]; K]);
+    keep(int8::gram_matrix_i8(vectors));
+    keep(int8::volume_i8(vectors, &any([0.0; K])));
+}
+
+fn eight_bits_of_any_size() {
+    keep(int8::quantise(slice(), slice_mut()));
+    keep(int8::volume_i8_on(slice(), slice(), size()));
 }
 
 fn triangles<const D: usize>() {

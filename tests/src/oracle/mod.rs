@@ -3,6 +3,7 @@
 pub mod eisl;
 pub mod gram;
 pub mod head;
+pub mod integers;
 pub mod optim;
 pub mod related;
 pub mod schedule;
