@@ -128,8 +128,7 @@ impl Head {
         }
         if self.normalise {
             for (y, inverse) in y.chunks_exact_mut(self.output.max(1)).zip(inverse_norms) {
-                let norm = ops::dot(isa, y, y).sqrt();
-                *inverse = ops::inverse_or_zero(norm, I::Scalar::ZERO);
+                *inverse = ops::inverse_norm(ops::dot(isa, y, y));
                 ops::scale(isa, *inverse, y);
             }
         }

@@ -277,7 +277,7 @@ pub fn orthonormalise<I: Isa>(
             item.y,
         );
         store_column(item.r, m, p, found, item.y);
-        let inverse = ops::inverse_or_zero(found.distance, I::Scalar::ZERO);
+        let inverse = ops::inverse_or_zero(found.distance);
         for (q, r) in row.iter_mut().zip(item.rest.iter()) {
             *q = *r * inverse;
         }
@@ -328,6 +328,6 @@ pub fn solve<I: Isa>(isa: I, r: &[I::Scalar], m: usize, d: usize, g: &mut [I::Sc
             ops::axpy(isa, -*c, other, row);
         }
         let pivot = coefficients.get(p).copied().unwrap_or_default();
-        ops::scale(isa, ops::inverse_or_zero(pivot, I::Scalar::ZERO), row);
+        ops::scale(isa, ops::inverse_or_zero(pivot), row);
     }
 }

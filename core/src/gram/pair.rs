@@ -13,6 +13,7 @@
 
 use crate::error::GramError;
 use crate::gram::basis::{self, Item, Residual, Rows};
+use crate::gram::contrastive::ZeroRows;
 use crate::gram::retrieval::Order;
 use crate::lanes::{Isa, Kernel, Lanes, Real};
 use crate::ops::{self, take};
@@ -382,9 +383,8 @@ pub enum Measure {
     /// d = V/vol, the distance of the anchor to the span: conditional ranking, without the hubs that items of
     /// small volume are.
     Distance,
-    /// Σ_p cos(a, x_p) over the vectors of the item that are there: the baseline. A vector of zeros has
-    /// cosine 0 with everything. In `f32` its error is about 1e-7 per vector; vectors shorter than 1e-19
-    /// count as 0.
+    /// Σ_p cos(a, x_p) over the vectors of the item that are there: the baseline. A zero vector
+    /// ([`ops::is_zero`]) has cosine 0 with everything. In `f32` its error is about 1e-7 per vector.
     Cosine,
 }
 
@@ -478,6 +478,65 @@ pub fn volume_matrix<I: Isa>(
         out,
         workspace,
     })
+}
+
+/// Which vectors are there, as the loss and a search see it, and how many are not: those that are not `false` in
+/// `present` and, under [`ZeroRows::Missing`], not zero. `vectors` \[planes, rows, d\] with `sizes`
+/// \[planes, rows, d\]; `present` and `there` \[planes, rows\]. An absent vector may hold anything.
+///
+/// With these flags [`volume_matrix`] and [`crate::gram::negatives`] leave out what the loss leaves out.
+///
+/// Errors: sizes; a vector that is not finite, or zero under [`ZeroRows::Error`], with its place, where plane 0 is
+/// called `first`. Cost: 2·planes·rows·d operations.
+///
+/// ```
+/// use rivergram_core::gram::contrastive::ZeroRows;
+/// use rivergram_core::gram::pair::present_vectors;
+/// use rivergram_core::lanes::One;
+///
+/// let (x, mut there) = ([1.0_f32, 2.0, /**/ 0.0, 0.0, /**/ 3.0, 0.0], [false; 3]);
+/// let (isa, present, policy) = (One::new(), [true, true, false], ZeroRows::Missing);
+/// let missing = present_vectors(isa, policy, &x, Some(&present), [1, 3, 2], 0, &mut there)?;
+/// assert_eq!((missing, there), (2, [true, false, false]));
+/// # Ok::<(), rivergram_core::error::GramError>(())
+/// ```
+#[inline(always)]
+pub fn present_vectors<I: Isa>(
+    isa: I,
+    zero_rows: ZeroRows,
+    vectors: &[I::Scalar],
+    present: Option<&[bool]>,
+    [planes, rows, d]: [usize; 3],
+    first: usize,
+    there: &mut [bool],
+) -> Result<usize, GramError> {
+    if planes == 0 || rows == 0 || d == 0 {
+        return Err(GramError::Empty { k: planes, rows, d });
+    }
+    let flags = planes.saturating_mul(rows);
+    for (need, have) in [
+        (flags.saturating_mul(d), vectors.len()),
+        (flags, present.map_or(flags, <[bool]>::len)),
+        (flags, there.len()),
+    ] {
+        if need != have {
+            return Err(GramError::BufferSize { need, have });
+        }
+    }
+    let mut missing = 0_usize;
+    let places = (first..usize::MAX).flat_map(|modality| (0..rows).map(move |row| (modality, row)));
+    let vectors = vectors.chunks_exact(d).zip(there.iter_mut());
+    for ((index, (x, there)), (modality, row)) in (0..usize::MAX).zip(vectors).zip(places) {
+        *there = present.is_none_or(|present| present.get(index) == Some(&true));
+        if *there {
+            check_finite(isa, x, 1, d, 0).map_err(|_| GramError::NotFinite { modality, row })?;
+            let square = ops::dot(isa, x, x);
+            zero_rows.check(square, modality, row)?;
+            *there = zero_rows.keeps(square);
+        }
+        missing = missing.saturating_add(usize::from(!*there));
+    }
+    Ok(missing)
 }
 
 struct VolumeMatrix<'a, T> {
@@ -612,25 +671,15 @@ impl<T: Real> Scores<'_, T> {
             let rows = Rows::of_item(self.items, b2, d, j, usize::MAX);
             let present = presence(self.flags, b2, j, usize::MAX);
             for row in basis::present_rows(rows, present) {
-                ops::axpy(isa, inverse_norm(ops::dot(isa, row, row)), row, sum);
+                ops::axpy(isa, ops::inverse_norm(ops::dot(isa, row, row)), row, sum);
             }
         }
         self.out.fill(T::ZERO);
         ops::matmul_nt(isa, b2, d, self.anchors, sums, self.out);
         let anchors = self.anchors.chunks_exact(d.max(1));
         for (anchor, row) in anchors.zip(self.out.chunks_exact_mut(b2.max(1))) {
-            ops::scale(isa, inverse_norm(ops::dot(isa, anchor, anchor)), row);
+            ops::scale(isa, ops::inverse_norm(ops::dot(isa, anchor, anchor)), row);
         }
-    }
-}
-
-/// 1/|x| from |x|²; 0 where that is not a normal number.
-#[inline(always)]
-fn inverse_norm<T: Real>(square: T) -> T {
-    if square < T::MIN_POSITIVE {
-        T::ZERO
-    } else {
-        T::ONE / square.sqrt()
     }
 }
 

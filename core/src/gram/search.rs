@@ -20,8 +20,7 @@ use crate::ops::{self, take};
 pub struct Search {
     /// What ranks the items.
     pub measure: Measure,
-    /// What a vector of zeros means: under [`ZeroRows::Missing`] it is absent, and an anchor of zeros finds
-    /// nothing. Vectors shorter than 1e-19 in `f32` are zeros.
+    /// What a zero vector means: under [`ZeroRows::Missing`] it is absent, and such an anchor finds nothing.
     pub zero_rows: ZeroRows,
     /// Items per tile. A multiple of 4 gives the same bits as [`pair::volume_matrix`].
     pub tile: usize,
@@ -156,7 +155,11 @@ impl<T: Real, const K: usize> Kernel<T> for Nearest<'_, T, K> {
             let first = gallery.search.offset.saturating_add(start);
             let rows = scores.chunks_exact(n.max(1)).zip(top.iter_mut());
             for ((scores, top), anchor) in rows.zip(gallery.anchors.chunks_exact(d.max(1))) {
-                if gallery.search.zero_rows == ZeroRows::Missing && is_zero(isa, anchor) {
+                if !gallery
+                    .search
+                    .zero_rows
+                    .keeps(ops::dot(isa, anchor, anchor))
+                {
                     continue;
                 }
                 for (j, score) in (0..n).zip(scores.iter()) {
@@ -175,11 +178,6 @@ impl<T: Real, const K: usize> Kernel<T> for Nearest<'_, T, K> {
 fn any_there<T: Real>(flags: &[T], items: usize, j: usize) -> bool {
     let mut planes = flags.chunks_exact(items.max(1));
     planes.any(|flags| flags.get(j).is_some_and(|flag| *flag != T::ZERO))
-}
-
-#[inline(always)]
-fn is_zero<I: Isa>(isa: I, x: &[I::Scalar]) -> bool {
-    ops::dot(isa, x, x) < I::Scalar::MIN_POSITIVE
 }
 
 fn check_top<T: Real, const K: usize>(
@@ -216,12 +214,10 @@ impl<T: Real> Gallery<'_, T> {
         if have < need {
             return Err(GramError::Workspace { need, have });
         }
-        let is_error = self.search.zero_rows == ZeroRows::Error;
+        let policy = self.search.zero_rows;
         for (row, x) in (0..b1).zip(self.anchors.chunks_exact(d.max(1))) {
             check_finite(isa, x, 1, d, 0).map_err(|_| not_finite(0, row))?;
-            if is_error && is_zero(isa, x) {
-                return Err(GramError::ZeroRow { modality: 0, row });
-            }
+            policy.check(ops::dot(isa, x, x), 0, row)?;
         }
         let vectors = self.items.chunks_exact(d.max(1));
         let places = (1..=m).flat_map(|modality| (0..b2).map(move |row| (modality, row)));
@@ -230,9 +226,7 @@ impl<T: Real> Gallery<'_, T> {
                 continue;
             }
             check_finite(isa, x, 1, d, 0).map_err(|_| not_finite(modality, row))?;
-            if is_error && is_zero(isa, x) {
-                return Err(GramError::ZeroRow { modality, row });
-            }
+            policy.check(ops::dot(isa, x, x), modality, row)?;
         }
         Ok(())
     }
@@ -264,11 +258,11 @@ impl<T: Real> Gallery<'_, T> {
                 .chunks_exact_mut(d.max(1))
                 .zip(from.chunks_exact(d.max(1)));
             for ((index, flag), (to, from)) in (first..usize::MAX).zip(flags).zip(rows) {
-                let is_absent = !self.is_present(index)
-                    || (self.search.zero_rows == ZeroRows::Missing && is_zero(isa, from));
-                *flag = if is_absent { T::ZERO } else { T::ONE };
+                let is_there = self.is_present(index)
+                    && self.search.zero_rows.keeps(ops::dot(isa, from, from));
+                *flag = if is_there { T::ONE } else { T::ZERO };
                 for (to, from) in to.iter_mut().zip(from) {
-                    *to = if is_absent { T::ZERO } else { *from };
+                    *to = if is_there { *from } else { T::ZERO };
                 }
             }
         }

@@ -6,6 +6,7 @@ use super::{Plan, State};
 use crate::encode::{OVERHEAD, Reader, Writer};
 use crate::error::{DecodeError, EncodeError};
 use crate::lanes::Real;
+use crate::ops::Sum;
 
 const VERSION: u32 = 1;
 
@@ -38,15 +39,8 @@ const VERSION: u32 = 1;
 pub struct Area<T> {
     forget: T,
     first: Option<T>,
-    sum: (T, T),
-    annealing: (T, T),
-}
-
-/// A sum in two words, and one more number.
-#[inline(always)]
-fn plus<T: Real>((high, low): (T, T), x: T) -> (T, T) {
-    let (high, error) = high.two_sum(x);
-    high.two_sum(low + error)
+    sum: Sum<T>,
+    annealing: Sum<T>,
 }
 
 impl<T: Real> Area<T> {
@@ -66,8 +60,8 @@ impl<T: Real> Area<T> {
         Area {
             forget,
             first: None,
-            sum: (T::ZERO, T::ZERO),
-            annealing: (T::ZERO, T::ZERO),
+            sum: Sum::default(),
+            annealing: Sum::default(),
         }
     }
 
@@ -87,10 +81,10 @@ impl<T: Real> Area<T> {
     #[inline]
     pub fn add(&mut self, rate: T) {
         let first = *self.first.get_or_insert(rate);
-        self.sum = plus(self.sum, rate);
-        let (high, low) = self.annealing;
+        self.sum = self.sum.plus(rate);
+        let Sum { high, low } = self.annealing;
         let forgotten = self.forget * high + self.forget * low;
-        self.annealing = plus(plus(self.annealing, first - rate), -forgotten);
+        self.annealing = self.annealing.plus(first - rate).plus(-forgotten);
     }
 
     /// S₁, the sum of all rates taken in: rate times updates.
@@ -106,7 +100,7 @@ impl<T: Real> Area<T> {
     /// assert_eq!(area.sum(), 16_777_218.0);
     /// ```
     pub fn sum(&self) -> T {
-        self.sum.0
+        self.sum.high
     }
 
     /// S₂, the annealing area: rate times updates.
@@ -121,7 +115,7 @@ impl<T: Real> Area<T> {
     /// assert_eq!(area.annealing(), 0.75);
     /// ```
     pub fn annealing(&self) -> T {
-        self.annealing.0
+        self.annealing.high
     }
 
     /// Writes the areas to the start of `to` and returns the length, [`Area::SAVED_LEN`].
@@ -142,10 +136,10 @@ impl<T: Real> Area<T> {
         writer.reals(&[
             self.forget,
             self.first.unwrap_or(T::ZERO),
-            self.sum.0,
-            self.sum.1,
-            self.annealing.0,
-            self.annealing.1,
+            self.sum.high,
+            self.sum.low,
+            self.annealing.high,
+            self.annealing.low,
         ]);
         writer.finish()
     }
@@ -171,12 +165,15 @@ impl<T: Real> Area<T> {
         let has_first = reader.u8()? != 0;
         let mut numbers = [T::ZERO; 6];
         reader.reals(&mut numbers)?;
-        let [forget, first, sum, sum_low, annealing, annealing_low] = numbers;
+        let [forget, first, high, low, annealing_high, annealing_low] = numbers;
         Ok(Area {
             forget,
             first: has_first.then_some(first),
-            sum: (sum, sum_low),
-            annealing: (annealing, annealing_low),
+            sum: Sum { high, low },
+            annealing: Sum {
+                high: annealing_high,
+                low: annealing_low,
+            },
         })
     }
 

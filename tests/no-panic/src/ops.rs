@@ -18,6 +18,8 @@ fn rows<T: Real>(one: One<T>) {
     keep(ops::dot(one, slice(), slice()));
     ops::axpy(one, real(), slice(), slice_mut());
     ops::scale(one, real(), slice_mut());
+    keep(ops::is_zero::<T>(real()));
+    keep(ops::inverse_norm::<T>(real()));
     ops::normalise::<T>(slice(), real(), slice_mut());
     ops::normalisation_gradient(one, slice(), real(), slice_mut());
     RowOps::sub_product(one, slice(), real(), slice(), &mut slice_mut());

@@ -38,6 +38,7 @@ use self::run::{Call, LossKernel};
 use self::work::Sizes;
 use crate::error::GramError;
 use crate::lanes::{Isa, Real};
+use crate::ops;
 
 /// The most modalities of a batch.
 pub const K_MAX: usize = 8;
@@ -60,7 +61,8 @@ pub enum Term {
     Cosine(Anchor),
 }
 
-/// What a vector of zeros means. It cannot simply stay: volume 0 is the *best* match.
+/// What a zero vector ([`is_zero`](crate::ops::is_zero)) means. It cannot simply stay: volume 0 is the *best*
+/// match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ZeroRows {
     /// An absent modality; a zero anchor leaves the loss.
@@ -69,6 +71,28 @@ pub enum ZeroRows {
     Zero,
     /// An error with its row.
     Error,
+}
+
+impl ZeroRows {
+    /// Whether a vector with this |x|² is there.
+    #[inline(always)]
+    pub(super) fn keeps<T: Real>(self, square: T) -> bool {
+        self != ZeroRows::Missing || !ops::is_zero(square)
+    }
+
+    /// The error of a vector with this |x|² and this place, where the policy makes it one.
+    #[inline(always)]
+    pub(super) fn check<T: Real>(
+        self,
+        square: T,
+        modality: usize,
+        row: usize,
+    ) -> Result<(), GramError> {
+        if self == ZeroRows::Error && ops::is_zero(square) {
+            return Err(GramError::ZeroRow { modality, row });
+        }
+        Ok(())
+    }
 }
 
 /// The loss of a batch.
@@ -85,7 +109,7 @@ pub struct GramLoss<T> {
     /// L2-normalise the vectors first, with the gradient through it. Each unit vector is rounded once: in
     /// `f32` that turns the gradient of tuples in a cone of width σ by up to about ε/σ.
     pub normalise: bool,
-    /// What a vector of zeros means.
+    /// What a zero vector means.
     pub zero_rows: ZeroRows,
 }
 

@@ -1,12 +1,9 @@
 //! The vectors as they are contrasted: checked, normalised if asked for, absent ones as zeros.
 
-use super::{Batch, GramLoss, ZeroRows};
+use super::{Batch, GramLoss};
 use crate::error::GramError;
 use crate::lanes::{Isa, Real};
 use crate::ops::{self, take};
-
-/// Norms up to this count as zero where the loss normalises.
-const NORM_EPSILON: f64 = 1e-12;
 
 /// Some planes of prepared vectors.
 pub(super) struct Prepared<'a, T> {
@@ -49,11 +46,6 @@ impl<'a, T: Real> Prepared<'a, T> {
         batch: &Batch<'_, T>,
         first: usize,
     ) -> Result<usize, GramError> {
-        let smallest = if config.normalise {
-            T::constant(NORM_EPSILON)
-        } else {
-            T::ZERO
-        };
         let mut missing = 0_usize;
         let d = batch.d.max(1);
         let rows = batch
@@ -74,21 +66,18 @@ impl<'a, T: Real> Prepared<'a, T> {
                 missing = missing.saturating_add(1);
                 continue;
             }
-            let norm = ops::dot(isa, vector, vector).sqrt();
-            if !norm.is_finite() {
+            let square = ops::dot(isa, vector, vector);
+            if !square.is_finite() {
                 return Err(GramError::NotFinite { modality, row });
             }
-            if norm <= smallest {
-                match config.zero_rows {
-                    ZeroRows::Missing => missing = missing.saturating_add(1),
-                    ZeroRows::Zero => *present = T::ONE,
-                    ZeroRows::Error => return Err(GramError::ZeroRow { modality, row }),
-                }
+            config.zero_rows.check(square, modality, row)?;
+            if !config.zero_rows.keeps(square) {
+                missing = missing.saturating_add(1);
                 continue;
             }
             *present = T::ONE;
-            *inverse = if config.normalise {
-                ops::inverse_or_zero(norm, smallest)
+            *inverse = if config.normalise || ops::is_zero(square) {
+                ops::inverse_norm(square)
             } else {
                 T::ONE
             };

@@ -14,8 +14,8 @@
 //! that is left once the lengths and a common centre of the vectors are taken out, since it comes from small
 //! rows of R: vectors of any lengths, or in a cone of any width, keep 1e-6 of *each* value where they are
 //! otherwise well apart; nearly coplanar vectors that are far apart do not. Dependent vectors, zero vectors and
-//! k > d have zeros or values within the first bound, never NaN. In `f32` vectors shorter than 1e-19 count
-//! as 0.
+//! k > d have zeros or values within the first bound, never NaN. What counts as a zero vector:
+//! [`crate::ops::is_zero`].
 
 use core::mem::swap;
 
@@ -174,7 +174,7 @@ impl<'a, T: Real> Kernel<T> for Decompose<'_, 'a, T> {
         // The square of a shorter vector has lost its digits.
         let present = vectors
             .chunks_exact(d.max(1))
-            .map(|x| ops::dot(isa, x, x) >= T::MIN_POSITIVE);
+            .map(|x| !ops::is_zero(ops::dot(isa, x, x)));
         basis::orthonormalise(
             isa,
             Rows::contiguous(vectors, d),
@@ -197,7 +197,7 @@ impl<'a, T: Real> Kernel<T> for Decompose<'_, 'a, T> {
         for (value, row) in values.iter_mut().zip(&mut rows) {
             let length = dot(row, row).sqrt();
             *value = length * scale;
-            ops::scale(isa, ops::inverse_or_zero(length, T::ZERO), row);
+            ops::scale(isa, ops::inverse_or_zero(length), row);
         }
         sort(k, &mut values, &mut rows, &mut right);
         Ok(Singular {

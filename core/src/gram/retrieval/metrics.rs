@@ -2,6 +2,7 @@
 
 use super::{Order, best_of};
 use crate::lanes::Real;
+use crate::ops::Sum;
 
 /// R@k: the share of ranks below k, in \[0, 1\]; 0 of no ranks. Cost: one comparison per rank.
 ///
@@ -107,17 +108,15 @@ impl<T: Real> Metrics<T> {
 /// assert_eq!(gramian_value::<f32>(&[], 2), None);
 /// ```
 pub fn gramian_value<T: Real>(volumes: &[T], items: usize) -> Option<T> {
-    // The sum keeps its rounding error, so that many rows cost no digits.
-    let (mut sum, mut error, mut rows) = (T::ZERO, T::ZERO, 0_usize);
+    let (mut sum, mut rows) = (Sum::default(), 0_usize);
     for row in volumes.chunks_exact(items.max(1)) {
         let candidates = (0..row.len()).zip(row.iter().copied());
         let (least, _) = best_of(candidates, Order::Ascending)?;
-        let (next, rest) = sum.two_sum(least);
-        (sum, error) = (next, error + rest);
+        sum = sum.plus(least);
         rows = rows.saturating_add(1);
     }
     if rows == 0 || items == 0 {
         return None;
     }
-    Some((sum + error) / T::from_usize(rows))
+    Some(sum.high / T::from_usize(rows))
 }
