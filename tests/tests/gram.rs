@@ -5,7 +5,7 @@ use rivergram_core::gram::contrastive::{
     rectangle_workspace_len, shard_loss, shard_workspace_len,
 };
 use rivergram_core::gram::matching::{matching_loss, total_loss};
-use rivergram_core::gram::negatives;
+use rivergram_core::gram::negatives::{self, Own};
 use rivergram_core::gram::pair::{self, Measure, volume_matrix};
 use rivergram_core::gram::related::{singular, triangle};
 use rivergram_core::gram::retrieval::{Metrics, Order, backward_ranks, forward_ranks};
@@ -829,9 +829,10 @@ fn negatives_file<I: Isa>(isa: I, file: &NegativesFile) {
         let (b, tau) = (case.b, I::Scalar::constant(case.tau));
         let volumes: Vec<I::Scalar> = flat(&case.volume);
         let mut rows = volumes.clone();
-        negatives::row_weights(isa, tau, 0, b, &mut rows).expect("weights");
+        negatives::row_weights(isa, tau, Own::at(0), b, &mut rows).expect("weights");
         let (mut columns, mut workspace) = (volumes, vec![tau; negatives::column_workspace_len(b)]);
-        negatives::column_weights(isa, tau, 0, b, &mut columns, &mut workspace).expect("weights");
+        negatives::column_weights(isa, tau, Own::at(0), b, &mut columns, &mut workspace)
+            .expect("weights");
         let largest = case.volume.iter().flatten().copied().fold(0.0, f64::max);
         let cap = weight_cap::<I::Scalar>(largest / case.tau);
         for (got, want) in [
@@ -927,7 +928,7 @@ fn related_file<I: Isa>(isa: I, file: &RelatedFile, cap: Precision) {
     assert!(case.labels[..positives].iter().all(|label| *label == 1));
     let logits: Vec<I::Scalar> = flat(&case.logits);
     let mut gradient = vec![zero; logits.len()];
-    let loss = matching_loss(&logits, positives, &mut gradient).expect("a loss");
+    let loss = matching_loss(&logits, positives, None, &mut gradient).expect("a loss");
     assert_close(
         "dam",
         loss.to_f64(),

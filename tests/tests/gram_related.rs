@@ -556,31 +556,49 @@ fn wrong_triangles_are_errors() {
 fn the_matching_loss_agrees_with_the_oracle() {
     let mut random = Random::new(112);
     for (positives, pairs) in [(0, 1), (1, 1), (1, 3), (3, 9), (64, 192), (1000, 3000)] {
-        for size in [0.1, 1.0, 10.0, 80.0] {
+        for (size, share) in [(0.1, 1.0), (1.0, 0.6), (10.0, 0.1), (80.0, 1.0), (1.0, 0.0)] {
             let mut logits = random.normals(pairs, 2);
             logits
                 .iter_mut()
                 .flatten()
                 .for_each(|x| *x = f64::from((*x * size) as f32));
+            let present: Vec<bool> = (0..pairs).map(|_| random.unit() < share).collect();
+            let there = present.iter().filter(|there| **there).count().max(1) as f64;
             let (mut loss, mut gradient) = (0.0, Vec::new());
-            for (row, x) in logits.iter().enumerate() {
+            for (row, x) in logits.iter_mut().enumerate() {
+                if !present[row] {
+                    gradient.extend([0.0; 2]);
+                    x[row % 2] = f64::NAN;
+                    continue;
+                }
                 let log_p = log_softmax(x);
                 let class = usize::from(row < positives);
-                loss -= log_p[class] / pairs as f64;
-                let wrong = log_p[1 - class].exp() / pairs as f64;
+                loss -= log_p[class] / there;
+                let wrong = log_p[1 - class].exp() / there;
                 gradient.extend([0, 1].map(|c| if c == class { -wrong } else { wrong }));
             }
-            matching_case::<f64>(&logits, positives, loss, &gradient, DOUBLE);
-            matching_case::<f32>(&logits, positives, loss, &gradient, SINGLE);
+            let present = (share < 1.0).then_some(present.as_slice());
+            matching_case::<f64>(&logits, positives, present, loss, &gradient, DOUBLE);
+            matching_case::<f32>(&logits, positives, present, loss, &gradient, SINGLE);
         }
     }
 }
 
-fn matching_case<T: Real>(x: &Rows, positives: usize, loss: f64, want: &[f64], cap: Precision) {
+fn matching_case<T: Real>(
+    x: &Rows,
+    positives: usize,
+    present: Option<&[bool]>,
+    loss: f64,
+    want: &[f64],
+    cap: Precision,
+) {
     let logits: Vec<T> = flat(x);
     let mut gradient = vec![T::constant(f64::NAN); logits.len()];
-    let got = matching_loss(&logits, positives, &mut gradient).expect("a loss");
+    let got = matching_loss(&logits, positives, present, &mut gradient).expect("a loss");
     assert_close("matching", got.to_f64(), loss, loss.max(1.0), cap.loss);
+    for (got, _) in gradient.iter().zip(want).filter(|(_, want)| **want == 0.0) {
+        assert_eq!(*got, T::ZERO, "an absent pair");
+    }
     if norm(want.iter().copied()) < f64::from(f32::MIN_POSITIVE) {
         return;
     }
@@ -596,7 +614,7 @@ fn matching_case<T: Real>(x: &Rows, positives: usize, loss: f64, want: &[f64], c
 fn sure_matches_have_a_gradient_that_is_no_rounding() {
     // p = e⁻³⁰ of the wrong class: p − 1 would leave nothing of it.
     let mut gradient = [0.0_f32; 2];
-    let loss = matching_loss(&[-15.0, 15.0], 1, &mut gradient).expect("a loss");
+    let loss = matching_loss(&[-15.0, 15.0], 1, None, &mut gradient).expect("a loss");
     let wrong = (-30_f64).exp();
     assert_eq!(loss, 0.0);
     for (got, want) in gradient.iter().zip([wrong, -wrong]) {
@@ -608,7 +626,7 @@ fn sure_matches_have_a_gradient_that_is_no_rounding() {
 fn wrong_matchings_are_errors() {
     let call = |logits: &[f32], positives, len| {
         let mut gradient = vec![7.0; len];
-        let result = matching_loss(logits, positives, &mut gradient);
+        let result = matching_loss(logits, positives, None, &mut gradient);
         assert!(
             result.is_ok() || gradient.iter().all(|g| *g == 7.0),
             "untouched"
@@ -620,6 +638,8 @@ fn wrong_matchings_are_errors() {
     assert_eq!(call(&[0.0; 6], 4, 6), size(8, 6));
     assert_eq!(call(&[0.0; 7], 1, 7), size(6, 7));
     assert_eq!(call(&[0.0; 6], 1, 5), size(6, 5));
+    let short = matching_loss(&[0.0; 6], 1, Some(&[true; 2]), &mut [0.0; 6]);
+    assert_eq!(short.err(), size(3, 2));
     assert!(matches!(call(&[], 0, 0), Some(GramError::Empty { .. })));
     let (row, column) = (1, 1);
     let score = Some(GramError::Score { row, column });

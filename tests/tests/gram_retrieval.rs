@@ -1,10 +1,12 @@
 //! Ranks with ids, the best few, search without a matrix, hard negatives: against naive oracles.
 
 use rivergram_core::error::GramError;
-use rivergram_core::gram::contrastive::ZeroRows;
+use rivergram_core::gram::contrastive::{Batch, GramLoss, ZeroRows, gram_loss, workspace_len};
 use rivergram_core::gram::matching::matching_loss;
-use rivergram_core::gram::negatives::{self, draw, draw_columns, draw_rows};
-use rivergram_core::gram::pair::{Measure, volume_matrix, volume_matrix_workspace_len};
+use rivergram_core::gram::negatives::{self, Own, draw, draw_columns, draw_rows};
+use rivergram_core::gram::pair::{
+    Measure, present_vectors, volume_matrix, volume_matrix_workspace_len,
+};
 use rivergram_core::gram::related::singular::{self, Singular};
 use rivergram_core::gram::related::triangle;
 use rivergram_core::gram::retrieval::{
@@ -12,7 +14,10 @@ use rivergram_core::gram::retrieval::{
     gramian_value, mean_rank, median_rank, rank,
 };
 use rivergram_core::gram::search::{Search, nearest, nearest_workspace_len};
+use rivergram_core::gram::tuple;
+use rivergram_core::head::Head;
 use rivergram_core::lanes::{Isa, One, Real};
+use rivergram_core::ops;
 use rivergram_simd::{Kernel, Level};
 use rivergram_tests::cases::norm;
 use rivergram_tests::oracle::gram as oracle;
@@ -525,6 +530,69 @@ impl<T: Real, const K: usize> MapLen for Vec<TopK<T, K>> {
     }
 }
 
+/// Loss, search, cosine, flags, head and tuple have one definition of a zero vector.
+#[test]
+fn a_short_vector_is_zero_everywhere_or_nowhere() {
+    let isa = One::<f32>::new();
+    let head = Head {
+        input: 1,
+        hidden: 0,
+        output: 2,
+        normalise: true,
+    };
+    for (length, is_zero) in [
+        (0.0, true),
+        (1.08e-19, true),
+        (1.09e-19, false),
+        (1e-13, false),
+    ] {
+        let (short, long) = ([length, 0.0], [0.6, 0.8]);
+        assert_eq!(ops::is_zero(length * length), is_zero);
+
+        let mut there = [true];
+        let (policy, sizes) = (ZeroRows::Missing, [1, 1, 2]);
+        let missing = present_vectors(isa, policy, &short, None, sizes, 0, &mut there);
+        assert_eq!((missing, there), (Ok(usize::from(is_zero)), [!is_zero]));
+
+        let vectors = [long, long, short, long].concat();
+        let batch = Batch {
+            vectors: &vectors,
+            present: None,
+            k: 2,
+            rows: 2,
+            d: 2,
+        };
+        for normalise in [false, true] {
+            let config = GramLoss {
+                normalise,
+                ..GramLoss::paper(0)
+            };
+            let mut workspace = [0.0; workspace_len(2, 2, 2)];
+            let report = gram_loss(isa, &config, &batch, &mut [0.0; 8], &mut workspace);
+            assert_eq!(report.expect("a loss").missing, usize::from(is_zero));
+        }
+
+        let case = Case {
+            anchors: long.to_vec(),
+            items: [short, long].concat(),
+            present: vec![true; 2],
+            sizes: [1, 1, 2, 2],
+        };
+        let search = Search::by(Measure::Cosine);
+        let (_, top) = case.nearest::<_, 2>(isa, search).expect("a search");
+        assert_eq!(top.map_len(), [2 - usize::from(is_zero)]);
+        assert_eq!(case.matrix(isa, Measure::Cosine)[0] == 0.0, is_zero);
+
+        let (mut y, mut cache) = ([0.0; 2], [0.0; 1]);
+        head.forward(isa, &[length, 0.0, 0.0, 0.0], &[1.0], &mut y, &mut cache);
+        assert_eq!(y[0] == 0.0, is_zero);
+        assert!(is_zero || (y[0] - 1.0).abs() < 1e-6);
+
+        let volume = tuple::volume(&[short, [0.0, 1.0]]);
+        assert_eq!(volume == 0.0, is_zero, "{volume}");
+    }
+}
+
 #[test]
 fn an_absent_vector_of_a_search_may_hold_anything() {
     let isa = One::<f32>::new();
@@ -611,45 +679,111 @@ fn wrong_searches_are_errors_and_leave_the_best_as_they_were() {
 
 // Hard negatives.
 
-/// Row i's weights by the definition; its own candidate is i + offset.
-fn weights_by_definition(volumes: &[Vec<f64>], tau: f64, offset: usize) -> Vec<Vec<f64>> {
-    let mut weights = Vec::new();
-    for (i, row) in volumes.iter().enumerate() {
-        let least = row.iter().copied().fold(f64::INFINITY, f64::min);
-        let terms: Vec<f64> = row.iter().map(|v| ((least - v) / tau).exp()).collect();
-        let sum: f64 = terms.iter().sum();
-        let mut row: Vec<f64> = terms.iter().map(|t| t / sum + 1e-4).collect();
-        row[i + offset] = 0.0;
-        weights.push(row);
+/// A matrix of volumes, and what is there of its anchors and items.
+struct Volumes {
+    volumes: Vec<Vec<f64>>,
+    anchors: Vec<bool>,
+    /// Planes of vectors: an item is there if one of its vectors is.
+    items: Vec<Vec<bool>>,
+    tau: f64,
+    offset: usize,
+}
+
+impl Volumes {
+    fn new(random: &mut Random, [rows, columns, offset]: [usize; 3], tau: f64, there: f64) -> Self {
+        let mut flags = |n: usize| (0..n).map(|_| random.unit() < there).collect();
+        let (anchors, items) = (flags(rows), vec![flags(columns), flags(columns)]);
+        let mut row = || -> Vec<f64> {
+            let volume = |_| f64::from(random.unit() as f32);
+            (0..columns).map(volume).collect()
+        };
+        Volumes {
+            volumes: (0..rows).map(|_| row()).collect(),
+            anchors,
+            items,
+            tau,
+            offset,
+        }
     }
-    weights
+
+    fn has_item(&self, j: usize) -> bool {
+        self.items.iter().any(|plane| plane[j])
+    }
+
+    /// Row i's weights by the definition; its own candidate is i + offset.
+    fn weights(&self) -> Vec<Vec<f64>> {
+        let row = |(i, volumes): (usize, &Vec<f64>)| {
+            let there: Vec<usize> = (0..volumes.len()).filter(|j| self.has_item(*j)).collect();
+            let mut weights = vec![0.0; volumes.len()];
+            if !(self.anchors[i] && there.contains(&(i + self.offset))) {
+                return weights;
+            }
+            let least = there
+                .iter()
+                .map(|j| volumes[*j])
+                .fold(f64::INFINITY, f64::min);
+            let term = |j: &usize| ((least - volumes[*j]) / self.tau).exp();
+            let sum: f64 = there.iter().map(term).sum();
+            for j in there.iter().filter(|j| **j != i + self.offset) {
+                weights[*j] = term(j) / sum + 1e-4;
+            }
+            weights
+        };
+        self.volumes.iter().enumerate().map(row).collect()
+    }
+
+    /// The volumes, with NaN where there are none; and the same transposed.
+    fn numbers<T: Real>(&self) -> [Vec<T>; 2] {
+        let (rows, columns) = (self.volumes.len(), self.volumes[0].len());
+        let number = |i: usize, j: usize| match self.anchors[i] && self.has_item(j) {
+            true => T::constant(self.volumes[i][j]),
+            false => T::constant(f64::NAN),
+        };
+        let cells = |i: usize| (0..columns).map(move |j| (i, j));
+        let cells_too = |j: usize| (0..rows).map(move |i| (i, j));
+        [
+            (0..rows)
+                .flat_map(cells)
+                .map(|(i, j)| number(i, j))
+                .collect(),
+            (0..columns)
+                .flat_map(cells_too)
+                .map(|(i, j)| number(i, j))
+                .collect(),
+        ]
+    }
 }
 
 #[inline(always)]
-fn check_weights<I: Isa>(isa: I, volumes: &[Vec<f64>], tau: f64, offset: usize) {
-    let (rows, columns) = (volumes.len(), volumes[0].len());
-    let (temperature, nan) = (I::Scalar::constant(tau), I::Scalar::constant(f64::NAN));
-    let want = weights_by_definition(volumes, tau, offset);
-    let mut by_row: Vec<I::Scalar> = volumes
-        .iter()
-        .flatten()
-        .map(|v| I::Scalar::constant(*v))
-        .collect();
-    let mut by_column = vec![nan; by_row.len()];
-    for (at, v) in by_row.iter().enumerate() {
-        by_column[at % columns * rows + at / columns] = *v;
-    }
-    negatives::row_weights(isa, temperature, offset, columns, &mut by_row).expect("weights");
-    let mut workspace = vec![nan; negatives::column_workspace_len(rows)];
-    negatives::column_weights(
-        isa,
-        temperature,
+fn check_weights<I: Isa>(isa: I, case: &Volumes) {
+    let Volumes {
+        volumes,
+        anchors,
+        items,
+        tau,
         offset,
-        rows,
-        &mut by_column,
-        &mut workspace,
-    )
-    .expect("weights");
+    } = case;
+    let (rows, columns, offset) = (volumes.len(), volumes[0].len(), *offset);
+    let (temperature, nan) = (I::Scalar::constant(*tau), I::Scalar::constant(f64::NAN));
+    let want = case.weights();
+    let [mut by_row, mut by_column] = case.numbers::<I::Scalar>();
+    let planes = items.concat();
+    let own = Own {
+        offset,
+        anchors: Some(anchors),
+        items: Some(&planes),
+    };
+    negatives::row_weights(isa, temperature, own, columns, &mut by_row).expect("weights");
+    // Transposed: the items are the rows, and each has one vector.
+    let whole: Vec<bool> = (0..columns).map(|j| case.has_item(j)).collect();
+    let own = Own {
+        offset,
+        anchors: Some(&whole),
+        items: Some(anchors),
+    };
+    let mut workspace = vec![nan; negatives::column_workspace_len(rows)];
+    negatives::column_weights(isa, temperature, own, rows, &mut by_column, &mut workspace)
+        .expect("weights");
     for (i, row) in want.iter().enumerate() {
         for (j, want) in row.iter().enumerate() {
             let what = format!("{rows} × {columns} + {offset}, τ {tau}: [{i}][{j}]");
@@ -668,37 +802,129 @@ fn row_largest(row: &[f64]) -> f64 {
     row.iter().copied().fold(0.0, f64::max)
 }
 
-struct CheckWeights<'a>(&'a [Vec<f64>], f64, usize);
+struct CheckWeights<'a>(&'a Volumes);
 
 impl Kernel<f32> for CheckWeights<'_> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa<Scalar = f32>>(self, isa: I) {
-        check_weights(isa, self.0, self.1, self.2);
+        check_weights(isa, self.0);
     }
 }
 
 #[test]
 fn weights_agree_with_their_definition() {
     let mut random = Random::new(11);
-    for (rows, columns, offset) in [
-        (1, 1, 0),
-        (1, 2, 1),
-        (5, 5, 0),
-        (4, 9, 0),
-        (4, 9, 5),
-        (8, 33, 17),
-        (40, 40, 0),
+    let mut absent = 0;
+    for sizes in [
+        [1, 1, 0],
+        [1, 2, 1],
+        [5, 5, 0],
+        [4, 9, 0],
+        [4, 9, 5],
+        [8, 33, 17],
+        [40, 40, 0],
     ] {
         for tau in [0.01, 0.07, 1.0] {
-            let volume = |random: &mut Random| f64::from(random.unit() as f32);
-            let volumes: Vec<Vec<f64>> = (0..rows)
-                .map(|_| (0..columns).map(|_| volume(&mut random)).collect())
-                .collect();
-            check_weights(One::<f64>::new(), &volumes, tau, offset);
-            for level in Level::available() {
-                level.run(CheckWeights(&volumes, tau, offset));
+            for there in [1.0, 0.7, 0.3] {
+                let case = Volumes::new(&mut random, sizes, tau, there);
+                check_weights(One::<f64>::new(), &case);
+                for level in Level::available() {
+                    level.run(CheckWeights(&case));
+                }
+                let silent = |row: &Vec<f64>| row.iter().all(|weight| *weight == 0.0);
+                absent += case.weights().iter().filter(|row| silent(row)).count();
             }
+        }
+    }
+    assert!(absent > 100, "{absent} queries do not count");
+}
+
+/// Zero and absent vectors take part in no volume, no weight, no draw, no match: what is left is what the batch
+/// without them gives.
+#[test]
+fn negatives_of_a_batch_leave_out_what_its_loss_leaves_out() {
+    let (isa, tau, d, b) = (One::<f32>::new(), 0.07_f32, 6, 12);
+    let mut random = Random::new(18);
+    let mut x: Vec<Vec<f32>> = (0..3 * b)
+        .map(|_| random.normals(1, d)[0].iter().map(|x| *x as f32).collect())
+        .collect();
+    // Tuple 2 has no anchor; 5 lost one vector; 7 lost both, one by a flag; 9 has a vector too short for its square.
+    let mut present = vec![true; 3 * b];
+    for row in [2, b + 5, b + 7] {
+        x[row].fill(0.0);
+    }
+    x[b + 9].iter_mut().for_each(|x| *x *= 1e-21);
+    present[2 * b + 7] = false;
+    x[2 * b + 7].fill(f32::NAN);
+
+    let flat = x.concat();
+    let (anchors, items) = flat.split_at(b * d);
+    let mut there = vec![false; 3 * b];
+    let policy = ZeroRows::Missing;
+    let sizes = [3, b, d];
+    let missing = present_vectors(isa, policy, &flat, Some(&present), sizes, 0, &mut there);
+    assert_eq!(missing, Ok(5));
+    let batch = Batch {
+        vectors: &flat,
+        present: Some(&present),
+        k: 3,
+        rows: b,
+        d,
+    };
+    let mut workspace = vec![0.0; workspace_len(3, b, d)];
+    let mut gradient = vec![0.0; flat.len()];
+    let config = GramLoss::paper(0);
+    let report = gram_loss(isa, &config, &batch, &mut gradient, &mut workspace).expect("a loss");
+    assert_eq!(report.missing, 5);
+
+    let (anchors_there, items_there) = there.split_at(b);
+    let sizes = [b, 2, b, d];
+    let mut volumes = vec![0.0; b * b];
+    let mut workspace = vec![0.0; volume_matrix_workspace_len(b, 2, b, d)];
+    let finite: Vec<f32> = items
+        .iter()
+        .map(|x| if x.is_nan() { 0.0 } else { *x })
+        .collect();
+    let (measure, present) = (Measure::Volume, Some(items_there));
+    let (out, space) = (&mut volumes, &mut workspace);
+    volume_matrix(isa, measure, anchors, &finite, present, sizes, out, space).expect("volumes");
+    let case = Volumes {
+        volumes: (0..b)
+            .map(|i| {
+                let tuple = |j: usize| {
+                    let planes = [i, b + j, 2 * b + j].into_iter();
+                    let there = planes.filter(|row| there[*row]);
+                    let double = |row: usize| x[row].iter().map(|x| f64::from(*x)).collect();
+                    oracle::volume(&there.map(double).collect::<Vec<_>>())
+                };
+                (0..b).map(tuple).collect()
+            })
+            .collect(),
+        anchors: anchors_there.to_vec(),
+        items: items_there.chunks(b).map(<[bool]>::to_vec).collect(),
+        tau: f64::from(tau),
+        offset: 0,
+    };
+    let own = Own {
+        offset: 0,
+        anchors: Some(anchors_there),
+        items: Some(items_there),
+    };
+    let mut weights = volumes;
+    negatives::row_weights(isa, tau, own, b, &mut weights).expect("weights");
+    for (got, want) in weights.iter().zip(case.weights().iter().flatten()) {
+        // Volumes up to 20 over τ = 0.07 have an error of 300 roundings.
+        assert_close("weight", f64::from(*got), *want, 1.0, 1e-4);
+        assert_eq!(*got == 0.0, *want == 0.0);
+    }
+    let mut drawn = vec![None; b];
+    for _ in 0..200 {
+        let source = || (random.bits() >> 32) as u32;
+        draw_rows(&weights, b, source, &mut drawn).expect("draws");
+        for (i, drawn) in drawn.iter().enumerate() {
+            assert_eq!(drawn.is_none(), [2, 7].contains(&i));
+            assert!(drawn.is_none_or(|j| j != 7 && j != i));
         }
     }
 }
@@ -708,13 +934,19 @@ fn wrong_weights_are_errors_and_change_nothing() {
     let isa = One::<f32>::new();
     let call = |scores: &[f32], tau: f32, offset: usize, columns: usize| {
         let mut rows = scores.to_vec();
-        let by_row = negatives::row_weights(isa, tau, offset, columns, &mut rows);
+        let by_row = negatives::row_weights(isa, tau, Own::at(offset), columns, &mut rows);
         let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
         assert!(by_row.is_ok() || bits(&rows) == bits(scores));
         let mut scores_too = scores.to_vec();
         let mut space = vec![0.0; negatives::column_workspace_len(columns)];
-        let by_column =
-            negatives::column_weights(isa, tau, offset, columns, &mut scores_too, &mut space);
+        let by_column = negatives::column_weights(
+            isa,
+            tau,
+            Own::at(offset),
+            columns,
+            &mut scores_too,
+            &mut space,
+        );
         assert!(by_column.is_ok() || bits(&scores_too) == bits(scores));
         [by_row.err(), by_column.err()]
     };
@@ -750,7 +982,7 @@ fn wrong_weights_are_errors_and_change_nothing() {
     }
     let mut scores = [0.5_f32; 9];
     let (need, have) = (6, 5);
-    let short = negatives::column_weights(isa, 0.1, 0, 3, &mut scores, &mut [0.0; 5]);
+    let short = negatives::column_weights(isa, 0.1, Own::at(0), 3, &mut scores, &mut [0.0; 5]);
     assert_eq!(short, Err(GramError::Workspace { need, have }));
 }
 
@@ -855,40 +1087,50 @@ fn rows_and_columns_draw_one_each_in_order() {
     let weights: Vec<f32> = (0..rows * columns).map(|_| random.unit() as f32).collect();
     let mut bits = Random::new(15);
     let mut source = || (bits.bits() >> 32) as u32;
-    let (mut by_row, mut by_column) = (vec![0; rows], vec![0; columns]);
+    let (mut by_row, mut by_column) = (vec![None; rows], vec![None; columns]);
     draw_rows(&weights, columns, &mut source, &mut by_row).expect("draws");
     draw_columns(&weights, columns, &mut source, &mut by_column).expect("draws");
     let mut bits = Random::new(15);
     for (row, drawn) in weights.chunks(columns).zip(by_row) {
-        assert_eq!(draw(row, (bits.bits() >> 32) as u32), Some(drawn));
+        assert_eq!(draw(row, (bits.bits() >> 32) as u32), drawn);
     }
     for (j, drawn) in by_column.into_iter().enumerate() {
         let column: Vec<f32> = weights.iter().skip(j).step_by(columns).copied().collect();
-        assert_eq!(draw(&column, (bits.bits() >> 32) as u32), Some(drawn));
+        assert_eq!(draw(&column, (bits.bits() >> 32) as u32), drawn);
     }
 }
 
 #[test]
 fn wrong_draws_are_errors() {
     let size = |need, have| Err(GramError::BufferSize { need, have });
-    assert_eq!(draw_rows(&[1.0_f32; 6], 3, || 0, &mut [0; 3]), size(9, 6));
     assert_eq!(
-        draw_columns(&[1.0_f32; 6], 3, || 0, &mut [0; 2]),
+        draw_rows(&[1.0_f32; 6], 3, || 0, &mut [None; 3]),
+        size(9, 6)
+    );
+    assert_eq!(
+        draw_columns(&[1.0_f32; 6], 3, || 0, &mut [None; 2]),
         size(3, 2)
     );
     assert_eq!(
-        draw_columns(&[1.0_f32; 7], 3, || 0, &mut [0; 3]),
+        draw_columns(&[1.0_f32; 7], 3, || 0, &mut [None; 3]),
         size(6, 7)
     );
-    let none = Err(GramError::NoCandidate { row: 1 });
-    assert_eq!(
-        draw_rows(&[1.0_f32, 0.0, 0.0, 0.0], 2, || 0, &mut [0; 2]),
-        none
-    );
-    assert_eq!(
-        draw_columns(&[1.0_f32, 0.0, 1.0, 0.0], 2, || 0, &mut [0; 2]),
-        none
-    );
+}
+
+#[test]
+fn queries_without_a_candidate_draw_nothing() {
+    let mut drawn = [Some(7); 2];
+    draw_rows(&[1.0_f32, 0.0, 0.0, 0.0], 2, || 0, &mut drawn).expect("draws");
+    assert_eq!(drawn, [Some(0), None]);
+    let mut bits = Random::new(19);
+    let mut source = || (bits.bits() >> 32) as u32;
+    draw_columns(&[1.0_f32, 0.0, 1.0, 0.0], 2, &mut source, &mut drawn).expect("draws");
+    assert!(drawn[0].is_some() && drawn[1].is_none());
+    // Each query takes its bits, whether it draws or not: the third number is next.
+    let mut again = Random::new(19);
+    again.bits();
+    again.bits();
+    assert_eq!(source(), (again.bits() >> 32) as u32);
 }
 
 // Rankings compared.
@@ -1001,12 +1243,20 @@ fn odd_sizes_never_panic() {
         let mut workspace = vec![0.0; odd(&mut random, negatives::column_workspace_len(columns))];
         let tau = [0.07, 0.0, f32::NAN, 1.0][random.below(4)];
         let offset = if random.bits() & 3 == 0 { offset } else { 0 };
-        tally(draw_rows(&scores, columns, || 9, &mut ranks).is_ok());
-        tally(draw_columns(&scores, columns, || 9, &mut ranks).is_ok());
-        tally(negatives::row_weights(isa, tau, offset, columns, &mut scores).is_ok());
+        let mut drawn = vec![None; ranks.len()];
+        tally(draw_rows(&scores, columns, || 9, &mut drawn).is_ok());
+        tally(draw_columns(&scores, columns, || 9, &mut drawn).is_ok());
+        tally(negatives::row_weights(isa, tau, Own::at(offset), columns, &mut scores).is_ok());
         tally(
-            negatives::column_weights(isa, tau, offset, columns, &mut scores, &mut workspace)
-                .is_ok(),
+            negatives::column_weights(
+                isa,
+                tau,
+                Own::at(offset),
+                columns,
+                &mut scores,
+                &mut workspace,
+            )
+            .is_ok(),
         );
 
         let tile = size(&mut random);
@@ -1056,7 +1306,7 @@ fn odd_sizes_never_panic() {
         tally(area.is_ok());
         let logits = vec![number; odd(&mut random, rows.saturating_mul(2))];
         let mut gradient = vec![0.0; odd(&mut random, rows.saturating_mul(2))];
-        tally(matching_loss(&logits, offset, &mut gradient).is_ok());
+        tally(matching_loss(&logits, offset, None, &mut gradient).is_ok());
     }
     assert!(fine > 50_000 && wrong > 50_000, "{fine} {wrong}");
 }

@@ -91,11 +91,6 @@ pub enum GramError {
         /// Its column.
         column: usize,
     },
-    /// No candidate of this row, or column, has a weight above 0.
-    NoCandidate {
-        /// The index of the row or column.
-        row: usize,
-    },
     // Vectors in eight bits.
     /// More dimensions than a sum of products of int8 in 32 bits can hold.
     Dimensions {
@@ -165,7 +160,6 @@ impl fmt::Display for GramError {
                 f,
                 "score [{row}, {column}]: NaN, infinite or too large for the temperature"
             ),
-            Self::NoCandidate { row } => write!(f, "row {row}: no weight above 0"),
             Self::Dimensions { d, most } => {
                 write!(f, "d = {d}: sums of int8 products take at most {most}")
             }

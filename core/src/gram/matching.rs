@@ -6,18 +6,20 @@
 //! ```
 //! (arXiv 2412.11959, the loss beside the volume's.) Each anchor meets a wrong item, each item a wrong anchor
 //! ([`crate::gram::negatives`]): B matches, then B and B negatives. What the classifier is, a layer over
-//! fused features, is the caller's; here are its two logits per pair and their gradient.
+//! fused features, is the caller's; here are its two logits per pair and their gradient. Where a modality is
+//! absent there are fewer pairs, and the mean is over those that are there.
 
 use crate::error::GramError;
 use crate::lanes::Real;
 use crate::lse::LogSum;
-use crate::ops;
+use crate::ops::{self, Sum};
 use crate::softmax;
 
 /// The weight of the matching loss in the total loss.
 pub const WEIGHT: f64 = 0.1;
 
-/// L_gram + 0.1 · L_dam. The gradient of the matching part takes the same factor, [`WEIGHT`].
+/// L_gram + 0.1 · L_dam. The gradient of the matching part takes the same factor, [`WEIGHT`]. Cost: O(1).
+/// Source: arXiv 2412.11959.
 ///
 /// ```
 /// use rivergram_core::gram::matching::total_loss;
@@ -30,22 +32,31 @@ pub fn total_loss<T: Real>(gram: T, matching: T) -> T {
 /// The mean cross-entropy of logits \[pairs, 2\], of which the first `positives` pairs are of class 1 and the
 /// others of class 0, and its gradient into `gradient` \[pairs, 2\].
 ///
-/// Errors: sizes; no pair, or fewer than `positives`; a logit that is not finite, with its place. All are
-/// found before anything is written. Cost: four exponentials and a logarithm per pair.
+/// A pair that is `false` in `present` \[pairs\] does not count, may hold anything and gets the gradient 0: a
+/// match of which one side is absent, a query for which nothing was drawn. Of no pair at all the loss is 0.
+///
+/// Errors: sizes; no place for a pair, or fewer than `positives`; a logit that is not finite, with its place. All
+/// are found before anything is written. Cost: four exponentials and a logarithm per pair. Source: the
+/// [module](self)'s.
 ///
 /// ```
 /// use rivergram_core::gram::matching::matching_loss;
 ///
 /// let mut gradient = [0.0_f64; 6];
-/// let loss = matching_loss(&[0.0; 6], 1, &mut gradient)?;
+/// let loss = matching_loss(&[0.0; 6], 1, None, &mut gradient)?;
 /// assert!((loss - 2.0_f64.ln()).abs() < 1e-15);
 /// let sixth = 0.5 / 3.0;
 /// assert_eq!(gradient, [sixth, -sixth, -sixth, sixth, -sixth, sixth]);
+///
+/// let loss = matching_loss(&[0.0; 6], 1, Some(&[true, false, false]), &mut gradient)?;
+/// assert!((loss - 2.0_f64.ln()).abs() < 1e-15);
+/// assert_eq!(gradient, [0.5, -0.5, 0.0, 0.0, 0.0, 0.0]);
 /// # Ok::<(), rivergram_core::error::GramError>(())
 /// ```
 pub fn matching_loss<T: Real>(
     logits: &[T],
     positives: usize,
+    present: Option<&[bool]>,
     gradient: &mut [T],
 ) -> Result<T, GramError> {
     let pairs = logits.len() >> 1;
@@ -59,23 +70,35 @@ pub fn matching_loss<T: Real>(
             return Err(GramError::BufferSize { need, have });
         }
     }
+    let (need, have) = (pairs, present.map_or(pairs, <[bool]>::len));
+    if need != have {
+        return Err(GramError::BufferSize { need, have });
+    }
+    let is_there = |row: usize| present.is_none_or(|there| there.get(row) == Some(&true));
+    let mut there = 0_usize;
     for (row, logits) in (0..pairs).zip(logits.chunks_exact(2)) {
+        if !is_there(row) {
+            continue;
+        }
+        there = there.saturating_add(1);
         for (column, logit) in (0..2).zip(logits) {
             if !logit.is_finite() {
                 return Err(GramError::Score { row, column });
             }
         }
     }
-    let share = T::ONE / T::from_usize(pairs);
-    // The sum keeps its rounding error, so that many pairs cost no digits.
-    let (mut sum, mut error) = (T::ZERO, T::ZERO);
+    let share = T::ONE / T::from_usize(there.max(1));
+    let mut sum = Sum::default();
     let rows = logits.chunks_exact(2).zip(gradient.chunks_exact_mut(2));
     for (row, (logits, gradient)) in (0..pairs).zip(rows) {
-        let class = usize::from(row < positives);
-        let (next, rest) = sum.two_sum(cross_entropy(logits, class, share, gradient));
-        (sum, error) = (next, error + rest);
+        if is_there(row) {
+            let class = usize::from(row < positives);
+            sum = sum.plus(cross_entropy(logits, class, share, gradient));
+        } else {
+            gradient.fill(T::ZERO);
+        }
     }
-    Ok(share * (sum + error))
+    Ok(share * sum.high)
 }
 
 /// −ln p of the target among a few logits; `share` times its gradient into `gradient`.

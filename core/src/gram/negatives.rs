@@ -10,43 +10,129 @@
 //!
 //! Queries are the rows of the volumes ([`row_weights`], [`draw_rows`]) or their columns
 //! ([`column_weights`], [`draw_columns`]); either way the weights replace the volumes in place.
+//!
+//! **What is absent** takes no part, as in the loss ([`Own`]): an absent candidate has weight 0 and is not in the
+//! sum over c; a query counts only if it and its own candidate are there, else all its weights are 0 and nothing
+//! is drawn for it. A zero vector would have volume 0, the best: [`present_vectors`](super::pair::present_vectors)
+//! marks it as absent, for the volumes as for the weights.
 
 use crate::error::GramError;
 use crate::lanes::{Isa, Kernel, Lanes, Real};
 use crate::lse::LogSum;
-use crate::ops::{self, take};
+use crate::ops::{self, Sum, take};
 use crate::softmax;
 
 /// What is added to each probability: no candidate but the own is impossible.
 pub const FLOOR: f64 = 1e-4;
 
-/// Volumes \[rows, columns\], row-major, to weights in place: each row is a query.
+/// Which rows and columns of a matrix of volumes belong together, and which are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Own<'a> {
+    /// Query i's own candidate is number i + `offset`.
+    pub offset: usize,
+    /// \[rows\]: `false` where an anchor is absent.
+    pub anchors: Option<&'a [bool]>,
+    /// \[m, columns\], as for [`volume_matrix`](super::pair::volume_matrix): `false` where a vector of an item is
+    /// absent. An item of which nothing is there is absent.
+    pub items: Option<&'a [bool]>,
+}
+
+impl Own<'_> {
+    /// Everything is there. Cost: O(1).
+    ///
+    /// ```
+    /// use rivergram_core::gram::negatives::Own;
+    ///
+    /// assert_eq!(Own::at(4), Own { offset: 4, anchors: None, items: None });
+    /// ```
+    pub const fn at(offset: usize) -> Self {
+        Own {
+            offset,
+            anchors: None,
+            items: None,
+        }
+    }
+
+    /// Whether row i is there.
+    #[inline(always)]
+    fn has_row(&self, i: usize) -> bool {
+        self.anchors.is_none_or(|there| there.get(i) == Some(&true))
+    }
+
+    /// Whether column j of so many is there.
+    #[inline(always)]
+    fn has_column(&self, j: usize, columns: usize) -> bool {
+        self.items.is_none_or(|there| {
+            let mut planes = there.chunks_exact(columns.max(1));
+            planes.any(|plane| plane.get(j) == Some(&true))
+        })
+    }
+
+    /// This value in place of the numbers of absent columns.
+    #[inline(always)]
+    fn fill_absent<T: Real>(&self, row: &mut [T], value: T) {
+        if self.items.is_none() {
+            return;
+        }
+        let columns = row.len();
+        for (j, number) in (0..columns).zip(row) {
+            if !self.has_column(j, columns) {
+                *number = value;
+            }
+        }
+    }
+
+    fn check(&self, rows: usize, columns: usize) -> Result<(), GramError> {
+        let (need, have) = (rows, self.anchors.map_or(rows, <[bool]>::len));
+        if need != have {
+            return Err(GramError::BufferSize { need, have });
+        }
+        let have = self.items.map_or(columns, <[bool]>::len);
+        let planes = have.checked_div(columns).unwrap_or_default();
+        let need = planes.max(1).saturating_mul(columns);
+        if need != have {
+            return Err(GramError::BufferSize { need, have });
+        }
+        Ok(())
+    }
+}
+
+/// Volumes \[rows, columns\], row-major, to weights in place: each row is a query. What belongs to an absent
+/// row or column may hold anything.
 ///
-/// Errors: the size; τ; an own candidate that is not there, with its query; a volume that is not finite or
+/// Errors: sizes; τ; an own candidate beyond the columns, with its query; a volume that is not finite or
 /// leaves the range over τ. All are found before anything is written. Cost: two exponentials per volume.
+/// Source: the paper's code (see the [module](self)).
 ///
 /// ```
-/// use rivergram_core::gram::negatives::row_weights;
+/// use rivergram_core::gram::negatives::{Own, row_weights};
 /// use rivergram_core::lanes::One;
 ///
 /// let mut weights = [0.0_f64, 0.5, 0.5, /**/ 0.5, 0.0, 0.5];
-/// row_weights(One::new(), 0.5, 0, 3, &mut weights)?;
+/// row_weights(One::new(), 0.5, Own::at(0), 3, &mut weights)?;
 /// let p = 1.0 / (1.0_f64.exp() + 2.0);
 /// assert_eq!([weights[0], weights[4]], [0.0, 0.0]);
 /// assert!((weights[1] - (p + 1e-4)).abs() < 1e-15);
+///
+/// // The last item is absent: its volumes may hold anything.
+/// let own = Own { items: Some(&[true, true, false]), ..Own::at(0) };
+/// let mut weights = [0.0_f64, 0.5, f64::NAN, /**/ 0.5, 0.0, f64::NAN];
+/// row_weights(One::new(), 0.5, own, 3, &mut weights)?;
+/// assert_eq!([weights[0], weights[2]], [0.0, 0.0]);
+/// assert!((weights[1] - (1.0 / (1.0_f64.exp() + 1.0) + 1e-4)).abs() < 1e-15);
 /// # Ok::<(), rivergram_core::error::GramError>(())
 /// ```
 #[inline(always)]
 pub fn row_weights<I: Isa>(
     isa: I,
     temperature: I::Scalar,
-    offset: usize,
+    own: Own<'_>,
     columns: usize,
     scores: &mut [I::Scalar],
 ) -> Result<(), GramError> {
     isa.enter(Rows(Weights {
         temperature,
-        offset,
+        own,
         columns,
         scores,
     }))
@@ -63,15 +149,15 @@ pub const fn column_workspace_len(columns: usize) -> usize {
 }
 
 /// Volumes \[rows, columns\], row-major, to weights in place: each column is a query, and column j's own
-/// candidate is row j + `offset`. Errors and cost: those of [`row_weights`], and the workspace.
+/// candidate is row j + `offset`. Errors, cost and source: those of [`row_weights`], and the workspace.
 ///
 /// ```
-/// use rivergram_core::gram::negatives::{column_weights, column_workspace_len};
+/// use rivergram_core::gram::negatives::{Own, column_weights, column_workspace_len};
 /// use rivergram_core::lanes::One;
 ///
 /// let mut weights = [0.0_f64, 0.5, /**/ 0.5, 0.0, /**/ 0.5, 0.5];
 /// let mut workspace = [0.0; column_workspace_len(2)];
-/// column_weights(One::new(), 0.5, 1, 2, &mut weights, &mut workspace)?;
+/// column_weights(One::new(), 0.5, Own::at(1), 2, &mut weights, &mut workspace)?;
 /// assert_eq!([weights[2], weights[5]], [0.0, 0.0]);
 /// assert!(weights[0] > weights[4]);
 /// # Ok::<(), rivergram_core::error::GramError>(())
@@ -80,14 +166,14 @@ pub const fn column_workspace_len(columns: usize) -> usize {
 pub fn column_weights<I: Isa>(
     isa: I,
     temperature: I::Scalar,
-    offset: usize,
+    own: Own<'_>,
     columns: usize,
     scores: &mut [I::Scalar],
     workspace: &mut [I::Scalar],
 ) -> Result<(), GramError> {
     let weights = Weights {
         temperature,
-        offset,
+        own,
         columns,
         scores,
     };
@@ -96,7 +182,7 @@ pub fn column_weights<I: Isa>(
 
 struct Weights<'a, T> {
     temperature: T,
-    offset: usize,
+    own: Own<'a>,
     columns: usize,
     scores: &'a mut [T],
 }
@@ -114,13 +200,17 @@ impl<T: Real> Weights<'_, T> {
         if need != have {
             return Err(GramError::BufferSize { need, have });
         }
+        self.own.check(rows, columns)?;
         let scale = -(T::ONE / self.temperature);
         if !(scale < T::ZERO && scale.is_finite()) {
             return Err(GramError::Temperature);
         }
         for (row, scores) in (0..rows).zip(self.scores.chunks_exact(columns)) {
+            if !self.own.has_row(row) {
+                continue;
+            }
             for (column, score) in (0..columns).zip(scores) {
-                if !(*score * scale).is_finite() {
+                if !(*score * scale).is_finite() && self.own.has_column(column, columns) {
                     return Err(GramError::Score { row, column });
                 }
             }
@@ -129,7 +219,7 @@ impl<T: Real> Weights<'_, T> {
     }
 }
 
-/// That each of some queries has its own among the candidates.
+/// That each of some queries has a place for its own among the candidates.
 fn check_own(queries: usize, candidates: usize, offset: usize) -> Result<(), GramError> {
     let with_own = candidates.saturating_sub(offset);
     if with_own < queries {
@@ -145,13 +235,20 @@ impl<T: Real> Kernel<T> for Rows<'_, T> {
     #[inline(always)]
     fn run<I: Isa<Scalar = T>>(self, isa: I) -> Self::Output {
         let (scale, rows) = self.0.check()?;
-        let (columns, offset) = (self.0.columns, self.0.offset);
-        check_own(rows, columns, offset)?;
+        let (columns, own) = (self.0.columns, self.0.own);
+        check_own(rows, columns, own.offset)?;
         for (i, row) in (0..rows).zip(self.0.scores.chunks_exact_mut(columns.max(1))) {
+            let of_own = i.saturating_add(own.offset);
+            if !(own.has_row(i) && own.has_column(of_own, columns)) {
+                row.fill(T::ZERO);
+                continue;
+            }
             ops::scale(isa, scale, row);
+            own.fill_absent(row, -T::INFINITY);
             let lse = LogSum::of(isa, row);
             softmax::gradient(isa, &lse, T::constant(FLOOR), -T::ONE, row);
-            if let Some(own) = row.get_mut(i.saturating_add(offset)) {
+            own.fill_absent(row, T::ZERO);
+            if let Some(own) = row.get_mut(of_own) {
                 *own = T::ZERO;
             }
         }
@@ -169,8 +266,8 @@ impl<T: Real> Kernel<T> for Columns<'_, T> {
     #[inline(always)]
     fn run<I: Isa<Scalar = T>>(self, isa: I) -> Self::Output {
         let (scale, rows) = self.weights.check()?;
-        let (columns, offset) = (self.weights.columns, self.weights.offset);
-        check_own(columns, rows, offset)?;
+        let (columns, own) = (self.weights.columns, self.weights.own);
+        check_own(columns, rows, own.offset)?;
         let (need, have) = (column_workspace_len(columns), self.workspace.len());
         if have < need {
             return Err(GramError::Workspace { need, have });
@@ -180,7 +277,11 @@ impl<T: Real> Kernel<T> for Columns<'_, T> {
         max.fill(-T::MAX);
         sum.fill(T::ZERO);
         let scores = self.weights.scores;
-        for row in scores.chunks_exact_mut(columns.max(1)) {
+        for (i, row) in (0..rows).zip(scores.chunks_exact_mut(columns.max(1))) {
+            if !own.has_row(i) {
+                row.fill(-T::INFINITY);
+                continue;
+            }
             ops::scale(isa, scale, row);
             for (l, max) in row.chunks(I::WIDTH).zip(max.chunks_mut(I::WIDTH)) {
                 isa.store(isa.load(max).max(isa.load(l)), max);
@@ -197,17 +298,28 @@ impl<T: Real> Kernel<T> for Columns<'_, T> {
             *sum = sum.ln();
         }
         let floor = isa.splat(T::constant(FLOOR));
-        for row in scores.chunks_exact_mut(columns.max(1)) {
+        for (i, row) in (0..rows).zip(scores.chunks_exact_mut(columns.max(1))) {
+            if !own.has_row(i) {
+                row.fill(T::ZERO);
+                continue;
+            }
             let stats = max.chunks(I::WIDTH).zip(sum.chunks(I::WIDTH));
             for (l, (max, ln_sum)) in row.chunks_mut(I::WIDTH).zip(stats) {
                 let p = (isa.load(l) - isa.load(max) - isa.load(ln_sum)).exp();
                 isa.store(p + floor, l);
             }
         }
-        let own_rows = scores.chunks_exact_mut(columns.max(1)).skip(offset);
+        let own_rows = scores.chunks_exact_mut(columns.max(1)).skip(own.offset);
         for (j, row) in (0..columns).zip(own_rows) {
             if let Some(own) = row.get_mut(j) {
                 *own = T::ZERO;
+            }
+        }
+        for j in 0..columns {
+            let counts = own.has_column(j, columns) && own.has_row(j.saturating_add(own.offset));
+            if !counts {
+                let column = scores.iter_mut().skip(j).step_by(columns.max(1));
+                column.for_each(|weight| *weight = T::ZERO);
             }
         }
         Ok(())
@@ -237,17 +349,14 @@ fn draw_of<T: Real>(weights: impl Iterator<Item = T> + Clone, random: u32) -> Op
         let all = (0..usize::MAX).zip(weights.clone());
         all.filter(|(_, weight)| *weight > T::ZERO)
     };
-    let mut total = Running::default();
-    for (_, weight) in candidates() {
-        total.add(weight);
-    }
+    let total: Sum<T> = candidates().map(|(_, weight)| weight).collect();
     let unit = T::from_u32(random >> 8) * T::constant(1.0 / 16_777_216.0);
-    let aim = unit * total.value();
-    let (mut running, mut last) = (Running::default(), None);
+    let aim = unit * total.high;
+    let (mut running, mut last) = (Sum::default(), None);
     for (index, weight) in candidates() {
-        running.add(weight);
+        running = running.plus(weight);
         last = Some(index);
-        if aim < running.value() {
+        if aim < running.high {
             return last;
         }
     }
@@ -255,52 +364,31 @@ fn draw_of<T: Real>(weights: impl Iterator<Item = T> + Clone, random: u32) -> Op
     last
 }
 
-/// A sum that keeps its rounding error.
-#[derive(Clone, Copy, Default)]
-struct Running<T> {
-    sum: T,
-    error: T,
-}
-
-impl<T: Real> Running<T> {
-    #[inline(always)]
-    fn add(&mut self, x: T) {
-        let (sum, error) = self.sum.two_sum(x);
-        self.sum = sum;
-        self.error += error;
-    }
-
-    #[inline(always)]
-    fn value(self) -> T {
-        self.sum + self.error
-    }
-}
-
 /// One [`draw`] per row of weights \[rows, columns\] into `drawn` \[rows\], from one `random()` each, in order.
+/// A row without a weight above 0 takes its random bits too, and draws nothing.
 ///
-/// Errors: sizes; a row without a weight above 0, with its index: what `drawn` holds then is unspecified.
-/// Cost: two passes over the weights.
+/// Errors: sizes. Cost: two passes over the weights.
 ///
 /// ```
 /// use rivergram_core::gram::negatives::draw_rows;
 ///
-/// let mut random = [0, u32::MAX].into_iter();
-/// let mut drawn = [0; 2];
-/// let weights = [0.0_f32, 0.5, 0.5, /**/ 0.5, 0.0, 0.5];
+/// let mut random = [0, 7, u32::MAX].into_iter();
+/// let mut drawn = [None; 3];
+/// let weights = [0.0_f32, 0.5, 0.5, /**/ 0.0, 0.0, 0.0, /**/ 0.5, 0.5, 0.0];
 /// draw_rows(&weights, 3, || random.next().unwrap_or(0), &mut drawn)?;
-/// assert_eq!(drawn, [1, 2]);
+/// assert_eq!(drawn, [Some(1), None, Some(1)]);
 /// # Ok::<(), rivergram_core::error::GramError>(())
 /// ```
 pub fn draw_rows<T: Real>(
     weights: &[T],
     columns: usize,
     mut random: impl FnMut() -> u32,
-    drawn: &mut [usize],
+    drawn: &mut [Option<usize>],
 ) -> Result<(), GramError> {
     check_draws(weights.len(), drawn.len(), columns)?;
     let rows = weights.chunks_exact(columns.max(1));
-    for ((row, drawn), weights) in (0..usize::MAX).zip(drawn).zip(rows) {
-        *drawn = draw(weights, random()).ok_or(GramError::NoCandidate { row })?;
+    for (drawn, weights) in drawn.iter_mut().zip(rows) {
+        *drawn = draw(weights, random());
     }
     Ok(())
 }
@@ -311,17 +399,17 @@ pub fn draw_rows<T: Real>(
 /// ```
 /// use rivergram_core::gram::negatives::draw_columns;
 ///
-/// let mut drawn = [0; 2];
+/// let mut drawn = [None; 2];
 /// let weights = [0.0_f32, 0.5, /**/ 0.5, 0.0, /**/ 0.5, 0.5];
 /// draw_columns(&weights, 2, || u32::MAX, &mut drawn)?;
-/// assert_eq!(drawn, [2, 2]);
+/// assert_eq!(drawn, [Some(2), Some(2)]);
 /// # Ok::<(), rivergram_core::error::GramError>(())
 /// ```
 pub fn draw_columns<T: Real>(
     weights: &[T],
     columns: usize,
     mut random: impl FnMut() -> u32,
-    drawn: &mut [usize],
+    drawn: &mut [Option<usize>],
 ) -> Result<(), GramError> {
     let rows = weights.len().checked_div(columns).unwrap_or_default();
     check_draws(weights.len(), rows, columns)?;
@@ -329,10 +417,10 @@ pub fn draw_columns<T: Real>(
     if need != have {
         return Err(GramError::BufferSize { need, have });
     }
-    for (row, drawn) in (0..columns).zip(drawn) {
+    for (column, drawn) in (0..columns).zip(drawn) {
         let rows = weights.chunks_exact(columns);
-        let column = rows.filter_map(|weights| weights.get(row).copied());
-        *drawn = draw_of(column, random()).ok_or(GramError::NoCandidate { row })?;
+        let column = rows.filter_map(|weights| weights.get(column).copied());
+        *drawn = draw_of(column, random());
     }
     Ok(())
 }

@@ -1,7 +1,9 @@
 //! `core::gram`.
 
 use rivergram_core::gram::basis::{self, Item, Rows};
-use rivergram_core::gram::contrastive::{self, Batch, Gathered, GramLoss, Rectangle, Shard};
+use rivergram_core::gram::contrastive::{
+    self, Batch, Gathered, GramLoss, Rectangle, Shard, ZeroRows,
+};
 use rivergram_core::gram::int8;
 use rivergram_core::gram::pair::{self, BasesMut, Measure};
 use rivergram_core::gram::related::{
@@ -11,7 +13,8 @@ use rivergram_core::gram::related::{
 use rivergram_core::gram::retrieval::{self, Metrics, Order, TopK};
 use rivergram_core::gram::search::{self, Search};
 use rivergram_core::gram::tuple;
-use rivergram_core::gram::{matching, negatives};
+use rivergram_core::gram::matching;
+use rivergram_core::gram::negatives::{self, Own};
 use rivergram_core::lanes::{One, Real};
 
 use crate::{any, keep, real, size, slice, slice_mut};
@@ -118,6 +121,15 @@ fn pairs<T: Real>(one: One<T>) {
         size(),
         size(),
         size(),
+    ));
+    keep(pair::present_vectors(
+        one,
+        any(ZeroRows::Missing),
+        slice(),
+        any(None),
+        any([0; 3]),
+        size(),
+        slice_mut(),
     ));
     let mut item = any(Item::split(slice_mut(), size(), size()));
     let storage = any(BasesMut::split(slice_mut(), size(), size(), size()));
@@ -256,24 +268,24 @@ fn related<T: Real>(one: One<T>) {
         workspace,
     ));
     keep(matching::total_loss::<T>(real(), real()));
-    keep(matching::matching_loss::<T>(slice(), size(), slice_mut()));
+    let (present, gradient) = (any(None), slice_mut());
+    keep(matching::matching_loss::<T>(slice(), size(), present, gradient));
 }
 
 fn hard_negatives<T: Real>(one: One<T>) {
     let random = || any(0);
-    keep(negatives::row_weights(
-        one,
-        real(),
-        size(),
-        size(),
-        slice_mut(),
-    ));
+    let own = any(Own {
+        anchors: any(None),
+        items: any(None),
+        ..Own::at(size())
+    });
+    keep(negatives::row_weights(one, real(), own, size(), slice_mut()));
     keep(negatives::column_workspace_len(size()));
     let (scores, workspace) = (slice_mut(), slice_mut());
     keep(negatives::column_weights(
         one,
         real(),
-        size(),
+        own,
         size(),
         scores,
         workspace,
