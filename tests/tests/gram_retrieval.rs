@@ -588,7 +588,7 @@ fn a_short_vector_is_zero_everywhere_or_nowhere() {
         assert_eq!(y[0] == 0.0, is_zero);
         assert!(is_zero || (y[0] - 1.0).abs() < 1e-6);
 
-        let volume = tuple::volume(&[short, [0.0, 1.0]]);
+        let volume = tuple::volume(&[short, [0.0, length]]);
         assert_eq!(volume == 0.0, is_zero, "{volume}");
     }
 }
