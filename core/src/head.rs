@@ -8,7 +8,8 @@
 //! b₂, row-major: PyTorch's layout of `nn.Linear`.
 
 use crate::error::TrainError;
-use crate::lanes::{Isa, Lanes, Real};
+use crate::features::Features;
+use crate::lanes::{Isa, Kernel, Lanes, Real};
 use crate::ops::{self, split, take};
 
 /// The sizes of a head.
@@ -115,23 +116,28 @@ impl Head {
         y: &mut [I::Scalar],
         cache: &mut [I::Scalar],
     ) {
-        let rows = self.rows(x);
-        let (inverse_norms, hidden) = take(cache, rows);
-        if self.hidden == 0 {
-            affine(isa, parameters, self.input, self.output, x, y);
-        } else {
-            let (hidden, _) = take(hidden, rows.saturating_mul(self.hidden));
-            let (first, second) = self.split(parameters);
-            affine(isa, first, self.input, self.hidden, x, hidden);
-            rectify(isa, hidden);
-            affine(isa, second, self.hidden, self.output, hidden, y);
-        }
-        if self.normalise {
-            for (y, inverse) in y.chunks_exact_mut(self.output.max(1)).zip(inverse_norms) {
-                *inverse = ops::inverse_norm(ops::dot(isa, y, y));
-                ops::scale(isa, *inverse, y);
-            }
-        }
+        self.forward_on(isa, parameters, x, y, cache, &mut []);
+    }
+
+    /// [`Head::forward`] of inputs that may have to be unpacked into `tile`, [`Features::tile_len`] floats.
+    #[inline(always)]
+    pub(crate) fn forward_on<I: Isa, F: Features<I::Scalar>>(
+        &self,
+        isa: I,
+        parameters: &[I::Scalar],
+        x: F,
+        y: &mut [I::Scalar],
+        cache: &mut [I::Scalar],
+        tile: &mut [I::Scalar],
+    ) {
+        isa.enter(Forward {
+            head: *self,
+            parameters,
+            x,
+            y,
+            cache,
+            tile,
+        });
     }
 
     /// Adds to `gradient` the gradient of the parameters, given that of the outputs in `dy` \[rows, output\],
@@ -163,39 +169,68 @@ impl Head {
         gradient: &mut [I::Scalar],
         scratch: &mut [I::Scalar],
     ) {
-        let rows = self.rows(x);
-        let (inverse_norms, hidden) = split(cache, rows);
-        if self.normalise {
-            let outputs = y
-                .chunks_exact(self.output.max(1))
-                .zip(dy.chunks_exact_mut(self.output.max(1)));
-            for ((y, dy), inverse) in outputs.zip(inverse_norms) {
-                ops::normalisation_gradient(isa, y, *inverse, dy);
-            }
-        }
-        if self.hidden == 0 {
-            affine_gradient(isa, self.input, self.output, x, dy, gradient);
+        self.through_normalisation(isa, y, cache, dy);
+        self.add_gradient(isa, parameters, x, cache, dy, gradient, scratch, &mut []);
+    }
+
+    /// The first part of [`Head::backward`]: `dy` of the outputs to that of the numbers before normalisation.
+    #[inline(always)]
+    pub(crate) fn through_normalisation<I: Isa>(
+        &self,
+        isa: I,
+        y: &[I::Scalar],
+        cache: &[I::Scalar],
+        dy: &mut [I::Scalar],
+    ) {
+        if !self.normalise {
             return;
         }
+        let outputs = y
+            .chunks_exact(self.output.max(1))
+            .zip(dy.chunks_exact_mut(self.output.max(1)));
+        for ((y, dy), inverse) in outputs.zip(cache) {
+            ops::normalisation_gradient(isa, y, *inverse, dy);
+        }
+    }
+
+    /// The second part of [`Head::backward`], which leaves `dy` as it is. `tile` is as in [`Head::forward_on`].
+    #[inline(always)]
+    pub(crate) fn add_gradient<I: Isa, F: Features<I::Scalar>>(
+        &self,
+        isa: I,
+        parameters: &[I::Scalar],
+        x: F,
+        cache: &[I::Scalar],
+        dy: &[I::Scalar],
+        gradient: &mut [I::Scalar],
+        scratch: &mut [I::Scalar],
+        tile: &mut [I::Scalar],
+    ) {
+        if self.hidden == 0 {
+            affine_gradient(isa, self.input, self.output, x, dy, gradient, tile);
+            return;
+        }
+        let rows = self.rows(x);
+        let (_, hidden) = split(cache, rows);
         let hidden = hidden
             .get(..rows.saturating_mul(self.hidden))
             .unwrap_or(&[]);
         let (dh, _) = take(scratch, hidden.len());
         let (_, second) = self.split(parameters);
         let (d_first, d_second) = self.split_mut(gradient);
-        affine_gradient(isa, self.hidden, self.output, hidden, dy, d_second);
+        affine_gradient(isa, self.hidden, self.output, hidden, dy, d_second, &mut []);
         dh.fill(I::Scalar::ZERO);
         let weights = second
             .get(..self.hidden.saturating_mul(self.output))
             .unwrap_or(&[]);
         ops::matmul_nn(isa, self.output, self.hidden, dy, weights, dh);
         rectify_gradient(isa, hidden, dh);
-        affine_gradient(isa, self.input, self.hidden, x, dh, d_first);
+        affine_gradient(isa, self.input, self.hidden, x, dh, d_first, tile);
     }
 
     #[inline(always)]
-    fn rows<T>(&self, x: &[T]) -> usize {
-        x.len().checked_div(self.input).unwrap_or_default()
+    fn rows<T, F: Features<T>>(&self, x: F) -> usize {
+        x.numbers().checked_div(self.input).unwrap_or_default()
     }
 
     /// The first layer, which is all of a linear head, and the second.
@@ -243,42 +278,96 @@ const fn layer_len(input: usize, output: usize) -> usize {
     output.saturating_mul(input.saturating_add(1))
 }
 
+/// A head's outputs for a batch.
+struct Forward<'a, T, F> {
+    head: Head,
+    parameters: &'a [T],
+    x: F,
+    y: &'a mut [T],
+    cache: &'a mut [T],
+    tile: &'a mut [T],
+}
+
+impl<T: Real, F: Features<T>> Kernel<T> for Forward<'_, T, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa<Scalar = T>>(self, isa: I) {
+        let Forward {
+            head,
+            parameters,
+            x,
+            y,
+            cache,
+            tile,
+        } = self;
+        let rows = head.rows(x);
+        let (inverse_norms, hidden) = take(cache, rows);
+        if head.hidden == 0 {
+            affine(isa, parameters, head.input, head.output, x, y, tile);
+        } else {
+            let (hidden, _) = take(hidden, rows.saturating_mul(head.hidden));
+            let (first, second) = head.split(parameters);
+            affine(isa, first, head.input, head.hidden, x, hidden, tile);
+            rectify(isa, hidden);
+            affine(isa, second, head.hidden, head.output, &*hidden, y, &mut []);
+        }
+        if head.normalise {
+            for (y, inverse) in y.chunks_exact_mut(head.output.max(1)).zip(inverse_norms) {
+                *inverse = ops::inverse_norm(ops::dot(isa, y, y));
+                ops::scale(isa, *inverse, y);
+            }
+        }
+    }
+}
+
 /// y = W·x + b per row; the layer is W \[output, input\] followed by b.
 #[inline(always)]
-fn affine<I: Isa>(
+fn affine<I: Isa, F: Features<I::Scalar>>(
     isa: I,
     layer: &[I::Scalar],
     input: usize,
     output: usize,
-    x: &[I::Scalar],
+    x: F,
     y: &mut [I::Scalar],
+    tile: &mut [I::Scalar],
 ) {
-    let (weights, bias) = layer
-        .split_at_checked(input.saturating_mul(output))
-        .unwrap_or_default();
+    let (weights, bias) = split(layer, input.saturating_mul(output));
     for row in y.chunks_exact_mut(output.max(1)) {
         for (y, b) in row.iter_mut().zip(bias) {
             *y = *b;
         }
     }
-    ops::matmul_nt(isa, output, input, x, weights, y);
+    let tiles = y.chunks_mut(F::rows_at_once().saturating_mul(output).max(1));
+    for (start, y) in starts::<F, I::Scalar>(input).zip(tiles) {
+        ops::matmul_nt(isa, output, input, x.read(start, tile), weights, y);
+    }
 }
 
 /// Adds dW = dYᵀ·X and db = Σ dY to the gradient of a layer.
 #[inline(always)]
-fn affine_gradient<I: Isa>(
+fn affine_gradient<I: Isa, F: Features<I::Scalar>>(
     isa: I,
     input: usize,
     output: usize,
-    x: &[I::Scalar],
+    x: F,
     dy: &[I::Scalar],
     gradient: &mut [I::Scalar],
+    tile: &mut [I::Scalar],
 ) {
     let (weights, bias) = take(gradient, input.saturating_mul(output));
-    ops::matmul_tn(isa, output, input, dy, x, weights);
+    let tiles = dy.chunks(F::rows_at_once().saturating_mul(output).max(1));
+    for (start, dy) in starts::<F, I::Scalar>(input).zip(tiles) {
+        ops::matmul_tn(isa, output, input, dy, x.read(start, tile), weights);
+    }
     for row in dy.chunks_exact(output.max(1)) {
         ops::axpy(isa, I::Scalar::ONE, row, bias);
     }
+}
+
+/// Where the parts of the inputs begin that are read at once.
+#[inline(always)]
+fn starts<F: Features<T>, T>(input: usize) -> impl Iterator<Item = usize> {
+    (0..usize::MAX).step_by(F::rows_at_once().saturating_mul(input).max(1))
 }
 
 /// max(x, 0); a NaN stays.

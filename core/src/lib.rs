@@ -8,6 +8,7 @@
 pub mod eisl;
 pub mod encode;
 pub mod error;
+pub mod features;
 pub mod gram;
 pub mod head;
 pub mod lanes;

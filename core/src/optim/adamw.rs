@@ -4,7 +4,7 @@ use crate::lanes::{Isa, Lanes, Real, count};
 
 /// The constants of one AdamW update.
 #[derive(Clone, Copy)]
-pub(super) struct AdamW<T> {
+pub(crate) struct AdamW<T> {
     pub(super) beta1: T,
     pub(super) beta2: T,
     pub(super) epsilon: T,

@@ -5,7 +5,7 @@ use crate::lanes::{Isa, Lanes, Real};
 
 /// The constants of one Lion update.
 #[derive(Clone, Copy)]
-pub(super) struct Lion<T> {
+pub(crate) struct Lion<T> {
     pub(super) beta1: T,
     pub(super) beta2: T,
     pub(super) weight_decay: T,

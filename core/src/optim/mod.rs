@@ -27,6 +27,7 @@ use crate::lanes::{Isa, Lanes, Real};
 use crate::ops;
 use adamw::AdamW;
 use lion::Lion;
+use sgd::Sgd;
 
 /// Which rule turns a gradient into an update.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -191,61 +192,81 @@ impl<T: Real> Optimizer<T> {
         gradient: &[T],
         state: &mut [T],
     ) {
+        let (first, second) = split_state(state, parameters.len());
+        self.rule(lr, update)
+            .apply(isa, parameters, gradient, first, second);
+    }
+
+    /// The constants of one update.
+    pub(crate) fn rule(&self, lr: T, update: u64) -> Rule<T> {
         match *self {
             Optimizer::Sgd {
                 momentum,
                 weight_decay,
-            } if momentum == T::ZERO => {
-                sgd::descend(isa, lr, weight_decay, parameters, gradient);
-            }
-            Optimizer::Sgd {
+            } => Rule::Sgd(Sgd {
+                lr,
                 momentum,
                 weight_decay,
-            } => {
-                sgd::descend_with_momentum(
-                    isa,
-                    lr,
-                    momentum,
-                    weight_decay,
-                    parameters,
-                    gradient,
-                    state,
-                );
-            }
+            }),
             Optimizer::AdamW {
                 beta1,
                 beta2,
                 epsilon,
                 weight_decay,
-            } => {
-                let rule = AdamW {
-                    beta1,
-                    beta2,
-                    epsilon,
-                    decay: lr * weight_decay,
-                    lr: lr / adamw::bias_correction(beta1, update),
-                    root: T::ONE / adamw::bias_correction(beta2, update).sqrt(),
-                };
-                let (m, v) = state
-                    .split_at_mut_checked(parameters.len())
-                    .unwrap_or_default();
-                rule.apply(isa, parameters, gradient, m, v);
-            }
+            } => Rule::AdamW(AdamW {
+                beta1,
+                beta2,
+                epsilon,
+                decay: lr * weight_decay,
+                lr: lr / adamw::bias_correction(beta1, update),
+                root: T::ONE / adamw::bias_correction(beta2, update).sqrt(),
+            }),
             Optimizer::Lion {
                 beta1,
                 beta2,
                 weight_decay,
-            } => {
-                let rule = Lion {
-                    beta1,
-                    beta2,
-                    weight_decay,
-                    lr,
-                };
-                rule.apply(isa, parameters, gradient, state);
-            }
+            } => Rule::Lion(Lion {
+                beta1,
+                beta2,
+                weight_decay,
+                lr,
+            }),
         }
     }
+}
+
+/// One update: made once, applied to all parameters, or to one part of them after the other.
+#[derive(Clone, Copy)]
+pub(crate) enum Rule<T> {
+    Sgd(Sgd<T>),
+    AdamW(AdamW<T>),
+    Lion(Lion<T>),
+}
+
+impl<T: Real> Rule<T> {
+    /// Updates some parameters by their gradient; `first` and `second` are their part of the state.
+    #[inline(always)]
+    pub(crate) fn apply<I: Isa<Scalar = T>>(
+        self,
+        isa: I,
+        parameters: &mut [T],
+        gradient: &[T],
+        first: &mut [T],
+        second: &mut [T],
+    ) {
+        match self {
+            Rule::Sgd(rule) => rule.apply(isa, parameters, gradient, first),
+            Rule::AdamW(rule) => rule.apply(isa, parameters, gradient, first, second),
+            Rule::Lion(rule) => rule.apply(isa, parameters, gradient, first),
+        }
+    }
+}
+
+/// The state's first number of each parameter, and the second, where the rule has them.
+#[inline(always)]
+pub(crate) fn split_state<T>(state: &mut [T], parameters: usize) -> (&mut [T], &mut [T]) {
+    let first = parameters.min(state.len());
+    ops::take(state, first)
 }
 
 /// Scales the gradient down to norm `limit` ≥ 0 where its norm is larger; returns the norm it had. Where the
@@ -265,10 +286,20 @@ impl<T: Real> Optimizer<T> {
 #[inline(always)]
 pub fn clip<I: Isa>(isa: I, limit: I::Scalar, gradient: &mut [I::Scalar]) -> I::Scalar {
     let norm = ops::dot(isa, gradient, gradient).sqrt();
-    if norm > limit && norm.is_finite() {
-        ops::scale(isa, limit / norm, gradient);
+    let factor = clip_factor(Some(limit), norm);
+    if factor != I::Scalar::ONE {
+        ops::scale(isa, factor, gradient);
     }
     norm
+}
+
+/// What a gradient of this norm is multiplied by.
+#[inline(always)]
+pub(crate) fn clip_factor<T: Real>(limit: Option<T>, norm: T) -> T {
+    match limit {
+        Some(limit) if norm > limit && norm.is_finite() => limit / norm,
+        _ => T::ONE,
+    }
 }
 
 #[inline(always)]

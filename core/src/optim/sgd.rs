@@ -9,34 +9,29 @@ pub(super) fn stepped<V: Lanes>(w: V, direction: V, down: V, decay: V) -> V {
     down.mul_add(decay.mul_add(w, direction), w)
 }
 
-/// w ← w − lr·(g + λ·w).
-#[inline(always)]
-pub(super) fn descend<I: Isa>(
-    isa: I,
-    lr: I::Scalar,
-    weight_decay: I::Scalar,
-    w: &mut [I::Scalar],
-    g: &[I::Scalar],
-) {
-    let (down, decay) = (isa.splat(-lr), isa.splat(weight_decay));
-    for (w, g) in w.chunks_mut(I::WIDTH).zip(g.chunks(I::WIDTH)) {
-        isa.store(stepped(isa.load(w), isa.load(g), down, decay), w);
-    }
+/// The constants of one update.
+#[derive(Clone, Copy)]
+pub(crate) struct Sgd<T> {
+    pub(super) lr: T,
+    /// μ; 0 needs no state.
+    pub(super) momentum: T,
+    pub(super) weight_decay: T,
 }
 
-/// v ← μ·v + g + λ·w, then w ← w − lr·v.
-#[inline(always)]
-pub(super) fn descend_with_momentum<I: Isa>(
-    isa: I,
-    lr: I::Scalar,
-    momentum: I::Scalar,
-    weight_decay: I::Scalar,
-    w: &mut [I::Scalar],
-    g: &[I::Scalar],
-    v: &mut [I::Scalar],
-) {
-    ops::scale(isa, momentum, v);
-    ops::axpy(isa, I::Scalar::ONE, g, v);
-    ops::axpy(isa, weight_decay, w, v);
-    ops::axpy(isa, -lr, v, w);
+impl<T: Real> Sgd<T> {
+    /// w ← w − lr·(g + λ·w), or with momentum v ← μ·v + g + λ·w, then w ← w − lr·v.
+    #[inline(always)]
+    pub(super) fn apply<I: Isa<Scalar = T>>(self, isa: I, w: &mut [T], g: &[T], v: &mut [T]) {
+        if self.momentum != T::ZERO {
+            ops::scale(isa, self.momentum, v);
+            ops::axpy(isa, T::ONE, g, v);
+            ops::axpy(isa, self.weight_decay, w, v);
+            ops::axpy(isa, -self.lr, v, w);
+            return;
+        }
+        let (down, decay) = (isa.splat(-self.lr), isa.splat(self.weight_decay));
+        for (w, g) in w.chunks_mut(I::WIDTH).zip(g.chunks(I::WIDTH)) {
+            isa.store(stepped(isa.load(w), isa.load(g), down, decay), w);
+        }
+    }
 }

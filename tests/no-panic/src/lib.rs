@@ -21,6 +21,7 @@
 
 pub mod eisl;
 pub mod encode;
+pub mod features;
 pub mod gram;
 pub mod head;
 pub mod lanes;
@@ -70,6 +71,7 @@ pub fn keep<T>(x: T) {
 pub fn every_room<T: Real>() {
     eisl::room::<T>();
     encode::room::<T>();
+    features::room::<T>();
     gram::room::<T>();
     head::room::<T>();
     lanes::room::<T>();

@@ -1,5 +1,6 @@
 //! `core::trainer`.
 
+use rivergram_core::features::Int8;
 use rivergram_core::gram::contrastive::GramLoss;
 use rivergram_core::head::Head;
 use rivergram_core::lanes::{One, Real};
@@ -7,7 +8,7 @@ use rivergram_core::optim::Optimizer;
 use rivergram_core::schedule::{Plan, Settings, State};
 use rivergram_core::trainer::{self, Setup, Storage, Trainer};
 
-use crate::{any, eisl, keep, real, size, slice, slice_mut};
+use crate::{any, eisl, head, keep, real, size, slice, slice_mut};
 
 fn setup<T: Real>() -> Setup<'static, T> {
     any(Setup {
@@ -59,6 +60,13 @@ fn sizes<T: Real>() {
     keep(Setup::saved_len(&setup));
     keep(trainer::parameters_len(slice()));
     keep(trainer::align_workspace_len(slice(), size()));
+    let term = any(GramLoss::<T>::paper(size())).term;
+    keep(trainer::lean_align_workspace_len(slice(), size(), term));
+    keep(trainer::lean_transcribe_workspace_len(
+        &head::head(),
+        eisl::shape(),
+        size(),
+    ));
 }
 
 fn look<T: Real>(trainer: &mut Trainer<'_, T>) {
@@ -80,6 +88,24 @@ fn train<T: Real>(trainer: &mut Trainer<'_, T>) {
         slice(),
         any(None),
         size(),
+    ));
+    keep(Trainer::align_int8(
+        any(&mut *trainer),
+        one,
+        &loss,
+        slice(),
+        any(None),
+        size(),
+    ));
+    keep(Trainer::transcribe_int8(
+        any(&mut *trainer),
+        one,
+        &eisl::config(),
+        &eisl::batch(),
+        any(Int8 {
+            values: slice(),
+            scale: real(),
+        }),
     ));
     keep(Trainer::transcribe(
         any(&mut *trainer),

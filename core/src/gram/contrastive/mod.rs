@@ -190,6 +190,17 @@ pub const fn workspace_len(k: usize, rows: usize, d: usize) -> usize {
     Sizes::square(k, rows, d).len()
 }
 
+/// [`workspace_len`] for a loss with this term: one anchor needs less than each in turn.
+///
+/// ```
+/// use rivergram_core::gram::contrastive::{Anchor, Term, term_workspace_len, workspace_len};
+///
+/// assert_eq!(term_workspace_len(Term::Volume(Anchor::Each), 3, 8, 16), workspace_len(3, 8, 16));
+/// ```
+pub const fn term_workspace_len(_term: Term, k: usize, rows: usize, d: usize) -> usize {
+    workspace_len(k, rows, d)
+}
+
 /// The loss of a batch, and its gradient with respect to the vectors into `gradient` \[k, rows, d\].
 ///
 /// Cost: per anchor three matrix products of 2·rows²·d·(k−1) operations. Errors: sizes, temperature,

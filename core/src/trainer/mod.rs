@@ -38,15 +38,19 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod learn;
+
 use crate::eisl;
 use crate::encode::{Crc32, OVERHEAD, Reader, Writer};
 use crate::error::{EncodeError, TrainBuffer, TrainError};
-use crate::gram::contrastive::{self, GramLoss, GramReport, gram_loss};
+use crate::features::{self, Features, Int8};
+use crate::gram::contrastive::{self, Anchor, GramLoss, GramReport, Term, gram_loss};
 use crate::head::Head;
 use crate::lanes::{Isa, Real};
 use crate::ops::{split, take};
-use crate::optim::{self, Optimizer};
+use crate::optim::Optimizer;
 use crate::schedule::State;
+use learn::{Backward, Learn};
 
 const MAGIC: [u8; 4] = *b"rgTR";
 const VERSION: u32 = 1;
@@ -131,14 +135,10 @@ impl<T: Real> Setup<'_, T> {
         config: &eisl::Config<'_, T>,
         batch: &eisl::Batch<'_, T>,
     ) -> usize {
-        let (shape, loss) = (batch.shape, batch.workspace_len(config));
-        let rows = shape.batch.saturating_mul(shape.positions);
-        let (cache, scratch) = self.heads.first().map_or((0, 0), |head| {
-            (head.cache_len(rows), head.scratch_len(rows))
-        });
-        rows.saturating_mul(shape.vocabulary)
-            .saturating_add(cache)
-            .saturating_add(loss.max(scratch))
+        let loss = batch.workspace_len(config);
+        self.heads.first().map_or(0, |head| {
+            transcribe_len(head, batch.shape, loss, Packing::NONE)
+        })
     }
 
     /// Bytes of [`Trainer::save`].
@@ -225,6 +225,82 @@ pub const fn parameters_len(heads: &[Head]) -> usize {
 /// assert!(workspace.len() >= 2 * 2 * 8 * 3); // Outputs and their gradient, and more.
 /// ```
 pub const fn align_workspace_len(heads: &[Head], rows: usize) -> usize {
+    align_len(heads, rows, Term::Volume(Anchor::Each), Packing::NONE)
+}
+
+/// Floats of workspace for [`Trainer::align`] and [`Trainer::align_int8`] with `rows` tuples where memory is short:
+/// without a gradient in [`Storage`], and for this term of the loss, of which those with one anchor need less.
+///
+/// ```text
+/// 2·k·rows·d + Σ cache_len + max(loss, max (parameters_len + scratch_len + 4·input))
+/// ```
+/// The sum and the second maximum are over the heads; `loss` is
+/// [`contrastive::term_workspace_len`] less k·rows·d.
+///
+/// ```
+/// use rivergram_core::gram::contrastive::{Anchor, Term};
+/// use rivergram_core::{head::Head, trainer};
+///
+/// const HEADS: [Head; 3] = [Head { input: 32, hidden: 0, output: 16, normalise: true }; 3];
+/// const PAPER: Term = Term::Volume(Anchor::One(0));
+/// const FLOATS: usize = trainer::lean_align_workspace_len(&HEADS, 8, PAPER);
+/// let saved = trainer::parameters_len(&HEADS) + trainer::align_workspace_len(&HEADS, 8) - FLOATS;
+/// assert!(saved >= trainer::parameters_len(&HEADS)); // The gradient, if not more.
+/// ```
+pub const fn lean_align_workspace_len(heads: &[Head], rows: usize, term: Term) -> usize {
+    align_len(heads, rows, term, Packing::ALL)
+}
+
+/// Floats of workspace for [`Trainer::transcribe`] and [`Trainer::transcribe_int8`] where memory is short: without a
+/// gradient in [`Storage`], for labels without references, and so many orders ([`eisl::workspace_len`]).
+///
+/// ```text
+/// batch·positions·output + cache_len + max(loss, parameters_len + scratch_len + 4·input)
+/// ```
+///
+/// ```
+/// use rivergram_core::{eisl::Shape, head::Head, trainer};
+///
+/// const HEAD: Head = Head { input: 64, hidden: 0, output: 11, normalise: false };
+/// const SHAPE: Shape = Shape { batch: 1, positions: 12, targets: 8, vocabulary: 11 };
+/// const FLOATS: usize = trainer::lean_transcribe_workspace_len(&HEAD, SHAPE, 2);
+/// // Logits, what the head keeps, its gradient, four rows of features.
+/// assert_eq!(FLOATS, 12 * 11 + HEAD.cache_len(12) + HEAD.parameters_len() + 4 * 64);
+/// ```
+pub const fn lean_transcribe_workspace_len(
+    head: &Head,
+    shape: eisl::Shape,
+    orders: usize,
+) -> usize {
+    transcribe_len(
+        head,
+        shape,
+        eisl::workspace_len(shape, orders),
+        Packing::ALL,
+    )
+}
+
+/// What a step keeps in the workspace where it has no other place.
+#[derive(Clone, Copy)]
+struct Packing {
+    /// The gradient of a head.
+    gradient: bool,
+    /// A few rows of features.
+    features: bool,
+}
+
+impl Packing {
+    const NONE: Self = Packing {
+        gradient: false,
+        features: false,
+    };
+    const ALL: Self = Packing {
+        gradient: true,
+        features: true,
+    };
+}
+
+const fn align_len(heads: &[Head], rows: usize, term: Term, packing: Packing) -> usize {
     let [first, ..] = heads else {
         return 0;
     };
@@ -232,19 +308,40 @@ pub const fn align_workspace_len(heads: &[Head], rows: usize) -> usize {
         .len()
         .saturating_mul(rows)
         .saturating_mul(first.output);
-    let mut scratch = contrastive::workspace_len(heads.len(), rows, first.output);
-    let (mut caches, mut rest) = (0_usize, heads);
+    let loss = contrastive::term_workspace_len(term, heads.len(), rows, first.output);
+    step_len(heads, rows, outputs.saturating_mul(2), loss, packing)
+}
+
+const fn transcribe_len(head: &Head, shape: eisl::Shape, loss: usize, packing: Packing) -> usize {
+    let rows = shape.batch.saturating_mul(shape.positions);
+    let outputs = rows.saturating_mul(shape.vocabulary);
+    step_len(core::slice::from_ref(head), rows, outputs, loss, packing)
+}
+
+/// Outputs, what the heads keep, and what is first the loss's and then that of one head after the other.
+const fn step_len(
+    heads: &[Head],
+    rows: usize,
+    outputs: usize,
+    loss: usize,
+    packing: Packing,
+) -> usize {
+    let (mut caches, mut shared, mut rest) = (0_usize, loss, heads);
     while let [head, others @ ..] = rest {
         caches = caches.saturating_add(head.cache_len(rows));
-        if scratch < head.scratch_len(rows) {
-            scratch = head.scratch_len(rows);
+        let mut backward = head.scratch_len(rows);
+        if packing.gradient {
+            backward = backward.saturating_add(head.parameters_len());
+        }
+        if packing.features {
+            backward = backward.saturating_add(features::tile_len(head.input));
+        }
+        if shared < backward {
+            shared = backward;
         }
         rest = others;
     }
-    outputs
-        .saturating_mul(2)
-        .saturating_add(caches)
-        .saturating_add(scratch)
+    outputs.saturating_add(caches).saturating_add(shared)
 }
 
 /// The caller's buffers. Parameters are the caller's to initialise ([`Head::initialise`]); moments start
@@ -253,7 +350,9 @@ pub const fn align_workspace_len(heads: &[Head], rows: usize) -> usize {
 pub struct Storage<'a, T> {
     /// [`Setup::parameters_len`] floats.
     pub parameters: &'a mut [T],
-    /// As many.
+    /// As many, or none. Without it a step makes the gradient of one head at a time in the workspace
+    /// ([`lean_align_workspace_len`]), twice, since its norm must be known before the first update; the
+    /// updates are the same bit for bit, but for the last digits of a norm to clip to.
     pub gradient: &'a mut [T],
     /// [`Setup::moments_len`] floats.
     pub moments: &'a mut [T],
@@ -417,13 +516,18 @@ impl<'a, T: Real> Trainer<'a, T> {
             return Err(TrainError::Clip);
         }
         let (parameters, moments) = (setup.parameters_len(), setup.moments_len());
+        let gradient = if storage.gradient.is_empty() {
+            0
+        } else {
+            parameters
+        };
         for (buffer, need, have) in [
             (
                 TrainBuffer::Parameters,
                 parameters,
                 storage.parameters.len(),
             ),
-            (TrainBuffer::Gradient, parameters, storage.gradient.len()),
+            (TrainBuffer::Gradient, gradient, storage.gradient.len()),
             (TrainBuffer::Moments, moments, storage.moments.len()),
         ] {
             check_len(buffer, need, have)?;
@@ -693,7 +797,65 @@ impl<'a, T: Real> Trainer<'a, T> {
         present: Option<&[bool]>,
         rows: usize,
     ) -> Result<(Step<T>, GramReport<T>), TrainError> {
-        let d = self.check_align(inputs, rows)?;
+        self.align_on(isa, loss, inputs, present, rows)
+    }
+
+    /// [`Trainer::align`] of features in 8 bits, such as lie in flash; a step unpacks four rows at a time.
+    ///
+    /// # Errors
+    /// Those of [`Trainer::align`].
+    ///
+    /// ```
+    /// use rivergram_core::features::Int8;
+    /// use rivergram_core::gram::contrastive::{GramLoss, Term, Anchor};
+    /// use rivergram_core::head::Head;
+    /// use rivergram_core::lanes::One;
+    /// use rivergram_core::optim::Optimizer;
+    /// use rivergram_core::schedule::{Plan, Settings, State};
+    /// use rivergram_core::trainer::{Setup, Storage, Trainer, lean_align_workspace_len};
+    ///
+    /// static FEATURES: [[i8; 4]; 2] = [[100, 0, 5, 90], [90, 10, 20, 80]];
+    /// const HEADS: [Head; 2] = [Head { input: 2, hidden: 0, output: 2, normalise: true }; 2];
+    /// let setup = Setup { heads: &HEADS, optimizer: Optimizer::sgd(), clip: None };
+    /// let plan = Plan::new(Settings::constant(0.001_f32), &[])?;
+    /// let mut parameters = [1.0, 0.2, 0.1, 1.0, 0.0, 0.0, 0.7, -0.7, 0.7, 0.7, 0.0, 0.0];
+    /// let loss = GramLoss { normalise: false, ..GramLoss::paper(0) };
+    /// let mut workspace = [0.0; lean_align_workspace_len(&HEADS, 2, Term::Volume(Anchor::One(0)))];
+    /// let storage = Storage {
+    ///     parameters: &mut parameters,
+    ///     gradient: &mut [], // Each head is updated as soon as its gradient is there.
+    ///     moments: &mut [],
+    ///     workspace: &mut workspace,
+    /// };
+    /// let mut trainer = Trainer::new(setup, storage, State::new(&plan))?;
+    /// let inputs = FEATURES.each_ref().map(|values| Int8 { values, scale: 0.01 });
+    /// let (first, _) = trainer.align_int8(One::new(), &loss, &inputs, None, 2)?;
+    /// let (second, _) = trainer.align_int8(One::new(), &loss, &inputs, None, 2)?;
+    /// assert!(second.loss < first.loss);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline(always)]
+    pub fn align_int8<I: Isa<Scalar = T>>(
+        &mut self,
+        isa: I,
+        loss: &GramLoss<T>,
+        inputs: &[Int8<'_, T>],
+        present: Option<&[bool]>,
+        rows: usize,
+    ) -> Result<(Step<T>, GramReport<T>), TrainError> {
+        self.align_on(isa, loss, inputs, present, rows)
+    }
+
+    #[inline(always)]
+    fn align_on<I: Isa<Scalar = T>, F: Features<T>>(
+        &mut self,
+        isa: I,
+        loss: &GramLoss<T>,
+        inputs: &[F],
+        present: Option<&[bool]>,
+        rows: usize,
+    ) -> Result<(Step<T>, GramReport<T>), TrainError> {
+        let d = self.check_align(loss.term, inputs, rows)?;
         let heads = self.setup.heads;
         let plane = rows.saturating_mul(d).max(1);
         let outputs_len = heads.len().saturating_mul(plane);
@@ -713,7 +875,8 @@ impl<'a, T: Real> Trainer<'a, T> {
         {
             let (own, others) = split(parameters, head.parameters_len());
             let (own_cache, other_caches) = take(cache, head.cache_len(rows));
-            head.forward(isa, own, x, y, own_cache);
+            let (tile, _) = take(scratch, F::tile_len(head.input));
+            head.forward_on(isa, own, *x, y, own_cache, tile);
             (parameters, cache) = (others, other_caches);
         }
         let batch = contrastive::Batch {
@@ -724,22 +887,25 @@ impl<'a, T: Real> Trainer<'a, T> {
             d,
         };
         let report = gram_loss(isa, loss, &batch, d_outputs, scratch)?;
-
-        self.storage.gradient.fill(T::ZERO);
-        let mut parameters: &[T] = self.storage.parameters;
-        let mut gradient: &mut [T] = self.storage.gradient;
-        let mut cache: &[T] = caches;
-        let rows_of_heads = outputs
-            .chunks_exact(plane)
-            .zip(d_outputs.chunks_exact_mut(plane));
-        for ((head, x), (y, dy)) in heads.iter().zip(inputs).zip(rows_of_heads) {
-            let (own, others) = split(parameters, head.parameters_len());
-            let (own_cache, other_caches) = split(cache, head.cache_len(rows));
-            let (own_gradient, other_gradients) = take(gradient, head.parameters_len());
-            head.backward(isa, own, x, y, own_cache, dy, own_gradient, scratch);
-            (parameters, cache, gradient) = (others, other_caches, other_gradients);
-        }
-        Ok((self.update(isa, report.loss)?, report))
+        let backward = Backward {
+            inputs,
+            rows,
+            y: outputs,
+            dy: d_outputs,
+            caches,
+            scratch,
+        };
+        let step = isa.enter(Learn {
+            setup: &self.setup,
+            backward,
+            parameters: self.storage.parameters,
+            gradient: self.storage.gradient,
+            moments: self.storage.moments,
+            schedule: &mut self.schedule,
+            updates: &mut self.updates,
+            loss: report.loss,
+        })?;
+        Ok((step, report))
     }
 
     /// One step of transcription: the only head, which must not normalise, gives the logits of every output
@@ -787,12 +953,69 @@ impl<'a, T: Real> Trainer<'a, T> {
         batch: &eisl::Batch<'_, T>,
         inputs: &[T],
     ) -> Result<(Step<T>, eisl::Losses<T>), TrainError> {
-        let head = self.check_transcribe(config, batch, inputs.len())?;
+        self.transcribe_on(isa, config, batch, inputs)
+    }
+
+    /// [`Trainer::transcribe`] of features in 8 bits, such as lie in flash; a step unpacks four rows at a time.
+    ///
+    /// # Errors
+    /// Those of [`Trainer::transcribe`].
+    ///
+    /// ```
+    /// # use rivergram_core::head::Head;
+    /// # use rivergram_core::optim::Optimizer;
+    /// # use rivergram_core::schedule::{Plan, Settings, State};
+    /// # use rivergram_core::trainer::{Setup, Storage, Trainer};
+    /// # let heads = [Head { input: 2, hidden: 0, output: 3, normalise: false }];
+    /// # let setup = Setup { heads: &heads, optimizer: Optimizer::lion(), clip: None };
+    /// # let plan = Plan::new(Settings::constant(0.125_f32), &[])?;
+    /// # let (mut parameters, mut gradient, mut moments) = ([0.5; 9], [0.0; 9], [0.0; 9]);
+    /// # let mut workspace = [0.0; 64];
+    /// # let storage = Storage {
+    /// #     parameters: &mut parameters,
+    /// #     gradient: &mut gradient,
+    /// #     moments: &mut moments,
+    /// #     workspace: &mut workspace,
+    /// # };
+    /// # let mut trainer = Trainer::new(setup, storage, State::new(&plan))?;
+    /// # use rivergram_core::eisl::{Batch, Config, Shape};
+    /// # use rivergram_core::lanes::One;
+    /// use rivergram_core::features::Int8;
+    ///
+    /// # let shape = Shape { batch: 1, positions: 1, targets: 1, vocabulary: 3 };
+    /// # let (config, batch) = (Config::cross_entropy(0.0), Batch::new(shape, &[2]));
+    /// let inputs = Int8 { values: &[100, 50], scale: 0.01 };
+    /// let (first, _) = trainer.transcribe_int8(One::new(), &config, &batch, inputs)?;
+    /// let (second, _) = trainer.transcribe_int8(One::new(), &config, &batch, inputs)?;
+    /// assert!(second.loss < first.loss);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline(always)]
+    pub fn transcribe_int8<I: Isa<Scalar = T>>(
+        &mut self,
+        isa: I,
+        config: &eisl::Config<'_, T>,
+        batch: &eisl::Batch<'_, T>,
+        inputs: Int8<'_, T>,
+    ) -> Result<(Step<T>, eisl::Losses<T>), TrainError> {
+        self.transcribe_on(isa, config, batch, inputs)
+    }
+
+    #[inline(always)]
+    fn transcribe_on<I: Isa<Scalar = T>, F: Features<T>>(
+        &mut self,
+        isa: I,
+        config: &eisl::Config<'_, T>,
+        batch: &eisl::Batch<'_, T>,
+        inputs: F,
+    ) -> Result<(Step<T>, eisl::Losses<T>), TrainError> {
+        let head = self.check_transcribe(config, batch, inputs)?;
         let rows = batch.shape.batch.saturating_mul(batch.shape.positions);
         let outputs_len = rows.saturating_mul(head.output);
         let (logits, rest) = take(self.storage.workspace, outputs_len);
         let (cache, scratch) = take(rest, head.cache_len(rows));
-        head.forward(isa, self.storage.parameters, inputs, logits, cache);
+        let (tile, _) = take(scratch, F::tile_len(head.input));
+        head.forward_on(isa, self.storage.parameters, inputs, logits, cache, tile);
         let losses = eisl::loss_and_gradient_in_place(
             isa,
             config,
@@ -801,48 +1024,33 @@ impl<'a, T: Real> Trainer<'a, T> {
             eisl::Parts::none(),
             scratch,
         )?;
-        self.storage.gradient.fill(T::ZERO);
-        head.backward(
-            isa,
-            self.storage.parameters,
-            inputs,
-            &[],
-            cache,
-            logits,
-            self.storage.gradient,
+        let backward = Backward {
+            inputs: &[inputs],
+            rows,
+            y: &[],
+            dy: logits,
+            caches: cache,
             scratch,
-        );
-        Ok((self.update(isa, losses.total)?, losses))
+        };
+        let step = isa.enter(Learn {
+            setup: &self.setup,
+            backward,
+            parameters: self.storage.parameters,
+            gradient: self.storage.gradient,
+            moments: self.storage.moments,
+            schedule: &mut self.schedule,
+            updates: &mut self.updates,
+            loss: losses.total,
+        })?;
+        Ok((step, losses))
     }
 
-    /// Clips the gradient and makes the update, unless something is not finite.
-    #[inline(always)]
-    fn update<I: Isa<Scalar = T>>(&mut self, isa: I, loss: T) -> Result<Step<T>, TrainError> {
-        let Storage {
-            parameters,
-            gradient,
-            moments,
-            ..
-        } = &mut self.storage;
-        let limit = self.setup.clip.unwrap_or(T::INFINITY);
-        let gradient_norm = optim::clip(isa, limit, gradient);
-        if !(loss.is_finite() && gradient_norm.is_finite()) {
-            return Err(TrainError::NotFinite {
-                updates: self.updates,
-            });
-        }
-        let rate = self.schedule.advance();
-        self.updates = self.updates.saturating_add(1);
-        let optimizer = self.setup.optimizer;
-        optimizer.update(isa, rate, self.updates, parameters, gradient, moments);
-        Ok(Step {
-            loss,
-            rate,
-            gradient_norm,
-        })
-    }
-
-    fn check_align(&self, inputs: &[&[T]], rows: usize) -> Result<usize, TrainError> {
+    fn check_align<F: Features<T>>(
+        &self,
+        term: Term,
+        inputs: &[F],
+        rows: usize,
+    ) -> Result<usize, TrainError> {
         let heads = self.setup.heads;
         if inputs.len() != heads.len() {
             return Err(TrainError::Heads {
@@ -860,17 +1068,17 @@ impl<'a, T: Real> Trainer<'a, T> {
                 });
             }
             let buffer = TrainBuffer::Input { head: index };
-            check_len(buffer, rows.saturating_mul(head.input), x.len())?;
+            check_len(buffer, rows.saturating_mul(head.input), x.numbers())?;
         }
-        self.check_workspace(self.setup.align_workspace_len(rows))?;
+        self.check_workspace(align_len(heads, rows, term, self.packing::<F>()))?;
         Ok(d)
     }
 
-    fn check_transcribe(
+    fn check_transcribe<F: Features<T>>(
         &self,
         config: &eisl::Config<'_, T>,
         batch: &eisl::Batch<'_, T>,
-        inputs: usize,
+        inputs: F,
     ) -> Result<Head, TrainError> {
         let [head] = self.setup.heads else {
             return Err(TrainError::Heads {
@@ -891,10 +1099,18 @@ impl<'a, T: Real> Trainer<'a, T> {
         }
         let rows = shape.batch.saturating_mul(shape.positions);
         let buffer = TrainBuffer::Input { head: 0 };
-        check_len(buffer, rows.saturating_mul(head.input), inputs)?;
-        let need = self.setup.transcribe_workspace_len(config, batch);
+        check_len(buffer, rows.saturating_mul(head.input), inputs.numbers())?;
+        let loss = batch.workspace_len(config);
+        let need = transcribe_len(head, shape, loss, self.packing::<F>());
         self.check_workspace(need)?;
         Ok(*head)
+    }
+
+    fn packing<F: Features<T>>(&self) -> Packing {
+        Packing {
+            gradient: self.storage.gradient.is_empty(),
+            features: F::PACKED,
+        }
     }
 
     fn check_workspace(&self, need: usize) -> Result<(), TrainError> {
