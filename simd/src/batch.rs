@@ -3,8 +3,11 @@
 
 use rivergram_core::eisl;
 use rivergram_core::error::{EislError, GramError, TrainError};
-use rivergram_core::gram::contrastive::{self, GramLoss, GramReport, Rectangle, Shard};
+use rivergram_core::gram::contrastive::{self, GramLoss, GramReport, Rectangle, Shard, ZeroRows};
+use rivergram_core::gram::negatives::{self, Own};
 use rivergram_core::gram::pair::{self, Measure};
+use rivergram_core::gram::retrieval::TopK;
+use rivergram_core::gram::search::{self, Search};
 use rivergram_core::head::Head;
 use rivergram_core::lanes::Isa;
 use rivergram_core::ops;
@@ -156,6 +159,135 @@ impl Level {
             present,
             sizes,
             out,
+            workspace,
+        })
+    }
+
+    /// [`search::nearest`]: offers every item to the best matches of every anchor, tile by tile, without the
+    /// matrix of scores; `sizes` are \[B1, m, B2, d\] and `top` \[B1\]. Returns the number of items whose vectors
+    /// are dependent. Cost, errors and source are its.
+    ///
+    /// ```
+    /// use rivergram_core::gram::pair::Measure;
+    /// use rivergram_core::gram::retrieval::TopK;
+    /// use rivergram_core::gram::search::{Search, nearest_workspace_len};
+    /// use rivergram_simd::Level;
+    ///
+    /// let items = [0.0, 1.0, /**/ 1.0, 0.1, /**/ 1.0, 2.0];
+    /// let search = Search { tile: 2, ..Search::by(Measure::Volume) };
+    /// let mut top = [TopK::<f32, 2>::new(search.measure.order())];
+    /// let mut workspace = [0.0; nearest_workspace_len(1, 1, 2, 2)];
+    /// let sizes = [1, 1, 3, 2];
+    /// let level = Level::detect();
+    /// level.nearest(search, &[1.0, 0.0], &items, None, sizes, &mut top, &mut workspace)?;
+    /// assert_eq!(top[0].best().iter().map(|best| best.1).collect::<Vec<_>>(), [1, 0]);
+    /// # Ok::<(), rivergram_core::error::GramError>(())
+    /// ```
+    pub fn nearest<const K: usize>(
+        self,
+        search: Search,
+        anchors: &[f32],
+        items: &[f32],
+        present: Option<&[bool]>,
+        sizes: [usize; 4],
+        top: &mut [TopK<f32, K>],
+        workspace: &mut [f32],
+    ) -> Result<usize, GramError> {
+        self.run(Nearest {
+            search,
+            anchors,
+            items,
+            present,
+            sizes,
+            top,
+            workspace,
+        })
+    }
+
+    /// [`pair::present_vectors`]: which vectors \[planes, rows, d\] are there, as the loss and a search see it, into
+    /// `there` \[planes, rows\]; returns how many are not. Cost and errors are its.
+    ///
+    /// ```
+    /// use rivergram_core::gram::contrastive::ZeroRows;
+    /// use rivergram_simd::Level;
+    ///
+    /// let (x, mut there) = ([1.0, 2.0, /**/ 0.0, 0.0], [false; 2]);
+    /// let (level, policy) = (Level::detect(), ZeroRows::Missing);
+    /// assert_eq!(level.present_vectors(policy, &x, None, [1, 2, 2], 0, &mut there), Ok(1));
+    /// assert_eq!(there, [true, false]);
+    /// ```
+    pub fn present_vectors(
+        self,
+        zero_rows: ZeroRows,
+        vectors: &[f32],
+        present: Option<&[bool]>,
+        sizes: [usize; 3],
+        first: usize,
+        there: &mut [bool],
+    ) -> Result<usize, GramError> {
+        self.run(PresentVectors {
+            zero_rows,
+            vectors,
+            present,
+            sizes,
+            first,
+            there,
+        })
+    }
+
+    /// [`negatives::row_weights`]: volumes \[rows, columns\] to the weights of hard negatives in place, each row a
+    /// query. Cost, errors and source are its.
+    ///
+    /// ```
+    /// use rivergram_core::gram::negatives::{Own, draw};
+    /// use rivergram_simd::Level;
+    ///
+    /// let mut weights = [0.0, 0.9, 0.1, /**/ 0.5, 0.0, 0.5];
+    /// Level::detect().row_weights(0.07, Own::at(0), 3, &mut weights)?;
+    /// assert!(weights[0] == 0.0 && weights[2] > weights[1]);
+    /// assert_eq!(draw(&weights[..3], u32::MAX / 2), Some(2));
+    /// # Ok::<(), rivergram_core::error::GramError>(())
+    /// ```
+    pub fn row_weights(
+        self,
+        temperature: f32,
+        own: Own<'_>,
+        columns: usize,
+        scores: &mut [f32],
+    ) -> Result<(), GramError> {
+        self.run(RowWeights {
+            temperature,
+            own,
+            columns,
+            scores,
+        })
+    }
+
+    /// [`negatives::column_weights`]: the same with each column a query. Cost, errors and source are its.
+    ///
+    /// ```
+    /// use rivergram_core::gram::negatives::{Own, column_workspace_len};
+    /// use rivergram_simd::Level;
+    ///
+    /// let mut weights = [0.0, 0.5, /**/ 0.9, 0.0, /**/ 0.1, 0.5];
+    /// let mut workspace = [0.0; column_workspace_len(2)];
+    /// Level::detect().column_weights(0.07, Own::at(0), 2, &mut weights, &mut workspace)?;
+    /// assert!(weights[0] == 0.0 && weights[4] > weights[2]);
+    /// # Ok::<(), rivergram_core::error::GramError>(())
+    /// ```
+    pub fn column_weights(
+        self,
+        temperature: f32,
+        own: Own<'_>,
+        columns: usize,
+        scores: &mut [f32],
+        workspace: &mut [f32],
+    ) -> Result<(), GramError> {
+        self.run(ColumnWeights {
+            temperature,
+            own,
+            columns,
+            scores,
             workspace,
         })
     }
@@ -454,6 +586,96 @@ impl Kernel<f32> for VolumeMatrix<'_> {
             self.out,
             self.workspace,
         )
+    }
+}
+
+struct Nearest<'a, const K: usize> {
+    search: Search,
+    anchors: &'a [f32],
+    items: &'a [f32],
+    present: Option<&'a [bool]>,
+    sizes: [usize; 4],
+    top: &'a mut [TopK<f32, K>],
+    workspace: &'a mut [f32],
+}
+
+impl<const K: usize> Kernel<f32> for Nearest<'_, K> {
+    type Output = Result<usize, GramError>;
+    #[inline(always)]
+    fn run<I: Isa<Scalar = f32>>(self, isa: I) -> Self::Output {
+        let Nearest {
+            search,
+            anchors,
+            items,
+            present,
+            sizes,
+            top,
+            workspace,
+        } = self;
+        search::nearest(isa, search, anchors, items, present, sizes, top, workspace)
+    }
+}
+
+struct PresentVectors<'a> {
+    zero_rows: ZeroRows,
+    vectors: &'a [f32],
+    present: Option<&'a [bool]>,
+    sizes: [usize; 3],
+    first: usize,
+    there: &'a mut [bool],
+}
+
+impl Kernel<f32> for PresentVectors<'_> {
+    type Output = Result<usize, GramError>;
+    #[inline(always)]
+    fn run<I: Isa<Scalar = f32>>(self, isa: I) -> Self::Output {
+        let PresentVectors {
+            zero_rows,
+            vectors,
+            present,
+            sizes,
+            first,
+            there,
+        } = self;
+        pair::present_vectors(isa, zero_rows, vectors, present, sizes, first, there)
+    }
+}
+
+struct RowWeights<'a> {
+    temperature: f32,
+    own: Own<'a>,
+    columns: usize,
+    scores: &'a mut [f32],
+}
+
+impl Kernel<f32> for RowWeights<'_> {
+    type Output = Result<(), GramError>;
+    #[inline(always)]
+    fn run<I: Isa<Scalar = f32>>(self, isa: I) -> Self::Output {
+        negatives::row_weights(isa, self.temperature, self.own, self.columns, self.scores)
+    }
+}
+
+struct ColumnWeights<'a> {
+    temperature: f32,
+    own: Own<'a>,
+    columns: usize,
+    scores: &'a mut [f32],
+    workspace: &'a mut [f32],
+}
+
+impl Kernel<f32> for ColumnWeights<'_> {
+    type Output = Result<(), GramError>;
+    #[inline(always)]
+    fn run<I: Isa<Scalar = f32>>(self, isa: I) -> Self::Output {
+        let ColumnWeights {
+            temperature,
+            own,
+            columns,
+            scores,
+            workspace,
+        } = self;
+        negatives::column_weights(isa, temperature, own, columns, scores, workspace)
     }
 }
 

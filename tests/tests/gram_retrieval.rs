@@ -732,6 +732,32 @@ impl Volumes {
         self.volumes.iter().enumerate().map(row).collect()
     }
 
+    /// The weights by core, each row a query; and with rows and columns exchanged, each column one.
+    #[inline(always)]
+    fn computed<I: Isa>(&self, isa: I) -> [Vec<I::Scalar>; 2] {
+        let (rows, columns, offset) = (self.volumes.len(), self.volumes[0].len(), self.offset);
+        let (tau, nan) = (I::Scalar::constant(self.tau), I::Scalar::constant(f64::NAN));
+        let [mut by_row, mut by_column] = self.numbers::<I::Scalar>();
+        let planes = self.items.concat();
+        let own = Own {
+            offset,
+            anchors: Some(&self.anchors),
+            items: Some(&planes),
+        };
+        negatives::row_weights(isa, tau, own, columns, &mut by_row).expect("weights");
+        // Transposed: the items are the rows, and each has one vector.
+        let whole: Vec<bool> = (0..columns).map(|j| self.has_item(j)).collect();
+        let own = Own {
+            offset,
+            anchors: Some(&whole),
+            items: Some(&self.anchors),
+        };
+        let mut workspace = vec![nan; negatives::column_workspace_len(rows)];
+        negatives::column_weights(isa, tau, own, rows, &mut by_column, &mut workspace)
+            .expect("weights");
+        [by_row, by_column]
+    }
+
     /// The volumes, with NaN where there are none; and the same transposed.
     fn numbers<T: Real>(&self) -> [Vec<T>; 2] {
         let (rows, columns) = (self.volumes.len(), self.volumes[0].len());
@@ -758,32 +784,13 @@ impl Volumes {
 fn check_weights<I: Isa>(isa: I, case: &Volumes) {
     let Volumes {
         volumes,
-        anchors,
-        items,
         tau,
         offset,
+        ..
     } = case;
-    let (rows, columns, offset) = (volumes.len(), volumes[0].len(), *offset);
-    let (temperature, nan) = (I::Scalar::constant(*tau), I::Scalar::constant(f64::NAN));
+    let (rows, columns) = (volumes.len(), volumes[0].len());
     let want = case.weights();
-    let [mut by_row, mut by_column] = case.numbers::<I::Scalar>();
-    let planes = items.concat();
-    let own = Own {
-        offset,
-        anchors: Some(anchors),
-        items: Some(&planes),
-    };
-    negatives::row_weights(isa, temperature, own, columns, &mut by_row).expect("weights");
-    // Transposed: the items are the rows, and each has one vector.
-    let whole: Vec<bool> = (0..columns).map(|j| case.has_item(j)).collect();
-    let own = Own {
-        offset,
-        anchors: Some(&whole),
-        items: Some(anchors),
-    };
-    let mut workspace = vec![nan; negatives::column_workspace_len(rows)];
-    negatives::column_weights(isa, temperature, own, rows, &mut by_column, &mut workspace)
-        .expect("weights");
+    let [by_row, by_column] = case.computed(isa);
     for (i, row) in want.iter().enumerate() {
         for (j, want) in row.iter().enumerate() {
             let what = format!("{rows} × {columns} + {offset}, τ {tau}: [{i}][{j}]");
@@ -1131,6 +1138,77 @@ fn queries_without_a_candidate_draw_nothing() {
     again.bits();
     again.bits();
     assert_eq!(source(), (again.bits() >> 32) as u32);
+}
+
+// On a level.
+
+/// The methods of a level are core's functions on its lanes, to the bit.
+#[test]
+fn levels_search_and_weigh_as_core_does() {
+    let mut random = Random::new(20);
+    let case = Case::<f32>::new(&mut random, [5, 2, 37, 19]);
+    let volumes = Volumes::new(&mut random, [9, 21, 4], 0.07, 0.7);
+    for level in Level::available() {
+        for measure in MEASURES {
+            let search = Search {
+                tile: 8,
+                ..Search::by(measure)
+            };
+            let mut top = vec![TopK::<f32, 4>::new(measure.order()); 5];
+            let mut workspace = vec![0.0; nearest_workspace_len(5, 2, 8, 19)];
+            let (present, space) = (Some(case.present.as_slice()), &mut workspace);
+            let (anchors, items, sizes) = (&case.anchors, &case.items, case.sizes);
+            let found = level.nearest(search, anchors, items, present, sizes, &mut top, space);
+            let (degenerate, want) = level.run(SearchOf(&case, search));
+            assert_eq!(found, Ok(degenerate), "{level}");
+            for (got, want) in top.iter().zip(&want) {
+                assert_eq!(got.best(), want.best(), "{level} {measure:?}");
+            }
+        }
+        let [mut by_row, mut by_column] = volumes.numbers::<f32>();
+        let want = level.run(WeightsOf(&volumes));
+        let (planes, tau) = (volumes.items.concat(), volumes.tau as f32);
+        let whole: Vec<bool> = (0..21).map(|j| volumes.has_item(j)).collect();
+        let own = |anchors, items| Own {
+            offset: 4,
+            anchors: Some(anchors),
+            items: Some(items),
+        };
+        let rows = level.row_weights(tau, own(&volumes.anchors, &planes), 21, &mut by_row);
+        let (own, mut space) = (own(&whole, &volumes.anchors), [0.0; 18]);
+        let columns = level.column_weights(tau, own, 9, &mut by_column, &mut space);
+        assert_eq!((rows, columns), (Ok(()), Ok(())));
+        assert_eq!([by_row, by_column], want, "{level}");
+
+        let (mut got, mut want) = (vec![false; 74], vec![true; 74]);
+        let mut items = case.items.clone();
+        items[19 * 3..19 * 5].fill(0.0);
+        let (policy, sizes, present) = (ZeroRows::Missing, [2, 37, 19], Some(&case.present[..]));
+        let missing = level.present_vectors(policy, &items, present, sizes, 0, &mut got);
+        let one = One::new();
+        let of_core = present_vectors(one, policy, &items, present, sizes, 0, &mut want);
+        assert_eq!((missing, got), (of_core, want), "{level}");
+    }
+}
+
+struct SearchOf<'a>(&'a Case<f32>, Search);
+
+impl Kernel<f32> for SearchOf<'_> {
+    type Output = (usize, Vec<TopK<f32, 4>>);
+    #[inline(always)]
+    fn run<I: Isa<Scalar = f32>>(self, isa: I) -> Self::Output {
+        self.0.nearest(isa, self.1).expect("a search")
+    }
+}
+
+struct WeightsOf<'a>(&'a Volumes);
+
+impl Kernel<f32> for WeightsOf<'_> {
+    type Output = [Vec<f32>; 2];
+    #[inline(always)]
+    fn run<I: Isa<Scalar = f32>>(self, isa: I) -> Self::Output {
+        self.0.computed(isa)
+    }
 }
 
 // Rankings compared.
