@@ -100,7 +100,7 @@ impl Crc32 {
     }
 }
 
-/// The CRC-32 of `bytes`: IEEE 802.3, reflected, with the polynomial 0x04c11db7.
+/// The CRC-32 of `bytes`: IEEE 802.3, reflected, with the polynomial 0x04c11db7. Cost: two look-ups in a table of 16 per byte.
 ///
 /// ```
 /// // The check value that catalogues of CRCs give for this one.
@@ -120,7 +120,7 @@ pub struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// Begins a frame at the start of `buffer`: `magic` tells the kind of frame, `version` its format.
+    /// Begins a frame at the start of `buffer`: `magic` tells the kind of frame, `version` its format. Cost: O(1).
     ///
     /// ```
     /// use rivergram_core::encode::{OVERHEAD, Writer};
@@ -138,7 +138,7 @@ impl<'a> Writer<'a> {
         writer
     }
 
-    /// Appends bytes as they are. What no longer fits is dropped, and [`Writer::finish`] tells.
+    /// Appends bytes as they are. What no longer fits is dropped, and [`Writer::finish`] tells. Cost: one copy.
     ///
     /// ```
     /// use rivergram_core::encode::Writer;
@@ -219,7 +219,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Appends numbers, one after the other. Their count is not written: the reader knows it.
+    /// Appends numbers, one after the other. Their count is not written: the reader knows it. Cost: one copy.
     ///
     /// ```
     /// use rivergram_core::encode::Writer;
@@ -477,7 +477,7 @@ impl<'a> Reader<'a> {
         Ok(T::from_bits(bits))
     }
 
-    /// The next numbers, as many as `to` holds.
+    /// The next numbers, as many as `to` holds. Cost: one copy.
     ///
     /// # Errors
     /// [`DecodeError::Truncated`]; the numbers before the end are then in `to`.

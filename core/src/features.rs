@@ -16,6 +16,7 @@ pub struct Int8<'a, T> {
 
 impl<T: Real> Int8<'_, T> {
     /// Unpacks as many numbers as `to` has room for, from number `start` on; returns how many there were.
+    /// Cost: one product per number.
     ///
     /// ```
     /// use rivergram_core::features::Int8;

@@ -72,6 +72,7 @@ impl Head {
 
     /// PyTorch's initialisation of `nn.Linear`: every weight and bias uniform in ±1/√(inputs of its layer).
     /// `uniform(bound)` gives the numbers, in the order of the parameters. Nothing is set where there are fewer.
+    /// Cost: one call per parameter.
     ///
     /// ```
     /// use rivergram_core::head::Head;

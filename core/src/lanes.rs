@@ -34,6 +34,7 @@ pub trait Isa: Copy + 'static {
     /// ```
     fn splat(self, x: Self::Scalar) -> Self::Lanes;
     /// The first `WIDTH` numbers of `from`; where it is shorter, the other lanes are 0.
+    /// Cost: one load; of a shorter slice a copy.
     ///
     /// ```
     /// use rivergram_core::lanes::{Isa, One};
@@ -44,6 +45,7 @@ pub trait Isa: Copy + 'static {
     /// ```
     fn load(self, from: &[Self::Scalar]) -> Self::Lanes;
     /// Writes the lanes to the first `WIDTH` places of `to`, or to as many as there are.
+    /// Cost: one store; to a shorter slice a copy.
     ///
     /// ```
     /// use rivergram_core::lanes::{Isa, One};
@@ -81,7 +83,7 @@ pub trait Isa: Copy + 'static {
 pub trait Kernel<T> {
     /// What it returns.
     type Output;
-    /// The work.
+    /// Does the work; the cost is the kernel's own.
     ///
     /// ```
     /// use rivergram_core::lanes::{Isa, Kernel, Lanes, One};

@@ -169,10 +169,16 @@ fn counting_calls_are_found() {
     assert_eq!(counting_calls(code), found);
 }
 
-/// The public functions of a file, without an example: their names and lines. Methods count, and so do those that
-/// a public trait declares. A module that is not public shows none that is not re-exported: the lint
-/// `unreachable_pub` sees to it.
-fn functions_without_example(source: &Source) -> Vec<(&str, usize)> {
+/// A public function: its name, with what follows it, its line, and its documentation.
+struct Function<'a> {
+    name: Word<'a>,
+    line: usize,
+    docs: Vec<&'a str>,
+}
+
+/// The public functions of a file. Methods count, and so do those that a public trait declares. A module that is
+/// not public shows none that is not re-exported: the lint `unreachable_pub` sees to it.
+fn public_functions(source: &Source) -> Vec<Function<'_>> {
     let text: Vec<&str> = source.text.lines().collect();
     let code: Vec<&str> = source.code.lines().collect();
     let words = words(&source.code);
@@ -198,10 +204,12 @@ fn functions_without_example(source: &Source) -> Vec<(&str, usize)> {
             .iter()
             .skip_while(|next| next.word != "fn")
             .nth(1);
-        if let (true, Some(name)) = (is_function, name)
-            && !has_example(&docs_above(&text, &code, word.line))
-        {
-            found.push((name.word, word.line));
+        if let (true, Some(name)) = (is_function, name) {
+            found.push(Function {
+                name: *name,
+                line: word.line,
+                docs: docs_above(&text, &code, word.line),
+            });
         }
     }
     found
@@ -248,18 +256,106 @@ fn has_example(docs: &[&str]) -> bool {
     false
 }
 
-#[test]
-fn public_functions_have_an_example() {
-    let mut missing = Vec::new();
+/// The public functions below some folders that break a rule, one line each.
+fn breakers(folders: &[&str], breaks: impl Fn(&Function<'_>) -> bool) -> String {
+    let mut list = String::new();
     for source in rust_files() {
-        if source.path.starts_with("core/src/") || source.path.starts_with("simd/src/") {
-            for (name, line) in functions_without_example(&source) {
-                missing.push(format!("{}:{line} {name}", source.path));
+        if folders.iter().any(|folder| source.path.starts_with(folder)) {
+            for function in public_functions(&source).iter().filter(|f| breaks(f)) {
+                let (line, name) = (function.line, function.name.word);
+                list += &format!("{}:{line} {name}\n", source.path);
             }
         }
     }
-    let list = missing.join("\n");
-    assert!(missing.is_empty(), "no example that asserts:\n{list}");
+    list
+}
+
+#[test]
+fn public_functions_have_an_example() {
+    let list = breakers(&["core/src/", "simd/src/"], |f| !has_example(&f.docs));
+    assert!(list.is_empty(), "no example that asserts:\n{list}");
+}
+
+/// Whether a function takes as many numbers as its caller likes: a slice, or a token for work over slices. The
+/// others (constructors, getters, one number) cost what they look like.
+fn takes_slices(function: &Function<'_>) -> bool {
+    let rest = function.name.rest;
+    // A declaration ends with `;`, which stands in the type of an array too.
+    let end = rest
+        .find("->")
+        .into_iter()
+        .chain(rest.find('{'))
+        .chain(rest.find(");"));
+    let parameters = &rest[..end.min().unwrap_or(rest.len())];
+    let is_reference = |before: &str| {
+        let before = before.trim_end();
+        let before = before.strip_suffix("mut").unwrap_or(before).trim_end();
+        let is_lifetime = |name: &str| !name.is_empty() && name.chars().all(char::is_alphanumeric);
+        before.ends_with('&')
+            || before
+                .rsplit_once("&'")
+                .is_some_and(|(_, name)| is_lifetime(name))
+    };
+    let mut until = 0;
+    let mut slices = parameters.match_indices('[').map(|(at, _)| {
+        let before = &parameters[until..at];
+        until = at + 1;
+        is_reference(before)
+    });
+    slices.any(|is_slice| is_slice) || words(parameters).iter().any(|word| word.word == "Isa")
+}
+
+/// Whether the documentation speaks of the cost, outside its example.
+fn tells_cost(docs: &[&str]) -> bool {
+    let mut in_example = false;
+    docs.iter().any(|line| {
+        in_example ^= line.trim().starts_with("```");
+        let is_cost = |word: &Word<'_>| ["Cost", "cost", "costs"].contains(&word.word);
+        !in_example && words(line).iter().any(is_cost)
+    })
+}
+
+#[test]
+fn functions_over_slices_tell_their_cost() {
+    let list = breakers(&["core/src/"], |f| takes_slices(f) && !tells_cost(&f.docs));
+    assert!(list.is_empty(), "no cost:\n{list}");
+}
+
+#[test]
+fn functions_that_hide_their_cost_are_found() {
+    let found = |text: &str| {
+        let source = Source {
+            path: String::new(),
+            code: code_of(text),
+            text: text.to_string(),
+        };
+        let functions = public_functions(&source);
+        let hides = |f: &&Function<'_>| takes_slices(f) && !tells_cost(&f.docs);
+        functions.iter().filter(hides).count()
+    };
+    for parameters in [
+        "(x: &[f32])",
+        "<'a>(self, x: &'a mut [f32]) -> u8",
+        "<I: Isa>(isa: I, x: I::Scalar)",
+        "(n: [usize; 3], x: &mut [[f32; D]; K])",
+    ] {
+        assert_eq!(
+            found(&format!("pub fn a{parameters} {{}}")),
+            1,
+            "{parameters}"
+        );
+        let told = format!("/// Cost: D steps.\npub fn a{parameters} {{}}");
+        assert_eq!(found(&told), 0, "{parameters}");
+        let in_example = format!("/// ```\n/// cost();\n/// ```\npub fn a{parameters} {{}}");
+        assert_eq!(found(&in_example), 1, "{parameters}");
+    }
+    for parameters in ["(x: f32)", "(&self) -> &[f32]", "(n: [usize; 3])"] {
+        assert_eq!(
+            found(&format!("pub fn a{parameters} {{}}")),
+            0,
+            "{parameters}"
+        );
+    }
 }
 
 #[test]
@@ -270,9 +366,9 @@ fn functions_without_an_example_are_found() {
             code: code_of(text),
             text: text.to_string(),
         };
-        let found = functions_without_example(&source);
-        let names = found.into_iter().map(|(name, _)| name.to_string());
-        names.collect::<Vec<_>>()
+        let functions = public_functions(&source);
+        let found = functions.iter().filter(|f| !has_example(&f.docs));
+        found.map(|f| f.name.word.to_string()).collect::<Vec<_>>()
     };
     let example = "/// ```\n/// assert!(true);\n/// ```\n";
     let nothing: [&str; 0] = [];

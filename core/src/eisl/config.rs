@@ -151,7 +151,7 @@ pub struct Config<'a, T> {
 
 impl<'a, T: Real> Config<'a, T> {
     /// The n-gram loss over logits with masking and the paper's settings: softmax selection over output
-    /// positions at τ = 1, clamp −20 (arXiv 2106.15078 and its code).
+    /// positions at τ = 1, clamp −20 (arXiv 2106.15078 and its code). Cost: O(1).
     ///
     /// ```
     /// use rivergram_core::eisl::{Axis, Config, Select};
@@ -179,7 +179,7 @@ impl<'a, T: Real> Config<'a, T> {
     }
 
     /// The distance of bags of n-grams over logits, with masking (arXiv 1911.09320), see
-    /// [`bag`](super::bag).
+    /// [`bag`](super::bag). Cost: O(1).
     ///
     /// ```
     /// use rivergram_core::eisl::{Config, Objective};
@@ -325,7 +325,7 @@ pub struct Batch<'a, T> {
 
 impl<'a, T> Batch<'a, T> {
     /// Rows that are as long as their labels say, with one reference each, without noise, and the mean over
-    /// rows.
+    /// rows. Cost: O(1).
     ///
     /// ```
     /// use rivergram_core::eisl::{Batch, Shape};
@@ -415,6 +415,7 @@ pub(super) fn noise_grams<T: Real>(
 
 /// The length of [`Batch::noise`] with one reference and orders (n, wₙ): Σ over orders of
 /// B·(T−n+1)·(U−n+1). [`Batch::noise_len`] knows references and orders relative to the length too.
+/// Cost: one step per order.
 ///
 /// ```
 /// use rivergram_core::eisl::{Shape, noise_len};

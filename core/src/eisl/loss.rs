@@ -252,6 +252,7 @@ pub fn loss_and_gradient_fixed<
 }
 
 /// [`loss_and_gradient_fixed`] in `f32`, one number at a time: what firmware calls, a function of its own.
+/// Cost and source: its.
 ///
 /// ```
 /// use rivergram_core::eisl::{Config, loss_and_gradient_f32};

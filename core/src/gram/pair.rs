@@ -90,7 +90,7 @@ pub const fn bases_len(m: usize, items: usize, d: usize) -> usize {
 }
 
 impl<'a, T: Real> BasesMut<'a, T> {
-    /// Splits [`bases_len`] floats; of fewer the parts that do not fit are empty.
+    /// Splits [`bases_len`] floats; of fewer the parts that do not fit are empty. Cost: O(1).
     ///
     /// ```
     /// use rivergram_core::gram::pair::{BasesMut, bases_len};

@@ -224,7 +224,7 @@ impl<T: Real> Ema<T> {
     }
 
     /// Writes counter and average to the start of `to`, in one frame of [`encode`](crate::encode), so that neither
-    /// can be read back without the other; returns its length.
+    /// can be read back without the other; returns its length. Cost: one copy and a checksum.
     ///
     /// # Errors
     /// [`OptimError::Encode`]: fewer bytes than [`Ema::saved_len`]; none is then written.
@@ -245,6 +245,7 @@ impl<T: Real> Ema<T> {
     }
 
     /// Reads what an average of equal settings and length saved; what follows it in `bytes` is not looked at.
+    /// Cost: one copy and a checksum.
     ///
     /// # Errors
     /// [`OptimError::Decode`] for bytes that are cut or damaged, [`OptimError::OtherAverage`].
@@ -397,6 +398,7 @@ impl RunningMean {
     }
 
     /// Writes counter and average to the start of `to`, in one frame, as [`Ema::save`] does.
+    /// Cost: one copy and a checksum.
     ///
     /// # Errors
     /// [`OptimError::Encode`]: fewer bytes than [`RunningMean::saved_len`]; none is then written.
@@ -412,6 +414,7 @@ impl RunningMean {
     }
 
     /// Reads what a mean of equal length saved; what follows it in `bytes` is not looked at.
+    /// Cost: one copy and a checksum.
     ///
     /// # Errors
     /// [`OptimError::Decode`] for bytes that are cut or damaged, [`OptimError::OtherAverage`].
@@ -634,6 +637,7 @@ impl Lawa {
     }
 
     /// Writes counter and ring to the start of `to`, in one frame, as [`Ema::save`] does.
+    /// Cost: one copy and a checksum.
     ///
     /// # Errors
     /// [`OptimError::Encode`]: fewer bytes than [`Lawa::saved_len`]; none is then written.
@@ -651,6 +655,7 @@ impl Lawa {
     }
 
     /// Reads what a window of equal settings and length saved; what follows it in `bytes` is not looked at.
+    /// Cost: one copy and a checksum.
     ///
     /// # Errors
     /// [`OptimError::Decode`] for bytes that are cut or damaged, [`OptimError::OtherAverage`].

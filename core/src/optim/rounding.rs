@@ -248,7 +248,7 @@ impl Half {
         sign(x) | bits.wrapping_add(up as u32) as u16
     }
 
-    /// [`Half::nearest`] of each number; `to` is as long as `from`.
+    /// [`Half::nearest`] of each number; `to` is as long as `from`. Cost: one rounding per number.
     ///
     /// # Errors
     /// [`OptimError::Length`].
@@ -270,7 +270,7 @@ impl Half {
     }
 
     /// [`Half::stochastic`] of each number; `to` is as long as `from`. `random` is called once for each, in order,
-    /// and returns 32 uniform bits.
+    /// and returns 32 uniform bits. Cost: one rounding per number.
     ///
     /// # Errors
     /// [`OptimError::Length`].
@@ -297,7 +297,7 @@ impl Half {
         Ok(())
     }
 
-    /// [`Half::widen`] of each number; `to` is as long as `from`.
+    /// [`Half::widen`] of each number; `to` is as long as `from`. Cost: one conversion per number.
     ///
     /// # Errors
     /// [`OptimError::Length`].

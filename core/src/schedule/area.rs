@@ -118,7 +118,7 @@ impl<T: Real> Area<T> {
         self.annealing.high
     }
 
-    /// Writes the areas to the start of `to` and returns the length, [`Area::SAVED_LEN`].
+    /// Writes the areas to the start of `to` and returns the length, [`Area::SAVED_LEN`]. Cost: O(1).
     ///
     /// # Errors
     /// [`EncodeError::NoSpace`].
@@ -144,7 +144,7 @@ impl<T: Real> Area<T> {
         writer.finish()
     }
 
-    /// Reads areas that were saved in the same number type; sums go on bit for bit.
+    /// Reads areas that were saved in the same number type; sums go on bit for bit. Cost: O(1).
     ///
     /// # Errors
     /// [`DecodeError`]: bytes that are cut, damaged, or of another kind, number type or version.

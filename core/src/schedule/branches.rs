@@ -30,7 +30,7 @@ pub struct Branches<'a, T> {
 }
 
 impl<'a, T: Real> Branches<'a, T> {
-    /// Checks settings and budgets, for the main branch and for every other.
+    /// Checks settings and budgets, for the main branch and for every other. Cost: linear in the number of budgets.
     ///
     /// # Errors
     /// As [`Plan::new`].

@@ -433,6 +433,7 @@ impl<'a, T: Real> State<'a, T> {
     }
 
     /// Writes the state to the start of `to` and returns its length, [`State::SAVED_LEN`].
+    /// Cost: a checksum of its few bytes and a hash of the budgets.
     ///
     /// # Errors
     /// [`EncodeError::NoSpace`].
@@ -462,7 +463,7 @@ impl<'a, T: Real> State<'a, T> {
         writer.finish()
     }
 
-    /// Reads a state that was saved under an equal plan, by format version 2 or 1.
+    /// Reads a state that was saved under an equal plan, by format version 2 or 1. Cost: that of [`State::save`].
     ///
     /// # Errors
     /// [`StateError`]: bytes that are cut, damaged or of another kind or version; another plan, with

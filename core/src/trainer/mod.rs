@@ -197,7 +197,7 @@ impl<T: Real> Setup<'_, T> {
     }
 }
 
-/// [`Setup::parameters_len`] as a constant, for arrays.
+/// [`Setup::parameters_len`] as a constant, for arrays. Cost: one step per head.
 ///
 /// ```
 /// use rivergram_core::{head::Head, trainer};
@@ -215,7 +215,7 @@ pub const fn parameters_len(heads: &[Head]) -> usize {
     sum
 }
 
-/// [`Setup::align_workspace_len`] as a constant, for arrays.
+/// [`Setup::align_workspace_len`] as a constant, for arrays. Cost: one step per head.
 ///
 /// ```
 /// use rivergram_core::{head::Head, trainer};
@@ -230,6 +230,7 @@ pub const fn align_workspace_len(heads: &[Head], rows: usize) -> usize {
 
 /// Floats of workspace for [`Trainer::align`] and [`Trainer::align_int8`] with `rows` tuples where memory is short:
 /// without a gradient in [`Storage`], and for this term of the loss, of which those with one anchor need less.
+/// Cost: one step per head.
 ///
 /// ```text
 /// 2·k·rows·d + Σ cache_len + max(loss, max (parameters_len + scratch_len + 4·input))
@@ -702,7 +703,7 @@ impl<'a, T: Real> Trainer<'a, T> {
         &mut self.schedule
     }
 
-    /// Takes parameters, moments and counts from elsewhere, such as a checkpoint.
+    /// Takes parameters, moments and counts from elsewhere, such as a checkpoint. Cost: one copy.
     ///
     /// # Errors
     /// [`TrainError::Storage`]: lengths. Nothing has then changed.
@@ -801,6 +802,7 @@ impl<'a, T: Real> Trainer<'a, T> {
     }
 
     /// [`Trainer::align`] of features in 8 bits, such as lie in flash; a step unpacks four rows at a time.
+    /// Cost: its, and the unpacking.
     ///
     /// # Errors
     /// Those of [`Trainer::align`].
@@ -957,6 +959,7 @@ impl<'a, T: Real> Trainer<'a, T> {
     }
 
     /// [`Trainer::transcribe`] of features in 8 bits, such as lie in flash; a step unpacks four rows at a time.
+    /// Cost: its, and the unpacking.
     ///
     /// # Errors
     /// Those of [`Trainer::transcribe`].
@@ -1126,7 +1129,7 @@ impl<'a, T: Real> Trainer<'a, T> {
     }
 
     /// Writes parameters, moments, counts and the schedule's state to the start of `to`; returns the
-    /// length, [`Setup::saved_len`].
+    /// length, [`Setup::saved_len`]. Cost: one copy and a checksum.
     ///
     /// # Errors
     /// [`TrainError::Encode`]: fewer bytes than that; none is then written.
@@ -1169,6 +1172,7 @@ impl<'a, T: Real> Trainer<'a, T> {
     }
 
     /// Reads what a trainer of an equal setup and schedule saved; what follows it in `bytes` is not looked at.
+    /// Cost: one copy and a checksum.
     ///
     /// # Errors
     /// Bytes that are cut or damaged, or saved by a trainer of another setup or schedule. After an error nothing
