@@ -32,7 +32,7 @@ pub(crate) const LINKER: Tool = Tool {
     component: None,
 };
 
-const LLD: &str = "ld.lld-22";
+pub(crate) const LLD: &str = "ld.lld-22";
 
 /// Clippy for code that compiles for bare machines only.
 pub(crate) const CLIPPY: Tool = Tool {
@@ -177,6 +177,15 @@ impl Toolchain {
         }
     }
 
+    /// The version of its compiler.
+    pub(crate) fn version(self) -> Result<String, String> {
+        let rustc = match self {
+            Toolchain::Rustup => "rustc",
+            Toolchain::Debian => DEBIAN_RUSTC,
+        };
+        ask(rustc, &["--version"]).ok_or_else(|| format!("`{rustc} --version` does not answer"))
+    }
+
     /// One for each compiler: in a shared one each would rebuild what the other left.
     pub(crate) fn target_folder(self, workspace: &Path) -> PathBuf {
         match self {
@@ -206,22 +215,11 @@ fn has_rustup_targets() -> bool {
 
 /// Whether clippy is there, rustup's where its targets are, else one of the same version as Debian's compiler.
 fn has_clippy() -> bool {
-    let version = |program: &str, arguments: &[&str]| {
-        let mut command = Command::new(program);
-        let output = command
-            .args(arguments)
-            .env_remove("LD_LIBRARY_PATH")
-            .output();
-        output
-            .ok()
-            .filter(|output| output.status.success())
-            .map(|output| output.stdout)
-    };
     if has_rustup_targets() {
-        return version("cargo", &["clippy", "--version"]).is_some();
+        return ask("cargo", &["clippy", "--version"]).is_some();
     }
-    let clippy = version("/usr/bin/clippy-driver", &["--rustc", "--version"]);
-    clippy.is_some() && clippy == version(DEBIAN_RUSTC, &["--version"])
+    let clippy = ask("/usr/bin/clippy-driver", &["--rustc", "--version"]);
+    clippy.is_some() && clippy == ask(DEBIAN_RUSTC, &["--version"])
 }
 
 fn has_rustup_target(triple: &str) -> bool {
@@ -237,16 +235,20 @@ fn is_debian_complete() -> bool {
 
 /// Where a compiler has its libraries.
 fn library(rustc: &str) -> Option<PathBuf> {
-    let mut command = Command::new(rustc);
-    if rustc == DEBIAN_RUSTC {
+    let sysroot = ask(rustc, &["--print", "sysroot"])?;
+    Some(Path::new(&sysroot).join("lib/rustlib"))
+}
+
+/// What a program of a toolchain answers.
+fn ask(program: &str, arguments: &[&str]) -> Option<String> {
+    let mut command = Command::new(program);
+    if program.starts_with("/usr/bin/") {
+        // What rustup set for its own.
         command.env_remove("LD_LIBRARY_PATH");
     }
-    let output = command.args(["--print", "sysroot"]).output().ok()?;
-    let sysroot = String::from_utf8(output.stdout).ok()?;
-    output
-        .status
-        .success()
-        .then(|| Path::new(sysroot.trim()).join("lib/rustlib"))
+    let output = command.args(arguments).output().ok()?;
+    let answer = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| answer.trim().to_string())
 }
 
 #[cfg(test)]

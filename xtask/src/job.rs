@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::ops::AddAssign;
 use std::process::{Command, Stdio};
 
+use crate::tools::{Tool, has_rustup};
 use crate::workspace::Workspace;
 
 /// Numbers of tests.
@@ -89,6 +90,19 @@ impl<'a> Job<'a> {
                 false
             }
         }
+    }
+
+    /// Whether all of these tools are here. Each that is not is a failure, with what to type to get it.
+    pub(crate) fn has(&mut self, tools: &[Tool]) -> bool {
+        let missing: Vec<&Tool> = tools.iter().filter(|tool| !tool.is_here()).collect();
+        for tool in &missing {
+            let remedy = tool.remedy(has_rustup());
+            self.fail(format_args!(
+                "{}: {remedy}, or run with --setup",
+                tool.probe
+            ));
+        }
+        missing.is_empty()
     }
 
     /// Notes a failure that is not a command's.

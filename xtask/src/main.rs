@@ -5,6 +5,7 @@ mod job;
 mod panic_paths;
 mod parts;
 mod qemu;
+mod size;
 mod test;
 mod tools;
 mod workspace;
@@ -18,6 +19,8 @@ Usage: cargo xtask <COMMAND>
 
 Commands:
   test [--setup] [--list] [PART...]   run the checks and tests, all of them or the named parts
+  size [--setup] [--check]            measure what functions cost on microcontrollers: write docs/size.md, or
+                                      compare with it
   help                                print this
 
 Examples:
@@ -45,6 +48,10 @@ fn main() -> ExitCode {
         }
         ["test", words @ ..] => match test::Request::parse(words) {
             Ok(request) => test::answer(&request),
+            Err(message) => usage_error(&message),
+        },
+        ["size", words @ ..] => match size::answer(words, parts::SIZE_TOOLS) {
+            Ok(code) => code,
             Err(message) => usage_error(&message),
         },
         [command, ..] => usage_error(&format!("there is no command `{command}`")),

@@ -98,6 +98,17 @@ impl Display for Outcome {
 }
 
 impl Board {
+    /// The version of the emulator.
+    pub(crate) fn version(&self) -> Result<String, String> {
+        let emulator = self.machine[0];
+        let mut command = Command::new(emulator);
+        let outcome = outcome(command.arg("--version"), Duration::from_secs(60));
+        let outcome = outcome.map_err(|error| format!("{emulator}: {error}"))?;
+        let text = String::from_utf8_lossy(&outcome.output);
+        let line = text.lines().next().unwrap_or_default();
+        Ok(line.replace("emulator version ", ""))
+    }
+
     /// Runs a program for at most `limit`; `more` are words for QEMU, such as `-icount shift=0`.
     pub(crate) fn run(
         &self,

@@ -85,15 +85,7 @@ fn run(part: &Part, workspace: &Workspace) -> Row {
     say(&format!("\n== {}: {}", part.name, part.about));
     let start = Instant::now();
     let mut job = Job::new(workspace);
-    let missing: Vec<&Tool> = part.tools.iter().filter(|tool| !tool.is_here()).collect();
-    for tool in &missing {
-        let remedy = tool.remedy(tools::has_rustup());
-        job.fail(format_args!(
-            "{}: {remedy}, or run with --setup",
-            tool.probe
-        ));
-    }
-    if missing.is_empty() {
+    if job.has(part.tools) {
         (part.run)(&mut job);
     }
     let row = Row {

@@ -8,6 +8,7 @@ mod msrv;
 mod no_panic;
 mod package;
 mod plain;
+mod size;
 mod targets;
 
 use crate::job::Job;
@@ -34,8 +35,12 @@ pub(crate) const ALL: &[Part] = &[
     plain::TEST,
     no_panic::PART,
     firmware::PART,
+    size::PART,
     package::PART,
 ];
+
+/// What `cargo xtask size` needs besides the toolchain.
+pub(crate) const SIZE_TOOLS: &[Tool] = size::PART.tools;
 
 const CLIPPY: Tool = Tool {
     probe: Probe::Command(&["cargo", "clippy", "--version"]),

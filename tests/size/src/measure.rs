@@ -1,0 +1,90 @@
+//! What one call costs: counted over two numbers of calls, and seen on a painted stack.
+
+use core::hint::black_box;
+use core::ptr::without_provenance_mut;
+
+use semihosting::println;
+
+use crate::machine::{STEP, WRAP, counter, stack_pointer};
+
+/// One line: a function of its own under the line's name, and its cost with these arguments.
+macro_rules! cost {
+    ($name:expr, $memory:expr, ($($argument:ident: $type:ty = $value:expr),*) -> $result:ty $body:block) => {{
+        #[unsafe(export_name = $name)]
+        #[inline(never)]
+        fn function($($argument: $type),*) -> $result $body
+        #[allow(unused_imports)]
+        use core::hint::black_box;
+        $crate::measure::print($name, $memory, &mut || {
+            black_box(function($(black_box($value)),*));
+        });
+        function
+    }};
+}
+
+pub(crate) use cost;
+
+/// Prints a line.
+pub(crate) fn print(name: &str, memory: usize, call: &mut dyn FnMut()) {
+    #[inline(never)]
+    fn nothing() -> u32 {
+        black_box(0)
+    }
+    let mut empty = || {
+        black_box(nothing());
+    };
+    // What the measurement itself takes.
+    let (stack, instructions) = (stack(&mut empty), instructions(&mut empty));
+    let stack = self::stack(call).saturating_sub(stack);
+    let instructions = self::instructions(call).saturating_sub(instructions);
+    println!("{name}\t{memory}\t{stack}\t{instructions}");
+}
+
+/// Instructions over which the count is a mean: the error is two steps of the counter.
+const ENOUGH: u64 = 100_000;
+
+/// Instructions of one call: the difference between two numbers of calls, so that what happens once does not
+/// count.
+fn instructions(call: &mut dyn FnMut()) -> u32 {
+    let mut calls = 1;
+    loop {
+        let (few, many) = (count(calls, call), count(3 * calls, call));
+        let difference = many.saturating_sub(few) * u64::from(STEP);
+        if difference >= ENOUGH {
+            let calls = 2 * u64::from(calls);
+            return ((difference + calls / 2) / calls) as u32;
+        }
+        calls *= 4;
+    }
+}
+
+#[inline(never)]
+fn count(calls: u32, call: &mut dyn FnMut()) -> u64 {
+    let before = counter();
+    for _ in 0..calls {
+        call();
+    }
+    u64::from(counter().wrapping_sub(before) & WRAP)
+}
+
+/// Bytes below the stack of the caller that are painted.
+const PAINTED: usize = 64 << 10;
+const PAINT: u32 = 0xdead_beef;
+
+/// Bytes of stack that one call writes to.
+#[inline(never)]
+fn stack(call: &mut dyn FnMut()) -> usize {
+    // Below what this function may push.
+    let top = stack_pointer() - 64;
+    let words = (top - PAINTED..top).step_by(4);
+    for address in words.clone() {
+        // SAFETY: the machine has 4 MB of stack, and below the pointer nothing is kept.
+        unsafe { without_provenance_mut::<u32>(address).write_volatile(PAINT) };
+    }
+    call();
+    let untouched = words.take_while(|address| {
+        // SAFETY: as above.
+        unsafe { without_provenance_mut::<u32>(*address).read_volatile() == PAINT }
+    });
+    PAINTED + 64 - 4 * untouched.count()
+}

@@ -1,0 +1,60 @@
+//! One tuple: volume and gradient.
+
+use nalgebra::SMatrix;
+use rivergram_core::gram::tuple;
+
+use crate::data::{Numbers, aligned};
+use crate::measure::{cost, print};
+use crate::plain;
+
+macro_rules! sizes {
+    ($($k:literal: $($d:literal)*;)*) => {$($({
+        type X = [[f32; $d]; $k];
+        type Matrix = SMatrix<f32, $d, $k>;
+        let x: X = Numbers::new().cone::<$k, $d>(0.3);
+        let matrix = Matrix::from(x);
+        cost!(concat!("rivergram: volume, K = ", $k, ", D = ", $d), 0, (x: &X = &x) -> f32 {
+            tuple::volume(x)
+        });
+        cost!(concat!("nalgebra: volume, K = ", $k, ", D = ", $d), 0, (x: &Matrix = &matrix) -> f32 {
+            libm::sqrtf(x.tr_mul(x).determinant().abs())
+        });
+        cost!(concat!("plain: volume, K = ", $k, ", D = ", $d), 0, (x: &X = &x) -> f32 {
+            plain::volume(x)
+        });
+        let mut g = x;
+        cost!(concat!("rivergram: gradient, K = ", $k, ", D = ", $d), 0, (x: &X = &x, g: &mut X = &mut g) -> f32 {
+            tuple::volume_gradient(x, g)
+        });
+        let mut g = matrix;
+        cost!(concat!("nalgebra: gradient, K = ", $k, ", D = ", $d), 0, (x: &Matrix = &matrix, g: &mut Matrix = &mut g) -> f32 {
+            let gram = x.tr_mul(x);
+            let volume = libm::sqrtf(gram.determinant().abs());
+            match gram.try_inverse() {
+                Some(inverse) => *g = (x * inverse) * volume,
+                None => g.fill(0.0),
+            }
+            volume
+        });
+        let mut g = x;
+        cost!(concat!("plain: gradient, K = ", $k, ", D = ", $d), 0, (x: &X = &x, g: &mut X = &mut g) -> f32 {
+            plain::volume_gradient(x, g)
+        });
+    })*)*};
+}
+
+/// The lines.
+pub(crate) fn costs() {
+    sizes! {
+        2: 16 64 256;
+        3: 16 64 256;
+        4: 16 64 256;
+        8: 16 64 256;
+    }
+    for (name, x) in aligned() {
+        semihosting::print!("rivergram: volume, K = 3, D = 64; ");
+        print(name, 0, &mut || {
+            core::hint::black_box(tuple::volume(core::hint::black_box(&x)));
+        });
+    }
+}
