@@ -44,6 +44,11 @@
 #define RIVERGRAM_WSDS_SIZE 192
 
 /**
+ * The same in words of 64 bits.
+ */
+#define RIVERGRAM_WSDS_WORDS 24
+
+/**
  * Bytes that `rivergram_wsds_save` writes.
  */
 #define RIVERGRAM_WSDS_SAVED_LEN 88
@@ -711,12 +716,6 @@ typedef uint32_t rivergram_zero_rows;
 #endif // __cplusplus
 
 /**
- * The state of a schedule. What is in it is no business of the caller, but for where it lies: it may be a static
- * variable, may be copied, and needs `rivergram_wsds_init` before anything else. Its budgets stay with the caller.
- */
-typedef struct rivergram_wsds rivergram_wsds;
-
-/**
  * An order of n-grams and its weight.
  */
 typedef struct rivergram_order {
@@ -1024,6 +1023,17 @@ typedef struct rivergram_head_lens {
      */
     size_t scratch;
 } rivergram_head_lens;
+
+/**
+ * The state of a schedule. What is in it is no business of the caller, but for where it lies: it may be a static
+ * variable, may be copied, and needs `rivergram_wsds_init` before anything else. Its budgets stay with the caller.
+ */
+typedef struct rivergram_wsds {
+    /**
+     * Not for use.
+     */
+    uint64_t opaque[RIVERGRAM_WSDS_WORDS];
+} rivergram_wsds;
 
 /**
  * A trainer: heads, optimizer, schedule, and where their numbers lie. Fill it in; everything is checked at each call,

@@ -16,6 +16,9 @@ use crate::status::{
 /// Bytes of a `rivergram_wsds`, the same on every machine.
 pub const RIVERGRAM_WSDS_SIZE: usize = 192;
 
+/// The same in words of 64 bits.
+pub const RIVERGRAM_WSDS_WORDS: usize = 24;
+
 /// Bytes that `rivergram_wsds_save` writes.
 pub const RIVERGRAM_WSDS_SAVED_LEN: usize = 88;
 
@@ -23,6 +26,7 @@ pub const RIVERGRAM_WSDS_SAVED_LEN: usize = 88;
 pub const RIVERGRAM_WITHOUT_END: u64 = u64::MAX;
 
 const _: () = {
+    assert!(size_of::<rivergram_wsds>() == RIVERGRAM_WSDS_SIZE);
     assert!(size_of::<Schedule>() <= RIVERGRAM_WSDS_SIZE);
     assert!(align_of::<Schedule>() <= align_of::<rivergram_wsds>());
     assert!(RIVERGRAM_WSDS_SAVED_LEN == State::<f32>::SAVED_LEN);
@@ -242,7 +246,7 @@ pub struct rivergram_wsds_settings {
 #[derive(Clone, Copy, Debug)]
 pub struct rivergram_wsds {
     /// Not for use.
-    pub opaque: [u64; RIVERGRAM_WSDS_SIZE / 8],
+    pub opaque: [u64; RIVERGRAM_WSDS_WORDS],
 }
 
 /// Where a schedule stands.

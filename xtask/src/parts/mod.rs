@@ -2,6 +2,7 @@
 //!
 //! A new part is a file here and one line in [`ALL`].
 
+mod c;
 mod features;
 mod firmware;
 mod msrv;
@@ -36,6 +37,7 @@ pub(crate) const ALL: &[Part] = &[
     no_panic::PART,
     firmware::PART,
     size::PART,
+    c::PART,
     package::PART,
 ];
 

@@ -1,0 +1,545 @@
+/* Every error that C can see: NULL for each pointer, lengths, overlap, misalignment, numbers that are not finite,
+ * options, states. Ends with a count in the form of a Rust test. */
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "rivergram.h"
+
+static int passed, failed;
+static rivergram_error error;
+
+static void expect(int line, rivergram_status got, rivergram_status want, const char *name)
+{
+    int right = got == want;
+    if (right && want != RIVERGRAM_STATUS_OK)
+        right = error.status == want && strcmp(error.name, name) == 0;
+    if (right) {
+        passed++;
+    } else {
+        failed++;
+        printf("errors.c:%d: status %u (%s) of `%s`, not %u of `%s`\n", line, (unsigned)got,
+               rivergram_status_text(got), error.name ? error.name : "", (unsigned)want, name);
+    }
+    memset(&error, 0, sizeof error);
+}
+
+static void is_true(int line, int right)
+{
+    passed += right != 0;
+    failed += right == 0;
+    if (!right)
+        printf("errors.c:%d: not so\n", line);
+}
+
+#define OK(call) expect(__LINE__, call, RIVERGRAM_STATUS_OK, "")
+#define FAILS(call, status, name) expect(__LINE__, call, RIVERGRAM_STATUS_##status, name)
+#define TRUE(what) is_true(__LINE__, what)
+
+static void volume(void)
+{
+    float x[6] = {3, 0, 0, 5, 4, 0}, g[6], w[4], v = -1;
+    FAILS(rivergram_volume(NULL, 6, 2, 3, NULL, 0, &v, &error), NULL_POINTER, "vectors");
+    FAILS(rivergram_volume(x, 6, 2, 3, NULL, 1, &v, &error), NULL_POINTER, "workspace");
+    FAILS(rivergram_volume(x, 6, 2, 3, NULL, 0, NULL, &error), NULL_POINTER, "volume");
+    FAILS(rivergram_volume((const float *)((char *)x + 1), 1, 1, 1, NULL, 0, &v, &error), MISALIGNED, "vectors");
+    FAILS(rivergram_volume(x, 6, 2, 3, NULL, 0, x + 5, &error), OVERLAP, "volume");
+    FAILS(rivergram_volume(x, 6, 2, 3, w, 4, w + 3, &error), OVERLAP, "workspace");
+    FAILS(rivergram_volume(x, SIZE_MAX, 2, 3, NULL, 0, &v, &error), LENGTH, "vectors");
+    FAILS(rivergram_volume(x, 6, 0, 3, NULL, 0, &v, &error), SIZE, "k, rows or d");
+    FAILS(rivergram_volume(x, 6, 9, 1, NULL, 0, &v, &error), LENGTH, "vectors");
+    TRUE(v == -1);
+    (void)rivergram_volume(x, 5, 2, 3, NULL, 0, &v, &error);
+    TRUE(error.need == 6 && error.have == 5 && error.index[0] == RIVERGRAM_NONE);
+    x[4] = NAN;
+    FAILS(rivergram_volume(x, 6, 2, 3, NULL, 0, &v, &error), NOT_FINITE, "vectors");
+    (void)rivergram_volume(x, 6, 2, 3, NULL, 0, &v, &error);
+    TRUE(error.index[0] == 1 && error.index[1] == 0);
+    TRUE(rivergram_volume(x, 6, 2, 3, NULL, 0, &v, NULL) == RIVERGRAM_STATUS_NOT_FINITE);
+    TRUE(rivergram_volume(x, 6, 2, 3, NULL, 0, &v, (rivergram_error *)((char *)&error + 1)) ==
+         RIVERGRAM_STATUS_MISALIGNED);
+    x[4] = 4;
+    FAILS(rivergram_volume_gradient(x, 6, 2, 3, NULL, 6, NULL, 0, &v, &error), NULL_POINTER, "gradient");
+    FAILS(rivergram_volume_gradient(x, 6, 2, 3, g, 5, NULL, 0, &v, &error), LENGTH, "gradient");
+    FAILS(rivergram_volume_gradient(x, 6, 2, 3, x, 6, NULL, 0, &v, &error), OVERLAP, "gradient");
+    OK(rivergram_volume_gradient(x, 6, 2, 3, g, 6, NULL, 0, NULL, &error));
+    OK(rivergram_volume(x, 6, 2, 3, NULL, 0, &v, &error));
+    TRUE(v == 12 && g[0] == 4);
+    TRUE(rivergram_volume_workspace_len(8, 3) == 0 && rivergram_volume_workspace_len(9, 20) > 0);
+}
+
+static void volume_i8(void)
+{
+    const int8_t n[6] = {3, 0, 0, 5, 4, 0};
+    float x[3] = {1, -2, INFINITY}, scales[2] = {1, 0.5f}, v;
+    int8_t to[3];
+    FAILS(rivergram_volume_i8(NULL, 6, scales, 2, 3, &v, &error), NULL_POINTER, "vectors");
+    FAILS(rivergram_volume_i8(n, 6, NULL, 2, 3, &v, &error), NULL_POINTER, "scales");
+    FAILS(rivergram_volume_i8(n, 6, scales, 2, 3, NULL, &error), NULL_POINTER, "volume");
+    FAILS(rivergram_volume_i8(n, 5, scales, 2, 3, &v, &error), LENGTH, "vectors");
+    FAILS(rivergram_volume_i8(n, 6, scales, 2, 3, scales, &error), OVERLAP, "volume");
+    OK(rivergram_volume_i8(n, 6, scales, 2, 3, &v, &error));
+    TRUE(v == 6);
+    scales[1] = -1;
+    FAILS(rivergram_volume_i8(n, 6, scales, 2, 3, &v, &error), OPTION, "scales");
+    FAILS(rivergram_quantise(x, 3, to, 3, scales, &error), NOT_FINITE, "vectors");
+    FAILS(rivergram_quantise(x, 3, to, 2, scales, &error), LENGTH, "quantised");
+    OK(rivergram_quantise(x, 2, to, 2, scales, &error));
+    TRUE(to[1] == -127);
+}
+
+static void gram(void)
+{
+    float x[8] = {1, 0.1f, 0, 1, 1, 0, 0.2f, 1}, g[8], w[RIVERGRAM_GRAM_WORKSPACE_LEN(2, 2, 2)];
+    const size_t len = sizeof w / sizeof *w;
+    uint8_t present[4] = {1, 1, 1, 1};
+    rivergram_gram_options o;
+    rivergram_gram_report r;
+    FAILS(rivergram_gram_options_paper(0, NULL, &error), NULL_POINTER, "options");
+    OK(rivergram_gram_options_paper(0, &o, &error));
+#define LOSS(o, x, xl, p, pl, g, gl, w, wl, r) \
+    rivergram_gram_loss(o, x, xl, p, pl, 2, 2, 2, g, gl, w, wl, r, &error)
+    FAILS(LOSS(NULL, x, 8, NULL, 0, g, 8, w, len, &r), NULL_POINTER, "options");
+    FAILS(LOSS(&o, NULL, 8, NULL, 0, g, 8, w, len, &r), NULL_POINTER, "vectors");
+    FAILS(LOSS(&o, x, 8, NULL, 0, NULL, 8, w, len, &r), NULL_POINTER, "gradient");
+    FAILS(LOSS(&o, x, 8, NULL, 0, g, 8, NULL, len, &r), NULL_POINTER, "workspace");
+    FAILS(LOSS(&o, x, 8, NULL, 0, g, 8, w, len, NULL), NULL_POINTER, "report");
+    FAILS(LOSS(&o, x, 7, NULL, 0, g, 7, w, len, &r), LENGTH, "vectors");
+    FAILS(LOSS(&o, x, 8, NULL, 0, g, 7, w, len, &r), LENGTH, "gradient");
+    FAILS(LOSS(&o, x, 8, NULL, 0, g, 8, w, len - 1, &r), LENGTH, "workspace");
+    FAILS(LOSS(&o, x, 8, present, 3, g, 8, w, len, &r), LENGTH, "present");
+    FAILS(LOSS(&o, x, 8, NULL, 0, x, 8, w, len, &r), OVERLAP, "gradient");
+    FAILS(LOSS(&o, x, 8, NULL, 0, w, 8, w, len, &r), OVERLAP, "gradient");
+    OK(LOSS(&o, x, 8, present, 4, g, 8, w, len, &r));
+    TRUE(r.loss > 0 && r.missing == 0);
+    present[3] = 2;
+    FAILS(LOSS(&o, x, 8, present, 4, g, 8, w, len, &r), OPTION, "present");
+    present[3] = 0;
+    OK(LOSS(&o, x, 8, present, 4, g, 8, w, len, &r));
+    TRUE(r.missing == 1);
+    x[3] = INFINITY;
+    FAILS(LOSS(&o, x, 8, NULL, 0, g, 8, w, len, &r), NOT_FINITE, "vectors");
+    (void)LOSS(&o, x, 8, NULL, 0, g, 8, w, len, &r);
+    TRUE(error.index[0] == 0 && error.index[1] == 1);
+    x[2] = x[3] = 0;
+    o.zero_rows = RIVERGRAM_ZERO_ROWS_ERROR;
+    FAILS(LOSS(&o, x, 8, NULL, 0, g, 8, w, len, &r), ZERO_ROW, "vectors");
+    o.zero_rows = 3;
+    FAILS(LOSS(&o, x, 8, NULL, 0, g, 8, w, len, &r), OPTION, "zero_rows");
+    o.zero_rows = RIVERGRAM_ZERO_ROWS_MISSING;
+    o.term = 9;
+    FAILS(LOSS(&o, x, 8, NULL, 0, g, 8, w, len, &r), OPTION, "term");
+    o.term = RIVERGRAM_TERM_VOLUME;
+    o.anchor = 2;
+    FAILS(LOSS(&o, x, 8, NULL, 0, g, 8, w, len, &r), OPTION, "anchor");
+    o.anchor = RIVERGRAM_NONE;
+    OK(LOSS(&o, x, 8, NULL, 0, g, 8, w, len, &r));
+    o.temperature = NAN;
+    FAILS(LOSS(&o, x, 8, NULL, 0, g, 8, w, len, &r), OPTION, "temperature");
+    o.temperature = 1;
+    o.normalise = 7;
+    FAILS(LOSS(&o, x, 8, NULL, 0, g, 8, w, len, &r), OPTION, "normalise");
+    FAILS(rivergram_gram_loss(&o, x, 8, NULL, 0, 9, 2, 2, g, 8, w, len, &r, &error), OPTION, "normalise");
+    o.normalise = 1;
+    FAILS(rivergram_gram_loss(&o, x, 8, NULL, 0, 9, 2, 2, g, 8, w, len, &r, &error), SIZE, "k");
+    for (size_t k = 2; k <= 8; k++)
+        for (size_t rows = 1; rows < 6; rows++)
+            for (size_t d = 1; d < 40; d += 13)
+                TRUE(rivergram_gram_workspace_len(k, rows, d) == RIVERGRAM_GRAM_WORKSPACE_LEN(k, rows, d));
+}
+
+static void eisl(void)
+{
+    const float start[12] = {0, 0, 9, 9, 0, 0, 0, 9, 0, 0, 0, 1};
+    float x[12], per_order[2], w[RIVERGRAM_EISL_WORKSPACE_LEN(4, 2, 2)];
+    const size_t len = sizeof w / sizeof *w;
+    int32_t labels[2] = {0, 1};
+    size_t lens[1] = {2};
+    rivergram_order orders[9] = {{1, 0.8f}, {2, 0.2f}};
+    rivergram_eisl_options o;
+    rivergram_eisl_losses r, same;
+    rivergram_eisl_batch b = {.batch = 1, .positions = 4, .targets = 2, .vocabulary = 3, .labels = labels,
+                              .labels_len = 2};
+    memcpy(x, start, sizeof x);
+    FAILS(rivergram_eisl_options_paper(orders, 2, NULL, &error), NULL_POINTER, "options");
+    OK(rivergram_eisl_options_paper(orders, 2, &o, &error));
+#define SEQ(o, b, x, xl, p, pl, w, wl, r) rivergram_eisl_loss_and_gradient(o, b, x, xl, p, pl, w, wl, r, &error)
+    FAILS(SEQ(NULL, &b, x, 12, NULL, 0, w, len, &r), NULL_POINTER, "options");
+    FAILS(SEQ(&o, NULL, x, 12, NULL, 0, w, len, &r), NULL_POINTER, "batch");
+    FAILS(SEQ(&o, &b, NULL, 12, NULL, 0, w, len, &r), NULL_POINTER, "x");
+    FAILS(SEQ(&o, &b, x, 12, NULL, 0, NULL, len, &r), NULL_POINTER, "workspace");
+    FAILS(SEQ(&o, &b, x, 12, NULL, 0, w, len, NULL), NULL_POINTER, "losses");
+    FAILS(SEQ(&o, &b, x, 11, NULL, 0, w, len, &r), LENGTH, "x");
+    FAILS(SEQ(&o, &b, x, 12, per_order, 1, w, len, &r), LENGTH, "per_order");
+    FAILS(SEQ(&o, &b, x, 12, NULL, 0, w, len - 1, &r), LENGTH, "workspace");
+    FAILS(SEQ(&o, &b, x, 12, x, 2, w, len, &r), OVERLAP, "x");
+    FAILS(SEQ(&o, &b, w, 12, NULL, 0, w, len, &r), OVERLAP, "x");
+    TRUE(memcmp(x, start, sizeof x) == 0);
+    b.labels = NULL;
+    FAILS(SEQ(&o, &b, x, 12, NULL, 0, w, len, &r), NULL_POINTER, "labels");
+    b.labels = (const int32_t *)x;
+    FAILS(SEQ(&o, &b, x, 12, NULL, 0, w, len, &r), OVERLAP, "x");
+    b.labels = labels;
+    b.labels_len = 1;
+    FAILS(SEQ(&o, &b, x, 12, NULL, 0, w, len, &r), LENGTH, "labels");
+    b.labels_len = 2;
+    labels[1] = -7;
+    FAILS(SEQ(&o, &b, x, 12, NULL, 0, w, len, &r), TOKEN, "labels");
+    (void)SEQ(&o, &b, x, 12, NULL, 0, w, len, &r);
+    TRUE((int64_t)error.have == -7 && error.index[1] == 1);
+    labels[1] = 1;
+    lens[0] = 5;
+    b.output_lens = lens;
+    FAILS(SEQ(&o, &b, x, 12, NULL, 0, w, len, &r), ROW_LENGTH, "output_lens");
+    lens[0] = 3;
+    FAILS(SEQ((o.orders = NULL, &o), &b, x, 12, NULL, 0, w, len, &r), NULL_POINTER, "orders");
+    o.orders = orders;
+    o.orders_len = 9;
+    (void)SEQ(&o, &b, x, 12, NULL, 0, w, len, &r);
+    TRUE(error.status == RIVERGRAM_STATUS_LENGTH && error.need == RIVERGRAM_ORDERS_MAX);
+    o.orders_len = 2;
+    orders[1].n = 0;
+    FAILS(SEQ(&o, &b, x, 12, NULL, 0, w, len, &r), OPTION, "orders");
+    orders[1].n = 2;
+    const struct { uint32_t *field; const char *name; } enums[] = {
+        {&o.objective, "objective"}, {&o.select, "select"}, {&o.axis, "axis"}, {&o.padding, "padding"},
+        {&o.has_pad_id, "has_pad_id"}, {&o.input, "input"},
+    };
+    for (size_t i = 0; i < sizeof enums / sizeof *enums; i++) {
+        const uint32_t was = *enums[i].field;
+        *enums[i].field = 77;
+        FAILS(SEQ(&o, &b, x, 12, NULL, 0, w, len, &r), OPTION, enums[i].name);
+        *enums[i].field = was;
+    }
+    const struct { float *field; const char *name; } numbers[] = {
+        {&o.temperature, "temperature"}, {&o.clamp, "clamp"}, {&o.label_smoothing, "label_smoothing"},
+        {&o.ce_factor, "ngram_factor or ce_factor"}, {&orders[0].weight, "weight"},
+    };
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        const float was = *numbers[i].field;
+        *numbers[i].field = NAN;
+        FAILS(SEQ(&o, &b, x, 12, NULL, 0, w, len, &r), OPTION, numbers[i].name);
+        *numbers[i].field = was;
+    }
+    x[5] = NAN;
+    FAILS(SEQ(&o, &b, x, 12, NULL, 0, w, len, &r), NOT_FINITE, "x");
+    (void)SEQ(&o, &b, x, 12, NULL, 0, w, len, &r);
+    TRUE(error.index[1] == 1 && error.index[2] == 2);
+    x[3] = x[4] = x[5] = -INFINITY;
+    FAILS(SEQ(&o, &b, x, 12, NULL, 0, w, len, &r), NO_PROBABILITY, "x");
+    memcpy(x, start, sizeof x);
+    OK(rivergram_eisl_loss(&o, &b, x, 12, per_order, 2, w, len, &same, &error));
+    TRUE(memcmp(x, start, sizeof x) == 0);
+    OK(SEQ(&o, &b, x, 12, per_order, 2, w, len, &r));
+    TRUE(r.total == same.total && memcmp(x, start, sizeof x) != 0);
+    for (size_t t = 1; t < 9; t++)
+        for (size_t u = 1; u < 9; u++)
+            TRUE(rivergram_eisl_workspace_len(t, u, 3) == RIVERGRAM_EISL_WORKSPACE_LEN(t, u, 3));
+}
+
+static void wsds(void)
+{
+    uint64_t budgets[2] = {50, 100};
+    rivergram_wsds s, copy, garbage;
+    rivergram_wsds_settings o;
+    rivergram_position p;
+    uint8_t bytes[RIVERGRAM_WSDS_SAVED_LEN + 1];
+    float rate = -1, ahead;
+    bool changed;
+    TRUE(sizeof s == RIVERGRAM_WSDS_SIZE && rivergram_wsds_size() == sizeof s);
+    TRUE(rivergram_wsds_align() == _Alignof(rivergram_wsds));
+    FAILS(rivergram_wsds_settings_named(9, 1, 0.1f, &o, &error), OPTION, "schedule");
+    FAILS(rivergram_wsds_settings_named(0, 1, 0.1f, NULL, &error), NULL_POINTER, "settings");
+    OK(rivergram_wsds_settings_named(RIVERGRAM_SCHEDULE_WSD_S, 1, 0.1f, &o, &error));
+    FAILS(rivergram_wsds_init(NULL, sizeof s, &o, budgets, 2, &error), NULL_POINTER, "state");
+    FAILS(rivergram_wsds_init(&s, sizeof s, NULL, budgets, 2, &error), NULL_POINTER, "settings");
+    FAILS(rivergram_wsds_init(&s, sizeof s, &o, NULL, 2, &error), NULL_POINTER, "budgets");
+    FAILS(rivergram_wsds_init(&s, sizeof s - 8, &o, budgets, 2, &error), LENGTH, "state_size");
+    FAILS(rivergram_wsds_init((rivergram_wsds *)((char *)&s + 1), sizeof s, &o, budgets, 2, &error), MISALIGNED,
+          "state");
+    FAILS(rivergram_wsds_init(&s, sizeof s, &o, s.opaque, 2, &error), OVERLAP, "state");
+    budgets[1] = 50;
+    FAILS(rivergram_wsds_init(&s, sizeof s, &o, budgets, 2, &error), BUDGET, "budgets");
+    (void)rivergram_wsds_init(&s, sizeof s, &o, budgets, 2, &error);
+    TRUE(error.index[0] == 1 && error.need == 51 && error.have == 50);
+    budgets[1] = 100;
+    o.warmup = 49;
+    FAILS(rivergram_wsds_init(&s, sizeof s, &o, budgets, 2, &error), WARMUP, "budgets");
+    o.warmup = 0;
+    o.decay_amount = UINT64_MAX;
+    FAILS(rivergram_wsds_init(&s, sizeof s, &o, budgets, 2, &error), OPTION, "decay_amount");
+    o.decay_amount = 100000;
+    const struct { float *field; const char *name; } numbers[] = {
+        {&o.peak, "peak"}, {&o.floor, "floor"}, {&o.init, "init"},
+    };
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        const float was = *numbers[i].field;
+        *numbers[i].field = NAN;
+        FAILS(rivergram_wsds_init(&s, sizeof s, &o, budgets, 2, &error), OPTION, numbers[i].name);
+        *numbers[i].field = was;
+    }
+    const struct { uint32_t *field; const char *name; } enums[] = {
+        {&o.warmup_shape, "warmup_shape"}, {&o.warmup_edge, "warmup_edge"}, {&o.stable, "stable"},
+        {&o.shape, "shape"}, {&o.decay, "decay"}, {&o.decay_edge, "decay_edge"}, {&o.after, "after"},
+    };
+    for (size_t i = 0; i < sizeof enums / sizeof *enums; i++) {
+        const uint32_t was = *enums[i].field;
+        *enums[i].field = 77;
+        FAILS(rivergram_wsds_init(&s, sizeof s, &o, budgets, 2, &error), OPTION, enums[i].name);
+        *enums[i].field = was;
+    }
+    memset(&garbage, 0x5a, sizeof garbage);
+    FAILS(rivergram_wsds_advance(&garbage, 1, &rate, &error), NOT_A_STATE, "state");
+    OK(rivergram_wsds_init(&s, sizeof s, &o, budgets, 2, &error));
+    memcpy(&garbage, &s, sizeof s - sizeof s.opaque[0] * 8);
+    memset((char *)&garbage + 64, 0x5a, sizeof garbage - 64);
+    FAILS(rivergram_wsds_advance(&garbage, 1, &rate, &error), NOT_A_STATE, "state");
+    FAILS(rivergram_wsds_advance(NULL, 1, &rate, &error), NULL_POINTER, "state");
+    FAILS(rivergram_wsds_advance(&s, 1, (float *)&s, &error), OVERLAP, "state");
+    FAILS(rivergram_wsds_rate_at(&s, 0, NULL, &error), NULL_POINTER, "rate");
+    FAILS(rivergram_wsds_position(&s, NULL, &error), NULL_POINTER, "position");
+    TRUE(rate == -1);
+    OK(rivergram_wsds_rate_at(&s, 47, &ahead, &error));
+    for (int t = 0; t < 48; t++)
+        OK(rivergram_wsds_advance(&s, 1, &rate, &error));
+    TRUE(rate == ahead && rate < 1);
+    OK(rivergram_wsds_cancel_decay(&s, &changed, &error));
+    TRUE(changed);
+    OK(rivergram_wsds_extend(&s, 5, &changed, &error));
+    TRUE(changed);
+    OK(rivergram_wsds_request_decay(&s, 10, &changed, &error));
+    TRUE(changed);
+    OK(rivergram_wsds_resume_to_peak(&s, 0, &changed, &error));
+    TRUE(!changed);
+    OK(rivergram_wsds_position(&s, &p, &error));
+    TRUE(p.step == 48 && p.phase == RIVERGRAM_PHASE_DECAY && p.remaining == 10);
+    FAILS(rivergram_wsds_save(&s, NULL, sizeof bytes, &error), NULL_POINTER, "bytes");
+    FAILS(rivergram_wsds_save(&s, bytes, sizeof bytes - 2, &error), LENGTH, "bytes");
+    FAILS(rivergram_wsds_save(&s, (uint8_t *)&s, sizeof s, &error), OVERLAP, "bytes");
+    OK(rivergram_wsds_save(&s, bytes, sizeof bytes, &error));
+    OK(rivergram_wsds_init(&copy, sizeof copy, &o, budgets, 2, &error));
+    OK(rivergram_wsds_load(&copy, bytes, sizeof bytes, &error));
+    OK(rivergram_wsds_advance(&s, 1, &rate, &error));
+    OK(rivergram_wsds_advance(&copy, 1, &ahead, &error));
+    TRUE(rate == ahead);
+    FAILS(rivergram_wsds_load(&garbage, bytes, sizeof bytes, &error), NOT_A_STATE, "state");
+    FAILS(rivergram_wsds_load(&s, NULL, 9, &error), NULL_POINTER, "bytes");
+    FAILS(rivergram_wsds_load(&s, bytes, 20, &error), TRUNCATED, "bytes");
+    bytes[40] ^= 1;
+    FAILS(rivergram_wsds_load(&s, bytes, sizeof bytes, &error), CHECKSUM, "bytes");
+    bytes[40] ^= 1;
+    bytes[4] = 9;
+    FAILS(rivergram_wsds_load(&s, bytes, sizeof bytes, &error), FORMAT_VERSION, "bytes");
+    bytes[4] = 2;
+    bytes[0] = 'x';
+    FAILS(rivergram_wsds_load(&s, bytes, sizeof bytes, &error), NOT_SAVED, "bytes");
+    bytes[0] = 'R';
+    OK(rivergram_wsds_load(&s, bytes, sizeof bytes, &error));
+    OK(rivergram_wsds_init(&copy, sizeof copy, &o, budgets, 1, &error));
+    FAILS(rivergram_wsds_load(&copy, bytes, sizeof bytes, &error), OTHER_SETTINGS, "budgets");
+}
+
+static void heads(void)
+{
+    rivergram_head h = {.input = 2, .output = 2};
+    rivergram_head_lens lens;
+    rivergram_optimizer o;
+    float p[RIVERGRAM_HEAD_LEN(2, 0, 2)] = {3, 0, 0, 4, 0, 0}, x[2] = {1, 1}, y[2], c[1], dy[2] = {1, 0}, g[6] = {0},
+          m[12] = {0};
+    size_t len;
+    OK(rivergram_head_lens_of(&h, 1, &lens, &error));
+    TRUE(lens.parameters == 6 && lens.cache == 1 && lens.scratch == 0);
+    FAILS(rivergram_head_lens_of(NULL, 1, &lens, &error), NULL_POINTER, "head");
+    FAILS(rivergram_head_lens_of(&h, 1, NULL, &error), NULL_POINTER, "lens");
+#define FORWARD(h, p, pl, x, xl, y, yl, c, cl) rivergram_head_forward(h, p, pl, x, xl, 1, y, yl, c, cl, &error)
+    FAILS(FORWARD(NULL, p, 6, x, 2, y, 2, c, 1), NULL_POINTER, "head");
+    FAILS(FORWARD(&h, NULL, 6, x, 2, y, 2, c, 1), NULL_POINTER, "parameters");
+    FAILS(FORWARD(&h, p, 6, NULL, 2, y, 2, c, 1), NULL_POINTER, "x");
+    FAILS(FORWARD(&h, p, 6, x, 2, NULL, 2, c, 1), NULL_POINTER, "y");
+    FAILS(FORWARD(&h, p, 6, x, 2, y, 2, NULL, 1), NULL_POINTER, "cache");
+    FAILS(FORWARD(&h, p, 5, x, 2, y, 2, c, 1), LENGTH, "parameters");
+    FAILS(FORWARD(&h, p, 6, x, 1, y, 2, c, 1), LENGTH, "x");
+    FAILS(FORWARD(&h, p, 6, x, 2, y, 1, c, 1), LENGTH, "y");
+    FAILS(FORWARD(&h, p, 6, x, 2, y, 2, c, 0), LENGTH, "cache");
+    FAILS(FORWARD(&h, p, 6, x, 2, x, 2, c, 1), OVERLAP, "y");
+    x[1] = NAN;
+    FAILS(FORWARD(&h, p, 6, x, 2, y, 2, c, 1), NOT_FINITE, "x");
+    x[1] = 1;
+    OK(FORWARD(&h, p, 6, x, 2, y, 2, c, 1));
+    TRUE(y[0] == 3 && y[1] == 4);
+    h.input = 0;
+    FAILS(FORWARD(&h, p, 6, x, 2, y, 2, c, 1), SIZE, "heads");
+    h.input = 2;
+#define BACKWARD(p, x, y, c, dy, dl, g, gl) \
+    rivergram_head_backward(&h, p, 6, x, 2, 1, y, 2, c, 1, dy, dl, g, gl, NULL, 0, &error)
+    FAILS(BACKWARD(NULL, x, y, c, dy, 2, g, 6), NULL_POINTER, "parameters");
+    FAILS(BACKWARD(p, NULL, y, c, dy, 2, g, 6), NULL_POINTER, "x");
+    FAILS(BACKWARD(p, x, NULL, c, dy, 2, g, 6), NULL_POINTER, "y");
+    FAILS(BACKWARD(p, x, y, NULL, dy, 2, g, 6), NULL_POINTER, "cache");
+    FAILS(BACKWARD(p, x, y, c, NULL, 2, g, 6), NULL_POINTER, "dy");
+    FAILS(BACKWARD(p, x, y, c, dy, 2, NULL, 6), NULL_POINTER, "gradient");
+    FAILS(BACKWARD(p, x, y, c, dy, 1, g, 6), LENGTH, "dy");
+    FAILS(BACKWARD(p, x, y, c, dy, 2, g, 5), LENGTH, "gradient");
+    FAILS(BACKWARD(p, x, y, c, dy, 2, p, 6), OVERLAP, "gradient");
+    OK(BACKWARD(p, x, y, c, dy, 2, g, 6));
+    TRUE(g[0] == 1 && g[4] == 1 && g[5] == 0);
+    FAILS(rivergram_optimizer_named(3, &o, &error), OPTION, "kind");
+    FAILS(rivergram_optimizer_named(1, NULL, &error), NULL_POINTER, "optimizer");
+    OK(rivergram_optimizer_named(RIVERGRAM_OPTIMIZER_KIND_ADAM_W, &o, &error));
+    OK(rivergram_optimizer_moments_len(&o, 6, &len, &error));
+    TRUE(len == 12);
+#define UPDATE(o, r, n, p, g, gl, m, ml) rivergram_optimizer_update(o, r, n, p, 6, g, gl, m, ml, &error)
+    FAILS(UPDATE(NULL, 1, 1, p, g, 6, m, 12), NULL_POINTER, "optimizer");
+    FAILS(UPDATE(&o, 1, 1, NULL, g, 6, m, 12), NULL_POINTER, "parameters");
+    FAILS(UPDATE(&o, 1, 1, p, NULL, 6, m, 12), NULL_POINTER, "gradient");
+    FAILS(UPDATE(&o, 1, 1, p, g, 6, NULL, 12), NULL_POINTER, "moments");
+    FAILS(UPDATE(&o, 1, 1, p, g, 5, m, 12), LENGTH, "gradient");
+    FAILS(UPDATE(&o, 1, 1, p, g, 6, m, 11), LENGTH, "moments");
+    FAILS(UPDATE(&o, 1, 1, p, p, 6, m, 12), OVERLAP, "parameters");
+    FAILS(UPDATE(&o, NAN, 1, p, g, 6, m, 12), NOT_FINITE, "rate");
+    FAILS(UPDATE(&o, 1, 0, p, g, 6, m, 12), OPTION, "update");
+    OK(UPDATE(&o, 0.5f, 1, p, g, 6, m, 12));
+    TRUE(p[0] < 2.6f && p[0] > 2.4f);
+    o.beta1 = 1;
+    FAILS(UPDATE(&o, 1, 1, p, g, 6, m, 12), OPTION, "optimizer");
+}
+
+static void trainer(void)
+{
+    rivergram_head h[9] = {{2, 0, 2, 1}, {2, 0, 2, 1}};
+    float p[12] = {1, 0.2f, 0.1f, 1, 0, 0, 0.7f, -0.7f, 0.7f, 0.7f, 0, 0}, g[12];
+    float w[RIVERGRAM_ALIGN_WORKSPACE_LEN(2, 2, 2)], a[4] = {1, 0, 0, 1}, b[4] = {0.9f, 0.1f, 0.2f, 0.8f}, was[12];
+    const float *inputs[2] = {a, b};
+    size_t lens[2] = {4, 4};
+    uint8_t bytes[512];
+    rivergram_wsds schedule;
+    rivergram_wsds_settings settings;
+    rivergram_gram_options o;
+    rivergram_step step;
+    rivergram_trainer_lens all;
+    rivergram_trainer t = {.heads = h, .heads_len = 2, .clip = INFINITY, .parameters = p, .parameters_len = 12,
+                           .gradient = g, .gradient_len = 12, .workspace = w,
+                           .workspace_len = sizeof w / sizeof *w, .schedule = &schedule};
+    OK(rivergram_gram_options_paper(0, &o, &error));
+    o.normalise = 0;
+    OK(rivergram_wsds_settings_named(RIVERGRAM_SCHEDULE_CONSTANT, 0.001f, 0, &settings, &error));
+    memset(&schedule, 0, sizeof schedule);
+#define ALIGN(t, o, i, il, n, s) rivergram_trainer_align(t, o, i, il, n, NULL, 0, 2, s, NULL, &error)
+    FAILS(ALIGN(&t, &o, inputs, lens, 2, &step), NOT_A_STATE, "state");
+    OK(rivergram_wsds_init(&schedule, sizeof schedule, &settings, NULL, 0, &error));
+    OK(rivergram_trainer_lens_of(&t, 2, &all, &error));
+    TRUE(all.parameters == 12 && all.moments == 0 && all.align_workspace == sizeof w / sizeof *w);
+    TRUE(all.saved <= sizeof bytes);
+    FAILS(ALIGN(NULL, &o, inputs, lens, 2, &step), NULL_POINTER, "trainer");
+    FAILS(ALIGN(&t, NULL, inputs, lens, 2, &step), NULL_POINTER, "loss");
+    FAILS(ALIGN(&t, &o, NULL, lens, 2, &step), NULL_POINTER, "inputs");
+    FAILS(ALIGN(&t, &o, inputs, NULL, 2, &step), NULL_POINTER, "inputs_len");
+    FAILS(ALIGN(&t, &o, inputs, lens, 2, NULL), NULL_POINTER, "step");
+    FAILS(ALIGN(&t, &o, inputs, lens, 1, &step), HEAD, "inputs");
+    memcpy(was, p, sizeof p);
+    const rivergram_trainer good = t;
+#define BROKEN(change, status, name) \
+    do { change; FAILS(ALIGN(&t, &o, inputs, lens, 2, &step), status, name); t = good; } while (0)
+    BROKEN(t.heads = NULL, NULL_POINTER, "heads");
+    BROKEN(t.heads_len = 9, LENGTH, "heads");
+    BROKEN(t.parameters = NULL, NULL_POINTER, "parameters");
+    BROKEN(t.gradient = NULL, NULL_POINTER, "gradient");
+    BROKEN(t.workspace = NULL, NULL_POINTER, "workspace");
+    BROKEN(t.schedule = NULL, NULL_POINTER, "schedule");
+    BROKEN(t.moments_len = 3, NULL_POINTER, "moments");
+    BROKEN(t.parameters_len = 11, LENGTH, "parameters");
+    BROKEN(t.gradient_len = 11, LENGTH, "gradient");
+    BROKEN(t.workspace_len--, LENGTH, "workspace");
+    BROKEN(t.gradient = p, OVERLAP, "parameters");
+    BROKEN(t.gradient = w, OVERLAP, "gradient");
+    BROKEN(t.clip = -1, OPTION, "clip");
+    BROKEN(t.optimizer.kind = 5, OPTION, "kind");
+    BROKEN(t.optimizer.momentum = 2, OPTION, "optimizer");
+    lens[1] = 3;
+    FAILS(ALIGN(&t, &o, inputs, lens, 2, &step), LENGTH, "inputs");
+    lens[1] = 4;
+    inputs[1] = NULL;
+    FAILS(ALIGN(&t, &o, inputs, lens, 2, &step), NULL_POINTER, "inputs");
+    inputs[1] = b;
+    h[1].output = 3;
+    FAILS(ALIGN(&t, &o, inputs, lens, 2, &step), LENGTH, "parameters");
+    h[1].output = 2;
+    b[2] = NAN;
+    FAILS(ALIGN(&t, &o, inputs, lens, 2, &step), NOT_FINITE, "vectors");
+    b[2] = 0.2f;
+    TRUE(t.updates == 0 && memcmp(was, p, sizeof p) == 0);
+    OK(rivergram_trainer_save(&t, bytes, sizeof bytes, &error));
+    OK(ALIGN(&t, &o, inputs, lens, 2, &step));
+    TRUE(t.updates == 1 && step.rate == 0.001f && memcmp(was, p, sizeof p) != 0);
+    FAILS(rivergram_trainer_save(&t, bytes, all.saved - 1, &error), LENGTH, "bytes");
+    FAILS(rivergram_trainer_save(&t, NULL, 9, &error), NULL_POINTER, "bytes");
+    FAILS(rivergram_trainer_save(&t, (uint8_t *)p, sizeof p, &error), OVERLAP, "bytes");
+    FAILS(rivergram_trainer_load(&t, bytes, 30, &error), TRUNCATED, "bytes");
+    t.clip = 1;
+    FAILS(rivergram_trainer_load(&t, bytes, sizeof bytes, &error), OTHER_SETTINGS, "heads or optimizer");
+    t.clip = INFINITY;
+    OK(rivergram_trainer_load(&t, bytes, sizeof bytes, &error));
+    TRUE(t.updates == 0 && memcmp(was, p, sizeof p) == 0);
+}
+
+static void transcription(void)
+{
+    rivergram_head h = {.input = 2, .output = 3};
+    float p[9] = {0.5f}, g[9], w[64], x[4] = {1, 0.5f, 0.2f, 1};
+    int32_t labels[2] = {2, 1};
+    rivergram_order order = {1, 1};
+    rivergram_wsds schedule;
+    rivergram_wsds_settings settings;
+    rivergram_eisl_options o;
+    rivergram_eisl_batch b = {.batch = 1, .positions = 2, .targets = 2, .vocabulary = 3, .labels = labels,
+                              .labels_len = 2};
+    rivergram_step first, second;
+    size_t len;
+    rivergram_trainer t = {.heads = &h, .heads_len = 1, .clip = INFINITY, .parameters = p, .parameters_len = 9,
+                           .gradient = g, .gradient_len = 9, .workspace = w, .workspace_len = 64,
+                           .schedule = &schedule};
+    OK(rivergram_wsds_settings_named(RIVERGRAM_SCHEDULE_CONSTANT, 0.1f, 0, &settings, &error));
+    OK(rivergram_wsds_init(&schedule, sizeof schedule, &settings, NULL, 0, &error));
+    OK(rivergram_eisl_options_paper(&order, 1, &o, &error));
+    OK(rivergram_trainer_transcribe_workspace_len(&t, &o, &b, &len, &error));
+    TRUE(len > 0 && len <= 64);
+    FAILS(rivergram_trainer_transcribe_workspace_len(&t, &o, &b, NULL, &error), NULL_POINTER, "len");
+#define STEP(t, o, b, x, xl, s) rivergram_trainer_transcribe(t, o, b, x, xl, s, NULL, &error)
+    FAILS(STEP(NULL, &o, &b, x, 4, &first), NULL_POINTER, "trainer");
+    FAILS(STEP(&t, NULL, &b, x, 4, &first), NULL_POINTER, "loss");
+    FAILS(STEP(&t, &o, NULL, x, 4, &first), NULL_POINTER, "batch");
+    FAILS(STEP(&t, &o, &b, NULL, 4, &first), NULL_POINTER, "inputs");
+    FAILS(STEP(&t, &o, &b, x, 4, NULL), NULL_POINTER, "step");
+    FAILS(STEP(&t, &o, &b, x, 3, &first), LENGTH, "inputs");
+    FAILS(STEP(&t, &o, &b, w, 4, &first), OVERLAP, "workspace");
+    h.normalise = 1;
+    FAILS(STEP(&t, &o, &b, x, 4, &first), HEAD, "heads");
+    h.normalise = 0;
+    x[0] = NAN;
+    FAILS(STEP(&t, &o, &b, x, 4, &first), NOT_FINITE, "x");
+    x[0] = 1;
+    OK(STEP(&t, &o, &b, x, 4, &first));
+    OK(STEP(&t, &o, &b, x, 4, &second));
+    TRUE(second.loss < first.loss);
+}
+
+int main(void)
+{
+    TRUE(rivergram_abi_version() == RIVERGRAM_ABI_VERSION);
+    OK(rivergram_check_abi(RIVERGRAM_ABI_VERSION, &error));
+    FAILS(rivergram_check_abi(RIVERGRAM_ABI_VERSION + 1, &error), ABI_VERSION, "header_version");
+    for (uint32_t status = 0; status <= RIVERGRAM_STATUS_REFUSED; status++)
+        TRUE(strcmp(rivergram_status_text(status), "no such status") != 0);
+    TRUE(strcmp(rivergram_status_text(RIVERGRAM_STATUS_REFUSED + 1), "no such status") == 0);
+    volume();
+    volume_i8();
+    gram();
+    eisl();
+    wsds();
+    heads();
+    trainer();
+    transcription();
+    printf("test result: %s. %d passed; %d failed; 0 ignored\n", failed ? "FAILED" : "ok", passed, failed);
+    return failed != 0;
+}

@@ -1,0 +1,267 @@
+//! The C functions as C sees them: the library is linked into programs in C and C++, on this machine and for a
+//! Cortex-M4F under QEMU.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use super::Part;
+use crate::cross::{self, Toolchain};
+use crate::job::{Job, say};
+use crate::panic_paths::{self, PanicPath};
+use crate::qemu::{self, BOARDS, Board};
+use crate::tools::{Probe, Tool};
+
+pub(super) const PART: Part = Part {
+    name: "c",
+    about: "the C library in programs: every error, the example here and on a Cortex-M4F, no call of a panic",
+    tools: &[
+        cross::COMPILER,
+        panic_paths::LLVM,
+        qemu::ARM,
+        tool(&["gcc", "--version"], "gcc"),
+        tool(&["g++", "--version"], "g++"),
+        tool(&[ARM_GCC, "--version"], "gcc-arm-none-eabi"),
+        Tool {
+            probe: Probe::Look("newlib for Cortex-M", has_newlib),
+            apt: "libnewlib-arm-none-eabi",
+            component: None,
+        },
+    ],
+    run,
+};
+
+const fn tool(probe: &'static [&'static str], apt: &'static str) -> Tool {
+    Tool {
+        probe: Probe::Command(probe),
+        apt,
+        component: None,
+    }
+}
+
+const ARM_GCC: &str = "arm-none-eabi-gcc";
+const BOARD: &str = "cortex-m4f";
+
+/// A C file of an example or a test.
+const EXAMPLE: &str = "c-api/examples/fine_tune.c";
+const BARE: &str = "c-api/examples/cortex-m4f/startup.c";
+const SCRIPT: &str = "-Tc-api/examples/cortex-m4f/mps2-an386.ld";
+const ERRORS: &str = "c-api/tests/errors.c";
+const ONE: &str = "c-api/tests/volume_only.c";
+const HEADER: &str = "c-api/include/rivergram.h";
+
+/// What the example prints, everywhere.
+const OUTPUT: &str = "c-api/examples/fine_tune.txt";
+
+const STRICT: [&str; 7] = [
+    "-O2",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-pedantic",
+    "-Ic-api/include",
+    "-Wl,--gc-sections",
+];
+
+const CORTEX_M4F: [&str; 9] = [
+    "-std=c11",
+    "-mcpu=cortex-m4",
+    "-mthumb",
+    "-mfloat-abi=hard",
+    "-mfpu=fpv4-sp-d16",
+    "-ffunction-sections",
+    "-nostartfiles",
+    "--specs=nano.specs",
+    SCRIPT,
+];
+
+/// A program takes seconds; this is for a machine that is busy.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// newlib's small variant, for a processor with a floating-point unit.
+fn has_newlib() -> bool {
+    let output = Command::new(ARM_GCC)
+        .arg("-print-file-name=nano.specs")
+        .output();
+    // A file that it does not have is named without a folder.
+    output.is_ok_and(|output| output.stdout.contains(&b'/'))
+}
+
+fn run(job: &mut Job<'_>) {
+    let folder = job.workspace.target.join("c");
+    if let Err(error) = std::fs::create_dir_all(&folder) {
+        return job.fail(format_args!("{}: {error}", folder.display()));
+    }
+    on_this_machine(job, &folder);
+    on_a_board(job, &folder);
+}
+
+/// Static and shared library with gcc, and the header in C++.
+fn on_this_machine(job: &mut Job<'_>, folder: &Path) {
+    let words = ["c-lib", "--quiet"];
+    if !job.cargo(&words) {
+        return;
+    }
+    let release = job.workspace.target.join("release");
+    let archive = release.join("librivergram_c.a");
+    let shared = release.join("librivergram_c.so");
+    for (kind, library) in [("static", &archive), ("shared", &shared)] {
+        for source in [ERRORS, EXAMPLE] {
+            let stem = Path::new(source).file_stem().unwrap_or_default();
+            let program = folder.join(format!("{kind}-{}", stem.display()));
+            let mut compile = job.workspace.command("gcc");
+            compile.arg("-std=c11").args(STRICT).arg(source);
+            compile.arg(library).arg("-lm").arg("-o").arg(&program);
+            if !job.run(&mut compile) {
+                continue;
+            }
+            let mut start = job.workspace.command(&program);
+            start.env("LD_LIBRARY_PATH", &release);
+            if source == ERRORS {
+                job.run(&mut start);
+            } else {
+                match start.output() {
+                    Ok(output) if output.status.success() => compare(job, &output.stdout, kind),
+                    Ok(output) => {
+                        job.fail(format_args!("{}: {}", program.display(), output.status))
+                    }
+                    Err(error) => job.fail(format_args!("{}: {error}", program.display())),
+                }
+            }
+        }
+    }
+    let program = folder.join("header");
+    let mut compile = job.workspace.command("g++");
+    compile.arg("-std=c++17").args(STRICT);
+    compile.arg("c-api/tests/header.cpp").arg(&archive);
+    if job.run(compile.arg("-o").arg(&program)) {
+        job.run(&mut Command::new(&program));
+    }
+}
+
+/// The static library without the standard library, with newlib.
+fn on_a_board(job: &mut Job<'_>, folder: &Path) {
+    let Some(board) = BOARDS.iter().find(|board| board.name == BOARD) else {
+        return job.fail(format_args!("there is no board {BOARD}"));
+    };
+    let Some(archive) = bare_library(job, board) else {
+        return;
+    };
+    let link = |job: &mut Job<'_>, source: &str, name: &str, more: &[String]| {
+        let program = folder.join(name);
+        let mut compile = job.workspace.command(ARM_GCC);
+        compile.args(STRICT).args(CORTEX_M4F).args(more);
+        compile.args([source, BARE]).arg(&archive).arg("-lm");
+        job.run(compile.arg("-o").arg(&program)).then_some(program)
+    };
+    if let Some(program) = link(job, EXAMPLE, "fine_tune.elf", &[]) {
+        match board.run(&program, LIMIT, &[]) {
+            Ok(outcome) if outcome.code == Some(0) => compare(job, &outcome.output, BOARD),
+            Ok(outcome) => job.fail(format_args!("{EXAMPLE} on {BOARD}: {outcome}")),
+            Err(why) => job.fail(why),
+        }
+        report_size(job, &program);
+    }
+    if let Some(program) = link(job, ONE, "volume_only.elf", &[]) {
+        report_size(job, &program);
+    }
+    // A program that keeps every function of the header.
+    match std::fs::read_to_string(job.workspace.root.join(HEADER)) {
+        Err(error) => job.fail(format_args!("{HEADER}: {error}")),
+        Ok(header) => {
+            let keep: Vec<String> = functions(&header)
+                .into_iter()
+                .map(|name| format!("-Wl,--undefined={name}"))
+                .collect();
+            say(&format!("{} functions", keep.len()));
+            if let Some(program) = link(job, ONE, "all.elf", &keep) {
+                prove(job, &program);
+            }
+        }
+    }
+}
+
+/// Builds the library for a board.
+fn bare_library(job: &mut Job<'_>, board: &Board) -> Option<PathBuf> {
+    let toolchain = match Toolchain::of(board.triple) {
+        Ok(toolchain) => toolchain,
+        Err(why) => {
+            job.fail(why);
+            return None;
+        }
+    };
+    let words = ["rustc", "--release", "--package", "rivergram-c"];
+    let mut build = toolchain.cargo(job.workspace, false, &words);
+    build.args(["--crate-type", "staticlib", "--no-default-features"]);
+    build.args(["--features", "panic-handler", "--target", board.triple]);
+    // Line tables, so that a call of a panic can be named.
+    build.args(["--config", "profile.release.debug=\"line-tables-only\""]);
+    let folder = toolchain.target_folder(&job.workspace.target);
+    let archive = folder.join(board.triple).join("release/librivergram_c.a");
+    job.run(&mut build).then_some(archive)
+}
+
+/// The names of the functions that a header declares.
+fn functions(header: &str) -> Vec<&str> {
+    let mut names = Vec::new();
+    for line in header.lines() {
+        // A comment is indented or begins with a star, and a macro with its own word.
+        let Some((before, _)) = line.split_once('(') else {
+            continue;
+        };
+        let name = before.rsplit([' ', '*']).next().unwrap_or_default();
+        if before.starts_with(|c: char| c.is_ascii_lowercase()) && name.starts_with("rivergram_") {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// Nothing in the program calls a panic, see the part `no-panic`.
+fn prove(job: &mut Job<'_>, program: &Path) {
+    match panic_paths::of(program, &job.workspace.root) {
+        Err(why) => job.fail(why),
+        Ok(paths) => {
+            let (divisions, panics): (Vec<_>, Vec<_>) =
+                paths.into_iter().partition(PanicPath::is_chunk_count);
+            for path in &panics {
+                job.fail(format_args!("the C library can panic: {path}"));
+            }
+            say(&format!(
+                "paths to a panic: {}; divisions by a chunk length: {}",
+                panics.len(),
+                divisions.len()
+            ));
+        }
+    }
+}
+
+fn compare(job: &mut Job<'_>, output: &[u8], on: &str) {
+    match std::fs::read(job.workspace.root.join(OUTPUT)) {
+        Ok(want) if want == output => say(&format!("{EXAMPLE}, {on}: prints {OUTPUT}")),
+        Ok(_) => job.fail(format_args!(
+            "{EXAMPLE}, {on}: does not print {OUTPUT}, but\n{}",
+            String::from_utf8_lossy(output)
+        )),
+        Err(error) => job.fail(format_args!("{OUTPUT}: {error}")),
+    }
+}
+
+fn report_size(job: &mut Job<'_>, program: &Path) {
+    match panic_paths::llvm("size", &[], program) {
+        Ok(table) => say(&table),
+        Err(why) => job.fail(why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_of_a_header_are_found() {
+        let header = "/**\n * Not rivergram_a(x).\n */\nrivergram_status rivergram_b(float *x,\n\
+            const char *rivergram_c(uint32_t status);\n#define RIVERGRAM_D(x) rivergram_e(x)\n";
+        assert_eq!(functions(header), ["rivergram_b", "rivergram_c"]);
+    }
+}
