@@ -1,0 +1,548 @@
+//! The C functions give core's numbers, bit for bit, and each number that stands for an option means that option.
+
+use std::ptr::{null, null_mut};
+
+use rivergram_c as c;
+use rivergram_core::eisl::{
+    self, Axis, Batch, Config, Input, Objective, Padding, Parts, Select, Shape,
+};
+use rivergram_core::gram::contrastive::{self, Anchor, GramLoss, Term, ZeroRows, gram_loss};
+use rivergram_core::gram::tuple;
+use rivergram_core::head::Head;
+use rivergram_core::lanes::One;
+use rivergram_core::optim::Optimizer;
+use rivergram_core::schedule::{
+    self as schedule, After, Decay, DecayEdge, Plan, Settings, Stable, State, WarmupEdge,
+    WarmupShape,
+};
+use rivergram_core::trainer::{Setup, Storage, Trainer};
+use rivergram_tests::random::Random;
+
+const OK: c::rivergram_status = c::rivergram_status::Ok;
+
+fn numbers(random: &mut Random, len: usize) -> Vec<f32> {
+    (0..len).map(|_| random.normal() as f32).collect()
+}
+
+#[test]
+fn volumes_are_those_of_core() {
+    let random = &mut Random::new(1);
+    for (k, d) in [(1, 4), (2, 3), (3, 64), (5, 9), (8, 20), (9, 12), (4, 2)] {
+        let x = numbers(random, k * d);
+        let mut workspace = vec![0.0; c::rivergram_volume_workspace_len(k, d)];
+        let mut want = vec![0.0; k * d];
+        let volume =
+            tuple::volume_gradient_on(One::new(), &x, k, d, &mut want, &mut workspace).unwrap();
+        let (mut v, mut both, mut g) = (0.0, 0.0, vec![0.0; k * d]);
+        let (w, len) = (workspace.as_mut_ptr(), workspace.len());
+        // SAFETY: each pointer is that of a vector or a variable, with its length.
+        unsafe {
+            let status = c::rivergram_volume(x.as_ptr(), x.len(), k, d, w, len, &mut v, null_mut());
+            assert_eq!(status, OK);
+            let (gradient, gradient_len) = (g.as_mut_ptr(), g.len());
+            let status = c::rivergram_volume_gradient(
+                x.as_ptr(),
+                x.len(),
+                k,
+                d,
+                gradient,
+                gradient_len,
+                w,
+                len,
+                &mut both,
+                null_mut(),
+            );
+            assert_eq!(status, OK);
+        }
+        assert_eq!((both, &g), (volume, &want), "k = {k}, d = {d}");
+        assert_eq!(
+            v,
+            tuple::volume_on(One::new(), &x, k, d, &mut workspace).unwrap()
+        );
+    }
+}
+
+#[test]
+fn gram_losses_are_those_of_core() {
+    let random = &mut Random::new(2);
+    let (k, rows, d) = (3, 4, 5);
+    let mut x = numbers(random, k * rows * d);
+    x[..d].fill(0.0);
+    let terms = [
+        (c::rivergram_term::Volume, 1, Term::Volume(Anchor::One(1))),
+        (
+            c::rivergram_term::Volume,
+            c::RIVERGRAM_NONE,
+            Term::Volume(Anchor::Each),
+        ),
+        (c::rivergram_term::Cosine, 0, Term::Cosine(Anchor::One(0))),
+        (
+            c::rivergram_term::Cosine,
+            c::RIVERGRAM_NONE,
+            Term::Cosine(Anchor::Each),
+        ),
+    ];
+    let zeros = [
+        (c::rivergram_zero_rows::Missing, ZeroRows::Missing),
+        (c::rivergram_zero_rows::Zero, ZeroRows::Zero),
+    ];
+    let present = [1, 1, 1, 1, 1, 0, 1, 1, 1, 1, 1, 1];
+    let mut workspace = vec![0.0; contrastive::workspace_len(k, rows, d)];
+    for (term, anchor, core_term) in terms {
+        for (zero_rows, core_zeros) in zeros {
+            let loss = GramLoss {
+                term: core_term,
+                pairs: 0.25,
+                zero_rows: core_zeros,
+                ..GramLoss::paper(0)
+            };
+            let options = c::rivergram_gram_options {
+                term: term as u32,
+                anchor,
+                pairs: 0.25,
+                temperature: loss.temperature,
+                label_smoothing: loss.label_smoothing,
+                normalise: 1,
+                zero_rows: zero_rows as u32,
+            };
+            let flags = present.map(|byte| byte == 1);
+            let batch = contrastive::Batch {
+                vectors: &x,
+                present: Some(&flags),
+                k,
+                rows,
+                d,
+            };
+            let (mut want, mut g) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+            let found = gram_loss(One::new(), &loss, &batch, &mut want, &mut workspace).unwrap();
+            let mut report = c::rivergram_gram_report::default();
+            // SAFETY: each pointer is that of a vector or a variable, with its length.
+            let status = unsafe {
+                c::rivergram_gram_loss(
+                    &options,
+                    x.as_ptr(),
+                    x.len(),
+                    present.as_ptr(),
+                    present.len(),
+                    k,
+                    rows,
+                    d,
+                    g.as_mut_ptr(),
+                    g.len(),
+                    workspace.as_mut_ptr(),
+                    workspace.len(),
+                    &mut report,
+                    null_mut(),
+                )
+            };
+            assert_eq!((status, report), (OK, found.into()), "{loss:?}");
+            assert_eq!(g, want, "{loss:?}");
+        }
+    }
+}
+
+/// Options of the sequence loss in both types, each differing from the first in one place.
+fn sequence_options<'a>(
+    orders: &'a [(usize, f32)],
+    of_c: &[c::rivergram_order],
+) -> Vec<(Config<'a, f32>, c::rivergram_eisl_options)> {
+    let core = Config::new(orders);
+    // SAFETY: every field is a number or a pointer, which may be 0.
+    let mut first: c::rivergram_eisl_options = unsafe { std::mem::zeroed() };
+    // SAFETY: each pointer is that of a slice or a variable, with its length.
+    let status = unsafe {
+        c::rivergram_eisl_options_paper(of_c.as_ptr(), of_c.len(), &mut first, null_mut())
+    };
+    assert_eq!(status, OK);
+    let mut all = vec![(core, first)];
+    let mut add = |change: &dyn Fn(&mut Config<'a, f32>, &mut c::rivergram_eisl_options)| {
+        let (mut config, mut options) = (core, first);
+        change(&mut config, &mut options);
+        all.push((config, options));
+    };
+    for (value, number) in [
+        (Select::Softmax, c::rivergram_select::Softmax),
+        (Select::Detached, c::rivergram_select::Detached),
+        (Select::LogSumExp, c::rivergram_select::LogSumExp),
+        (Select::Mean, c::rivergram_select::Mean),
+        (Select::Max, c::rivergram_select::Max),
+    ] {
+        add(&|config, options| (config.select, options.select) = (value, number as u32));
+    }
+    for (value, number) in [
+        (Padding::Zero, c::rivergram_padding::Zero),
+        (Padding::Mask, c::rivergram_padding::Mask),
+        (Padding::None, c::rivergram_padding::None),
+    ] {
+        add(&|config, options| {
+            (config.padding, options.padding) = (value, number as u32);
+            (config.pad_id, options.has_pad_id, options.pad_id) = (Some(1), 1, 1);
+        });
+    }
+    add(&|config, options| {
+        (config.axis, options.axis) = (Axis::Targets, c::rivergram_axis::Targets as u32);
+        (config.temperature, options.temperature) = (0.5, 0.5);
+    });
+    add(&|config, options| {
+        config.objective = Objective::BagOfNgrams;
+        options.objective = c::rivergram_objective::BagOfNgrams as u32;
+        (config.clamp, options.clamp) = (None, f32::NEG_INFINITY);
+    });
+    add(&|config, options| {
+        (config.input, options.input) = (Input::LogProbs, c::rivergram_input::LogProbs as u32);
+    });
+    add(&|config, options| {
+        (config.from_length, config.orders) = (orders, &[]);
+        (options.from_length, options.from_length_len) = (options.orders, options.orders_len);
+        (options.orders, options.orders_len) = (null(), 0);
+        (config.ngram_factor, options.ngram_factor) = (0.5, 0.5);
+        (config.ce_factor, options.ce_factor) = (2.0, 2.0);
+        (config.label_smoothing, options.label_smoothing) = (0.1, 0.1);
+    });
+    all
+}
+
+#[test]
+fn sequence_losses_are_those_of_core() {
+    let random = &mut Random::new(3);
+    let orders = [(1, 0.75), (2, 0.25)];
+    let of_c = orders.map(|(n, weight)| c::rivergram_order { n, weight });
+    let shape = Shape {
+        batch: 2,
+        positions: 5,
+        targets: 3,
+        vocabulary: 4,
+    };
+    let labels = [0, 2, 1, 3, 1, 1];
+    let x = numbers(random, 2 * 5 * 4);
+    let output_lens = [5, 3];
+    for (config, options) in sequence_options(&orders, &of_c) {
+        let batch = Batch {
+            output_lens: Some(&output_lens),
+            ..Batch::new(shape, &labels)
+        };
+        let (mut want, mut got) = (x.clone(), x.clone());
+        let (mut per_order, mut of_c_per_order) = ([0.0; 2], [0.0; 2]);
+        let mut workspace = vec![0.0; c::rivergram_eisl_workspace_len(5, 3, 2)];
+        let parts = Parts {
+            per_order: Some(&mut per_order),
+            ..Parts::none()
+        };
+        let losses = eisl::loss_and_gradient_in_place(
+            One::new(),
+            &config,
+            &batch,
+            &mut want,
+            parts,
+            &mut workspace,
+        )
+        .unwrap();
+        let batch = c::rivergram_eisl_batch {
+            batch: 2,
+            positions: 5,
+            targets: 3,
+            vocabulary: 4,
+            labels: labels.as_ptr(),
+            labels_len: labels.len(),
+            target_lens: null(),
+            output_lens: output_lens.as_ptr(),
+            noise: null(),
+            noise_len: 0,
+        };
+        let mut found = c::rivergram_eisl_losses::default();
+        // SAFETY: each pointer is that of a vector, an array or a variable, with its length.
+        let status = unsafe {
+            c::rivergram_eisl_loss_and_gradient(
+                &options,
+                &batch,
+                got.as_mut_ptr(),
+                got.len(),
+                of_c_per_order.as_mut_ptr(),
+                2,
+                workspace.as_mut_ptr(),
+                workspace.len(),
+                &mut found,
+                null_mut(),
+            )
+        };
+        assert_eq!((status, found), (OK, losses.into()), "{config:?}");
+        assert_eq!((got, of_c_per_order), (want, per_order), "{config:?}");
+    }
+}
+
+/// A state for C with these settings.
+fn wsds(settings: &c::rivergram_wsds_settings, budgets: &[u64]) -> c::rivergram_wsds {
+    let mut state = c::rivergram_wsds {
+        opaque: [0; c::RIVERGRAM_WSDS_WORDS],
+    };
+    // SAFETY: each pointer is that of a slice or a variable, with its length.
+    let status = unsafe {
+        c::rivergram_wsds_init(
+            &mut state,
+            size_of_val(&state),
+            settings,
+            budgets.as_ptr(),
+            budgets.len(),
+            null_mut(),
+        )
+    };
+    assert_eq!(status, OK, "{settings:?}");
+    state
+}
+
+fn named(schedule: c::rivergram_schedule) -> c::rivergram_wsds_settings {
+    // SAFETY: every field is a number, which may be 0.
+    let mut settings = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is that of a variable.
+    let status = unsafe {
+        c::rivergram_wsds_settings_named(schedule as u32, 1.0, 0.125, &mut settings, null_mut())
+    };
+    assert_eq!(status, OK);
+    settings
+}
+
+#[test]
+fn rates_are_those_of_core() {
+    let base = Settings::<f32>::wsd_s(1.0, 0.125);
+    let of_c = named(c::rivergram_schedule::WsdS);
+    let mut cases = vec![
+        (base, of_c),
+        (
+            Settings::cosine(1.0, 0.125),
+            named(c::rivergram_schedule::Cosine),
+        ),
+        (
+            Settings::linear(1.0, 0.125),
+            named(c::rivergram_schedule::Linear),
+        ),
+        (
+            Settings::constant(1.0),
+            named(c::rivergram_schedule::Constant),
+        ),
+        (
+            Settings::inverse_sqrt(1.0, 0.125),
+            named(c::rivergram_schedule::InverseSqrt),
+        ),
+    ];
+    let mut add = |change: &dyn Fn(&mut Settings<f32>, &mut c::rivergram_wsds_settings)| {
+        let (mut settings, mut options) = (base, of_c);
+        change(&mut settings, &mut options);
+        cases.push((settings, options));
+    };
+    use c::rivergram_shape as shape;
+    use schedule::Shape;
+    for (value, number) in [
+        (Shape::Linear, shape::Linear),
+        (Shape::Cosine, shape::Cosine),
+        (Shape::OneMinusSqrt, shape::OneMinusSqrt),
+        (Shape::OneMinusSquare, shape::OneMinusSquare),
+        (Shape::Polynomial { power: 1.5 }, shape::Polynomial),
+        (Shape::Geometric, shape::Geometric),
+        (Shape::HalfLife { half_lives: 1.5 }, shape::HalfLife),
+        (Shape::Exponential, shape::Exponential),
+        (Shape::InverseProportional, shape::InverseProportional),
+        (Shape::InverseSqrt, shape::InverseSqrt),
+    ] {
+        add(&|settings, options| {
+            (settings.shape, options.shape) = (value, number as u32);
+            options.shape_parameter = 1.5;
+        });
+    }
+    for (value, number, amount) in [
+        (
+            Decay::OfTotal(300_000),
+            c::rivergram_decay::OfTotal,
+            300_000,
+        ),
+        (
+            Decay::OfSegment(300_000),
+            c::rivergram_decay::OfSegment,
+            300_000,
+        ),
+        (Decay::Steps(7), c::rivergram_decay::Steps, 7),
+        (Decay::Whole, c::rivergram_decay::Whole, 0),
+    ] {
+        add(&|settings, options| {
+            (settings.decay, options.decay) = (value, number as u32);
+            options.decay_amount = amount;
+        });
+    }
+    for (value, number) in [
+        (DecayEdge::ReachAfter, c::rivergram_decay_edge::ReachAfter),
+        (DecayEdge::ReachLast, c::rivergram_decay_edge::ReachLast),
+        (DecayEdge::NPlusOne, c::rivergram_decay_edge::NPlusOne),
+        (DecayEdge::Both, c::rivergram_decay_edge::Both),
+    ] {
+        add(&|settings, options| {
+            (settings.decay_edge, options.decay_edge) = (value, number as u32);
+        });
+    }
+    for (value, number) in [
+        (WarmupEdge::Zero, c::rivergram_warmup_edge::Zero),
+        (WarmupEdge::One, c::rivergram_warmup_edge::One),
+        (WarmupEdge::NPlusOne, c::rivergram_warmup_edge::NPlusOne),
+        (WarmupEdge::Both, c::rivergram_warmup_edge::Both),
+    ] {
+        add(&|settings, options| {
+            (settings.warmup_edge, options.warmup_edge) = (value, number as u32);
+            (settings.warmup, options.warmup) = (5, 5);
+        });
+    }
+    for (value, number) in [
+        (WarmupShape::Linear, c::rivergram_warmup_shape::Linear),
+        (WarmupShape::Cosine, c::rivergram_warmup_shape::Cosine),
+        (
+            WarmupShape::OneMinusSqrt,
+            c::rivergram_warmup_shape::OneMinusSqrt,
+        ),
+    ] {
+        add(&|settings, options| {
+            (settings.warmup_shape, options.warmup_shape) = (value, number as u32);
+            (settings.warmup, options.warmup) = (5, 5);
+            (settings.rewarmup, options.rewarmup) = (3, 3);
+            (settings.init, options.init) = (0.25, 0.25);
+        });
+    }
+    add(&|settings, options| {
+        let (start, timescale) = (4, 9);
+        settings.stable = Stable::InverseSqrtAfter { start, timescale };
+        options.stable = c::rivergram_stable::InverseSqrtAfter as u32;
+        (options.stable_start, options.stable_timescale) = (start, timescale);
+    });
+    add(&|settings, options| {
+        (settings.after, options.after) = (After::Stable, c::rivergram_after::Stable as u32);
+    });
+
+    let budgets = [20, 45];
+    for (settings, options) in cases {
+        let plan = Plan::new(settings, &budgets).unwrap();
+        let (mut state, mut of_c) = (State::new(&plan), wsds(&options, &budgets));
+        for t in 0..60 {
+            let mut ahead = 0.0;
+            let mut rate = 0.0;
+            // SAFETY: each pointer is that of a variable.
+            unsafe {
+                let status = c::rivergram_wsds_rate_at(&of_c, t + 2, &mut ahead, null_mut());
+                assert_eq!((status, ahead), (OK, state.lr_at(t + 2)), "{settings:?}");
+                let status = c::rivergram_wsds_advance(&mut of_c, 1, &mut rate, null_mut());
+                assert_eq!((status, rate), (OK, state.advance()), "{settings:?}, {t}");
+            }
+        }
+        let mut saved = [0; State::<f32>::SAVED_LEN];
+        state.save(&mut saved).unwrap();
+        let mut bytes = [0; c::RIVERGRAM_WSDS_SAVED_LEN];
+        // SAFETY: each pointer is that of an array or a variable, with its length.
+        let status =
+            unsafe { c::rivergram_wsds_save(&of_c, bytes.as_mut_ptr(), bytes.len(), null_mut()) };
+        assert_eq!((status, bytes), (OK, saved), "{settings:?}");
+    }
+}
+
+#[test]
+fn training_steps_are_those_of_core() {
+    let random = &mut Random::new(4);
+    let rows = 4;
+    let heads = [Head {
+        input: 5,
+        hidden: 3,
+        output: 2,
+        normalise: true,
+    }; 2];
+    let of_c = heads.map(|head| c::rivergram_head {
+        input: head.input,
+        hidden: head.hidden,
+        output: head.output,
+        normalise: 1,
+    });
+    let x = [(); 2].map(|()| numbers(random, rows * 5));
+    let plan = Plan::new(Settings::constant(0.01), &[]).unwrap();
+    let loss = GramLoss::paper(0);
+    for (kind, optimizer) in [
+        (c::rivergram_optimizer_kind::Sgd, Optimizer::sgd()),
+        (c::rivergram_optimizer_kind::AdamW, Optimizer::adamw()),
+        (c::rivergram_optimizer_kind::Lion, Optimizer::lion()),
+    ] {
+        let setup = Setup {
+            heads: &heads,
+            optimizer,
+            clip: Some(0.5),
+        };
+        let start = numbers(random, setup.parameters_len());
+        let mut workspace = vec![0.0; setup.align_workspace_len(rows)];
+        let (mut parameters, mut gradient) = (start.clone(), vec![0.0; start.len()]);
+        let mut moments = vec![0.0; setup.moments_len()];
+        let storage = Storage {
+            parameters: &mut parameters,
+            gradient: &mut gradient,
+            moments: &mut moments,
+            workspace: &mut workspace,
+        };
+        let mut trainer = Trainer::new(setup, storage, State::new(&plan)).unwrap();
+        let inputs = x.each_ref().map(Vec::as_slice);
+        for _ in 0..3 {
+            trainer
+                .align(One::new(), &loss, &inputs, None, rows)
+                .unwrap();
+        }
+        let mut saved = vec![0; setup.saved_len()];
+        trainer.save(&mut saved).unwrap();
+
+        let (mut parameters, mut gradient) = (start.clone(), vec![0.0; start.len()]);
+        let mut moments = vec![0.0; setup.moments_len()];
+        let mut workspace = vec![0.0; setup.align_workspace_len(rows)];
+        let settings = c::rivergram_wsds_settings {
+            peak: 0.01,
+            ..named(c::rivergram_schedule::Constant)
+        };
+        let mut schedule = wsds(&settings, &[]);
+        let mut bytes = vec![0; setup.saved_len()];
+        let (pointers, lens) = (inputs.map(<[f32]>::as_ptr), inputs.map(<[f32]>::len));
+        // SAFETY: structures of numbers; each pointer is that of a vector, an array or a variable, with its length.
+        unsafe {
+            let mut optimizer = std::mem::zeroed();
+            let status = c::rivergram_optimizer_named(kind as u32, &mut optimizer, null_mut());
+            assert_eq!(status, OK);
+            let mut trainer = c::rivergram_trainer {
+                heads: of_c.as_ptr(),
+                heads_len: of_c.len(),
+                optimizer,
+                clip: 0.5,
+                parameters: parameters.as_mut_ptr(),
+                parameters_len: parameters.len(),
+                gradient: gradient.as_mut_ptr(),
+                gradient_len: gradient.len(),
+                moments: moments.as_mut_ptr(),
+                moments_len: moments.len(),
+                workspace: workspace.as_mut_ptr(),
+                workspace_len: workspace.len(),
+                schedule: &mut schedule,
+                updates: 0,
+            };
+            let mut options = std::mem::zeroed();
+            let status = c::rivergram_gram_options_paper(0, &mut options, null_mut());
+            assert_eq!(status, OK);
+            for _ in 0..3 {
+                let mut step = c::rivergram_step::default();
+                let status = c::rivergram_trainer_align(
+                    &mut trainer,
+                    &options,
+                    pointers.as_ptr(),
+                    lens.as_ptr(),
+                    2,
+                    null(),
+                    0,
+                    rows,
+                    &mut step,
+                    null_mut(),
+                    null_mut(),
+                );
+                assert_eq!(status, OK);
+            }
+            let (to, len) = (bytes.as_mut_ptr(), bytes.len());
+            let status = c::rivergram_trainer_save(&mut trainer, to, len, null_mut());
+            assert_eq!((status, trainer.updates), (OK, 3));
+        }
+        assert!(bytes == saved, "{optimizer:?}");
+        assert_ne!(parameters, start);
+    }
+}
