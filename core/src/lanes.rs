@@ -73,6 +73,30 @@ pub trait Isa: Copy + 'static {
     /// assert_eq!(One::new().enter(Root(9.0)), 3.0);
     /// ```
     fn enter<K: Kernel<Self::Scalar>>(self, kernel: K) -> K::Output;
+    /// Runs a small kernel that is used in many places: in a function of its own on one lane of a bare machine, where
+    /// bytes are scarce and a call costs about what one turn of a loop does; in place elsewhere.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::{Isa, Kernel, One};
+    ///
+    /// struct Double<'a>(&'a mut f32);
+    ///
+    /// impl Kernel<f32> for Double<'_> {
+    ///     type Output = ();
+    ///     #[inline(always)]
+    ///     fn run<I: Isa<Scalar = f32>>(self, _: I) {
+    ///         *self.0 *= 2.0;
+    ///     }
+    /// }
+    ///
+    /// let mut x = 3.0;
+    /// One::new().share(Double(&mut x));
+    /// assert_eq!(x, 6.0);
+    /// ```
+    #[inline(always)]
+    fn share<K: Kernel<Self::Scalar>>(self, kernel: K) -> K::Output {
+        kernel.run(self)
+    }
 }
 
 /// Work that runs on the lanes of any instruction set.
@@ -486,6 +510,11 @@ impl<T: Real> Isa for One<T> {
     fn enter<K: Kernel<T>>(self, kernel: K) -> K::Output {
         kernel.run(self)
     }
+    #[cfg(target_os = "none")]
+    #[inline(never)]
+    fn share<K: Kernel<T>>(self, kernel: K) -> K::Output {
+        kernel.run(self)
+    }
 }
 
 impl Lanes for f32 {
@@ -559,11 +588,11 @@ impl Lanes for f32 {
     }
     #[inline(always)]
     fn exp(self) -> f32 {
-        math::exp(self)
+        math::exp_of_one(self)
     }
     #[inline(always)]
     fn ln(self) -> f32 {
-        math::ln(self)
+        math::ln_of_one(self)
     }
 }
 

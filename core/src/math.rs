@@ -109,6 +109,20 @@ pub fn exp<V: Lanes<Scalar = f32>>(x: V) -> V {
     V::select(high.less(x), constant(x, f64::INFINITY), y) + nan_of(x)
 }
 
+/// [`exp`] of one number: on a bare machine one function, since its bytes would stand in every loop that needs it.
+#[cfg_attr(target_os = "none", inline(never))]
+#[cfg_attr(not(target_os = "none"), inline(always))]
+pub(crate) fn exp_of_one(x: f32) -> f32 {
+    exp(x)
+}
+
+/// [`ln`] of one number, as [`exp_of_one`].
+#[cfg_attr(target_os = "none", inline(never))]
+#[cfg_attr(not(target_os = "none"), inline(always))]
+pub(crate) fn ln_of_one(x: f32) -> f32 {
+    ln(x)
+}
+
 /// 0 where x is a number or infinite, NaN where it is NaN.
 #[inline(always)]
 fn nan_of<V: Lanes<Scalar = f32>>(x: V) -> V {
@@ -233,6 +247,6 @@ pub fn powf(x: f32, y: f32) -> f32 {
         return 0.0;
     }
     let error = y * low - product.sub_product(y, high);
-    let power = exp(product);
+    let power = exp_of_one(product);
     power + power * error
 }

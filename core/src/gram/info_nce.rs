@@ -56,6 +56,7 @@ pub(super) const fn stats_len(rows: usize, columns: usize) -> usize {
 }
 
 /// How many pairs of a row and its column are both there (1, not 0).
+#[inline(never)]
 pub(super) fn matched<T: Real>(rows: &[T], columns: &[T]) -> usize {
     rows.iter().zip(columns).fold(0, |matched, (row, column)| {
         matched.saturating_add(usize::from(*row * *column > T::ZERO))

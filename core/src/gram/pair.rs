@@ -201,29 +201,16 @@ impl<T: Real> Bases<'_, T> {
         isa: I,
         anchor: &[T],
         j: usize,
-        mut rest: &mut [T],
+        rest: &mut [T],
         y: &mut [T],
     ) -> T {
-        let found = basis::residual(
-            isa,
+        isa.share(OfItem {
+            bases: self,
             anchor,
-            basis::present_rows(
-                Rows::of_item(self.vectors, self.items, self.d, j, self.skip),
-                presence(self.present, self.items, j, self.skip),
-            ),
-            self.q_of(j).iter(),
-            &mut rest,
+            j,
+            rest,
             y,
-        );
-        let Residual {
-            distance,
-            nearest,
-            step,
-        } = found;
-        for (y, row) in y.iter_mut().zip(self.r_of(j).chunks_exact(self.m.max(1))) {
-            *y += step * row.get(nearest).copied().unwrap_or_default();
-        }
-        distance
+        })
     }
 
     /// R of item j, \[m, m\]; empty where there is no such item.
@@ -340,6 +327,49 @@ impl<T: Real> Bases<'_, T> {
                 }
             }
         }
+    }
+}
+
+/// The residual of an anchor against item j.
+struct OfItem<'a, T> {
+    bases: &'a Bases<'a, T>,
+    anchor: &'a [T],
+    j: usize,
+    rest: &'a mut [T],
+    y: &'a mut [T],
+}
+
+impl<T: Real> Kernel<T> for OfItem<'_, T> {
+    type Output = T;
+    #[inline(always)]
+    fn run<I: Isa<Scalar = T>>(self, isa: I) -> T {
+        let OfItem {
+            bases,
+            anchor,
+            j,
+            mut rest,
+            y,
+        } = self;
+        let found = basis::residual(
+            isa,
+            anchor,
+            basis::present_rows(
+                Rows::of_item(bases.vectors, bases.items, bases.d, j, bases.skip),
+                presence(bases.present, bases.items, j, bases.skip),
+            ),
+            bases.q_of(j).iter(),
+            &mut rest,
+            y,
+        );
+        let Residual {
+            distance,
+            nearest,
+            step,
+        } = found;
+        for (y, row) in y.iter_mut().zip(bases.r_of(j).chunks_exact(bases.m.max(1))) {
+            *y += step * row.get(nearest).copied().unwrap_or_default();
+        }
+        distance
     }
 }
 

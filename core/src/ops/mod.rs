@@ -14,7 +14,7 @@ pub(crate) use sum::Sum;
 
 pub use matrix::{matmul_nn, matmul_nt, matmul_tn};
 
-use crate::lanes::{Isa, Lanes, Real};
+use crate::lanes::{Isa, Kernel, Lanes, Real};
 
 /// What algorithms may do with rows of one length.
 pub trait RowOps: Copy {
@@ -104,15 +104,32 @@ impl<I: Isa> RowOps for I {
     }
     #[inline(always)]
     fn sub_product(self, x: &[I::Scalar], s: I::Scalar, b: &[I::Scalar], y: &mut &mut [I::Scalar]) {
-        let s = self.splat(s);
+        self.share(SubProduct { x, s, b, y });
+    }
+}
+
+/// y = x − s·b.
+struct SubProduct<'a, T> {
+    x: &'a [T],
+    s: T,
+    b: &'a [T],
+    y: &'a mut [T],
+}
+
+impl<T: Real> Kernel<T> for SubProduct<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa<Scalar = T>>(self, isa: I) {
+        let SubProduct { x, s, b, y } = self;
+        let s = isa.splat(s);
         let (x, b) = (x.chunks_exact(I::WIDTH), b.chunks_exact(I::WIDTH));
         let (x_tail, b_tail) = (x.remainder(), b.remainder());
         let mut y = y.chunks_exact_mut(I::WIDTH);
         for ((x, b), y) in x.zip(b).zip(y.by_ref()) {
-            self.store(self.load(x).sub_product(s, self.load(b)), y);
+            isa.store(isa.load(x).sub_product(s, isa.load(b)), y);
         }
-        let difference = self.load(x_tail).sub_product(s, self.load(b_tail));
-        self.store(difference, y.into_remainder());
+        let difference = isa.load(x_tail).sub_product(s, isa.load(b_tail));
+        isa.store(difference, y.into_remainder());
     }
 }
 
@@ -129,12 +146,22 @@ const BLOCK: usize = 64;
 /// ```
 #[inline(always)]
 pub fn dot<I: Isa>(isa: I, a: &[I::Scalar], b: &[I::Scalar]) -> I::Scalar {
-    let mut total = isa.splat(I::Scalar::ZERO);
-    let length = BLOCK * I::WIDTH;
-    for (a, b) in a.chunks(length).zip(b.chunks(length)) {
-        total = total + dot_block(isa, a, b);
+    isa.share(Dot(a, b))
+}
+
+struct Dot<'a, T>(&'a [T], &'a [T]);
+
+impl<T: Real> Kernel<T> for Dot<'_, T> {
+    type Output = T;
+    #[inline(always)]
+    fn run<I: Isa<Scalar = T>>(self, isa: I) -> T {
+        let mut total = isa.splat(T::ZERO);
+        let length = BLOCK * I::WIDTH;
+        for (a, b) in self.0.chunks(length).zip(self.1.chunks(length)) {
+            total = total + dot_block(isa, a, b);
+        }
+        total.sum()
     }
-    total.sum()
 }
 
 #[inline(always)]
@@ -171,15 +198,26 @@ fn dot_block<I: Isa>(isa: I, a: &[I::Scalar], b: &[I::Scalar]) -> I::Lanes {
 /// ```
 #[inline(always)]
 pub fn axpy<I: Isa>(isa: I, alpha: I::Scalar, x: &[I::Scalar], y: &mut [I::Scalar]) {
-    let alpha = isa.splat(alpha);
-    let x = x.chunks_exact(I::WIDTH);
-    let x_tail = x.remainder();
-    let mut y = y.chunks_exact_mut(I::WIDTH);
-    for (x, y) in x.zip(y.by_ref()) {
-        isa.store(alpha.mul_add(isa.load(x), isa.load(y)), y);
+    isa.share(Axpy(alpha, x, y));
+}
+
+struct Axpy<'a, T>(T, &'a [T], &'a mut [T]);
+
+impl<T: Real> Kernel<T> for Axpy<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa<Scalar = T>>(self, isa: I) {
+        let Axpy(alpha, x, y) = self;
+        let alpha = isa.splat(alpha);
+        let x = x.chunks_exact(I::WIDTH);
+        let x_tail = x.remainder();
+        let mut y = y.chunks_exact_mut(I::WIDTH);
+        for (x, y) in x.zip(y.by_ref()) {
+            isa.store(alpha.mul_add(isa.load(x), isa.load(y)), y);
+        }
+        let y_tail = y.into_remainder();
+        isa.store(alpha.mul_add(isa.load(x_tail), isa.load(y_tail)), y_tail);
     }
-    let y_tail = y.into_remainder();
-    isa.store(alpha.mul_add(isa.load(x_tail), isa.load(y_tail)), y_tail);
 }
 
 /// y = α·y. Cost: D operations.
@@ -193,13 +231,23 @@ pub fn axpy<I: Isa>(isa: I, alpha: I::Scalar, x: &[I::Scalar], y: &mut [I::Scala
 /// ```
 #[inline(always)]
 pub fn scale<I: Isa>(isa: I, alpha: I::Scalar, y: &mut [I::Scalar]) {
-    let alpha = isa.splat(alpha);
-    let mut y = y.chunks_exact_mut(I::WIDTH);
-    for y in y.by_ref() {
-        isa.store(alpha * isa.load(y), y);
+    isa.share(Scale(alpha, y));
+}
+
+struct Scale<'a, T>(T, &'a mut [T]);
+
+impl<T: Real> Kernel<T> for Scale<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa<Scalar = T>>(self, isa: I) {
+        let alpha = isa.splat(self.0);
+        let mut y = self.1.chunks_exact_mut(I::WIDTH);
+        for y in y.by_ref() {
+            isa.store(alpha * isa.load(y), y);
+        }
+        let y_tail = y.into_remainder();
+        isa.store(alpha * isa.load(y_tail), y_tail);
     }
-    let y_tail = y.into_remainder();
-    isa.store(alpha * isa.load(y_tail), y_tail);
 }
 
 /// Whether a vector counts as zero, given |x|²: where that is below the least normal number, hence |x| below

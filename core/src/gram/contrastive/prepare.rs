@@ -119,7 +119,7 @@ impl<'a, T: Real> Prepared<'a, T> {
 }
 
 /// Fills each of the planes of `to` from the plane of `from`, from its number `start` on.
-#[inline(always)]
+#[inline(never)]
 fn copy_rows<T: Real>(from: &[T], to: &mut [T], planes: usize, start: usize) {
     let from_len = from.len().checked_div(planes).unwrap_or_default();
     let to_len = to.len().checked_div(planes).unwrap_or_default();

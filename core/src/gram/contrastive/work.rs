@@ -157,7 +157,7 @@ impl<'a, T: Real> Work<'a, T> {
 }
 
 /// Plane `index` of planes of `len` numbers.
-#[inline(always)]
 pub(super) fn plane<T>(planes: &[T], index: usize, len: usize) -> &[T] {
-    planes.chunks_exact(len.max(1)).nth(index).unwrap_or(&[])
+    let start = index.saturating_mul(len);
+    planes.get(start..start.saturating_add(len)).unwrap_or(&[])
 }
