@@ -44,7 +44,7 @@ use crate::eisl;
 use crate::encode::{Crc32, OVERHEAD, Reader, Writer};
 use crate::error::{EncodeError, TrainBuffer, TrainError};
 use crate::features::{self, Features, Int8};
-use crate::gram::contrastive::{self, Anchor, GramLoss, GramReport, Term, gram_loss};
+use crate::gram::contrastive::{self, Anchor, GramLoss, GramReport, Term, gram_loss_in_place};
 use crate::head::Head;
 use crate::lanes::{Isa, Real};
 use crate::ops::{split, take};
@@ -235,8 +235,8 @@ pub const fn align_workspace_len(heads: &[Head], rows: usize) -> usize {
 /// ```text
 /// 2·k·rows·d + Σ cache_len + max(loss, max (parameters_len + scratch_len + 4·input))
 /// ```
-/// The sum and the second maximum are over the heads; `loss` is
-/// [`contrastive::term_workspace_len`] less k·rows·d.
+/// The sum and the second maximum are over the heads. `loss` is [`contrastive::workspace_len`] less k·rows·d, since
+/// the outputs need not be copied, and with one anchor less (k − 1)·rows·d besides.
 ///
 /// ```
 /// use rivergram_core::gram::contrastive::{Anchor, Term};
@@ -309,7 +309,7 @@ const fn align_len(heads: &[Head], rows: usize, term: Term, packing: Packing) ->
         .len()
         .saturating_mul(rows)
         .saturating_mul(first.output);
-    let loss = contrastive::term_workspace_len(term, heads.len(), rows, first.output);
+    let loss = contrastive::in_place_len(term, heads.len(), rows, first.output);
     step_len(heads, rows, outputs.saturating_mul(2), loss, packing)
 }
 
@@ -755,10 +755,10 @@ impl<'a, T: Real> Trainer<'a, T> {
     /// the same, so they must be finite, such as zeros. The heads should normalise ([`Head::normalise`]), and
     /// the loss then need not.
     ///
-    /// Cost: 6 operations per parameter and row, and those of [`gram_loss`].
+    /// Cost: 6 operations per parameter and row, and those of [`gram_loss`](contrastive::gram_loss).
     ///
     /// # Errors
-    /// Sizes, everything that [`gram_loss`] refuses, a loss that is not finite. After an error nothing has changed.
+    /// Sizes, everything that [`gram_loss`](contrastive::gram_loss) refuses, a loss that is not finite. After an error nothing has changed.
     ///
     /// ```
     /// # use rivergram_core::gram::contrastive::{Anchor, GramLoss, Term};
@@ -882,13 +882,13 @@ impl<'a, T: Real> Trainer<'a, T> {
             (parameters, cache) = (others, other_caches);
         }
         let batch = contrastive::Batch {
-            vectors: outputs,
+            vectors: &[],
             present,
             k: heads.len(),
             rows,
             d,
         };
-        let report = gram_loss(isa, loss, &batch, d_outputs, scratch)?;
+        let report = gram_loss_in_place(isa, loss, &batch, outputs, d_outputs, scratch)?;
         let backward = Backward {
             inputs,
             rows,

@@ -188,8 +188,6 @@ fn search<T: Real>(one: One<T>) {
 fn loss<T: Real>(one: One<T>) {
     keep(contrastive::workspace_len(size(), size(), size()));
     let config = any(GramLoss::paper(size()));
-    let (term, k) = (config.term, size());
-    keep(contrastive::term_workspace_len(term, k, size(), size()));
     let batch = any(Batch {
         vectors: slice(),
         present: None,

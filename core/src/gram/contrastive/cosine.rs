@@ -1,7 +1,7 @@
 //! The cosine terms: the anchor with every other modality, or all pairs.
 
 use super::layout::{Gradients, Layout};
-use super::work::Pairs;
+use super::work::{Pairs, Scratch};
 use super::{Anchor, GramLoss, GramReport};
 use crate::gram::info_nce::{InfoNce, matched};
 use crate::lanes::{Isa, Real};
@@ -15,7 +15,7 @@ pub(super) fn cosine_terms<I: Isa>(
     layout: &Layout<'_, I::Scalar>,
     anchor: Anchor,
     weight: I::Scalar,
-    pairs: &mut Pairs<'_, I::Scalar>,
+    scratch: &mut Scratch<'_, I::Scalar>,
     gradients: &mut Gradients<'_, I::Scalar>,
     report: &mut GramReport<I::Scalar>,
 ) -> I::Scalar {
@@ -36,7 +36,7 @@ pub(super) fn cosine_terms<I: Isa>(
                 layout,
                 [p, other],
                 weight,
-                pairs,
+                scratch,
                 gradients,
                 report,
             );
@@ -53,7 +53,7 @@ fn cosine_term<I: Isa>(
     layout: &Layout<'_, I::Scalar>,
     [p, other]: [usize; 2],
     weight: I::Scalar,
-    pairs: &mut Pairs<'_, I::Scalar>,
+    scratch: &mut Scratch<'_, I::Scalar>,
     gradients: &mut Gradients<'_, I::Scalar>,
     report: &mut GramReport<I::Scalar>,
 ) -> I::Scalar {
@@ -62,6 +62,7 @@ fn cosine_term<I: Isa>(
     let inverse_temperature = I::Scalar::ONE / config.temperature;
     let (anchors_there, targets_there) = layout.pairs(p, layout.all.flags(q));
     let tuples = matched(anchors_there, targets_there);
+    let pairs = Pairs::split(scratch.matrices, scratch.sizes);
     let mut loss = I::Scalar::ZERO;
     for direction in layout.directions {
         let block = layout.block(*direction, p);
@@ -81,7 +82,7 @@ fn cosine_term<I: Isa>(
             block.anchors_present,
             block.items.flags(q),
             pairs.scores,
-            pairs.stats,
+            scratch.sums,
         );
         report.temperature_gradient -= inverse_temperature * term.logit_product;
         let mut sink = gradients.sink(layout, *direction, p);

@@ -205,4 +205,14 @@ impl<T: Real> Sink<'_, T> {
             .chain(after.chunks_exact_mut((*plane_len).max(1)))
             .map(move |plane| plane.get_mut(*start..of_plane).unwrap_or_default())
     }
+
+    /// Where −E of each vector of the items is summed: in planes of its own, or, where there are none, where its
+    /// gradient will be.
+    #[inline(always)]
+    pub(super) fn sums<'s>(&'s mut self, e: &'s mut [T]) -> impl Iterator<Item = &'s mut [T]> {
+        let own = if self.wants_items() { self.len } else { 0 };
+        let instead = if e.is_empty() { usize::MAX } else { 0 };
+        e.chunks_exact_mut(own.max(1))
+            .chain(self.items().take(instead))
+    }
 }

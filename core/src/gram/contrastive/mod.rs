@@ -176,29 +176,27 @@ pub struct GramReport<T> {
 /// Floats of workspace for [`gram_loss`] of k modalities, `rows` tuples, d dimensions. With m = k − 1:
 ///
 /// ```text
-/// k·rows·(d + 2) + rows·(m·(2·d + 2·m) + 14) + rows²·(m + 2) + (m + 2)·(d + m)
+/// k·rows·(d + 2) + rows·(m·(2·d + m) + 2)
+///     + max(rows²·(m + 2), (m + 1)·(d + m)) + max(10·rows, rows·(m² + 2) + d + m)
 /// ```
 ///
 /// ```
 /// use rivergram_core::gram::contrastive::workspace_len;
 ///
 /// let (k, rows, d, m) = (3, 8, 16, 2);
-/// let vectors = k * rows * (d + 2) + rows * (m * (2 * d + 2 * m) + 14);
-/// assert_eq!(workspace_len(k, rows, d), vectors + rows * rows * (m + 2) + (m + 2) * (d + m));
+/// let vectors = k * rows * (d + 2) + rows * (m * (2 * d + m) + 2);
+/// let matrices = (rows * rows * (m + 2)).max((m + 1) * (d + m));
+/// let sums = (10 * rows).max(rows * (m * m + 2) + d + m);
+/// assert_eq!(workspace_len(k, rows, d), vectors + matrices + sums);
 /// ```
 pub const fn workspace_len(k: usize, rows: usize, d: usize) -> usize {
     Sizes::square(k, rows, d).len()
 }
 
-/// [`workspace_len`] for a loss with this term: one anchor needs less than each in turn.
-///
-/// ```
-/// use rivergram_core::gram::contrastive::{Anchor, Term, term_workspace_len, workspace_len};
-///
-/// assert_eq!(term_workspace_len(Term::Volume(Anchor::Each), 3, 8, 16), workspace_len(3, 8, 16));
-/// ```
-pub const fn term_workspace_len(_term: Term, k: usize, rows: usize, d: usize) -> usize {
-    workspace_len(k, rows, d)
+/// Floats of workspace for [`gram_loss_in_place`]: those of [`workspace_len`] less k·rows·d, and where one vector is
+/// the anchor less m·rows·d besides.
+pub(crate) const fn in_place_len(term: Term, k: usize, rows: usize, d: usize) -> usize {
+    Sizes::square(k, rows, d).in_place(term).len()
 }
 
 /// The loss of a batch, and its gradient with respect to the vectors into `gradient` \[k, rows, d\].
@@ -230,6 +228,27 @@ pub fn gram_loss<I: Isa>(
         config,
         call: Call::Square(batch),
         gradients: [&mut [], gradient],
+        in_place: &mut [],
+        workspace,
+    })
+}
+
+/// [`gram_loss`] of `vectors` that are given besides a batch without any, and become what is contrasted: normalised
+/// if the loss does that, absent ones zero.
+#[inline(always)]
+pub(crate) fn gram_loss_in_place<I: Isa>(
+    isa: I,
+    config: &GramLoss<I::Scalar>,
+    batch: &Batch<'_, I::Scalar>,
+    vectors: &mut [I::Scalar],
+    gradient: &mut [I::Scalar],
+    workspace: &mut [I::Scalar],
+) -> Result<GramReport<I::Scalar>, GramError> {
+    isa.enter(LossKernel {
+        config,
+        call: Call::InPlace(batch),
+        gradients: [&mut [], gradient],
+        in_place: vectors,
         workspace,
     })
 }

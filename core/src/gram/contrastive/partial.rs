@@ -87,9 +87,10 @@ impl<'a, T> Rectangle<'a, T> {
 /// use rivergram_core::gram::contrastive::shard_workspace_len;
 ///
 /// let (k, rows, all, d, m) = (3, 4, 8, 16, 2);
-/// let vectors = k * (rows + all) * (d + 2) + all * (m * (2 * d + 2 * m) + 9);
-/// let matrix = rows * all * (m + 2) + 5 * rows + (m + 2) * (d + m);
-/// assert_eq!(shard_workspace_len(k, rows, all, d), vectors + matrix);
+/// let vectors = k * (rows + all) * (d + 2) + all * (m * (2 * d + m) + 2);
+/// let matrices = (rows * all * (m + 2)).max((m + 1) * (d + m));
+/// let sums = (5 * (rows + all)).max(all * (m * m + 2) + d + m);
+/// assert_eq!(shard_workspace_len(k, rows, all, d), vectors + matrices + sums);
 /// ```
 pub const fn shard_workspace_len(k: usize, rows: usize, all: usize, d: usize) -> usize {
     Sizes::shard(k, rows, all, d).len()
@@ -98,16 +99,18 @@ pub const fn shard_workspace_len(k: usize, rows: usize, all: usize, d: usize) ->
 /// Floats of workspace for [`rectangle_loss`] of `rows` anchors, `items` items of m = k − 1 vectors, d dimensions:
 ///
 /// ```text
-/// (rows + m·items)·(d + 2) + items·(m·(2·d + 2·m) + 9) + rows·items·(m + 2) + 5·rows + (m + 2)·(d + m)
+/// (rows + m·items)·(d + 2) + items·(m·(2·d + m) + 2)
+///     + max(rows·items·(m + 2), (m + 1)·(d + m)) + max(5·(rows + items), items·(m² + 2) + d + m)
 /// ```
 ///
 /// ```
 /// use rivergram_core::gram::contrastive::rectangle_workspace_len;
 ///
 /// let (m, rows, items, d) = (2, 4, 8, 16);
-/// let vectors = (rows + m * items) * (d + 2) + items * (m * (2 * d + 2 * m) + 9);
-/// let matrix = rows * items * (m + 2) + 5 * rows + (m + 2) * (d + m);
-/// assert_eq!(rectangle_workspace_len(m + 1, rows, items, d), vectors + matrix);
+/// let vectors = (rows + m * items) * (d + 2) + items * (m * (2 * d + m) + 2);
+/// let matrices = (rows * items * (m + 2)).max((m + 1) * (d + m));
+/// let sums = (5 * (rows + items)).max(items * (m * m + 2) + d + m);
+/// assert_eq!(rectangle_workspace_len(m + 1, rows, items, d), vectors + matrices + sums);
 /// ```
 pub const fn rectangle_workspace_len(k: usize, rows: usize, items: usize, d: usize) -> usize {
     Sizes::rectangle(k.saturating_sub(1), rows, items, d).len()
@@ -171,6 +174,7 @@ pub fn shard_loss<I: Isa>(
         config,
         call: Call::Shard(batch, shard),
         gradients: [&mut [], gradient],
+        in_place: &mut [],
         workspace,
     })
 }
@@ -228,6 +232,7 @@ pub fn rectangle_loss<I: Isa>(
         config,
         call: Call::Rectangle(rectangle),
         gradients: [anchors_gradient, items_gradient],
+        in_place: &mut [],
         workspace,
     })
 }

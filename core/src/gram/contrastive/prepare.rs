@@ -36,7 +36,7 @@ impl<'a, T: Real> Prepared<'a, T> {
         }
     }
 
-    /// Takes the vectors of a batch, whose first plane is called modality `first` in errors; returns how many
+    /// Takes the vectors of a batch, or those in place where it has none, whose first plane is called modality `first` in errors; returns how many
     /// are absent.
     #[inline(always)]
     pub(super) fn fill<I: Isa<Scalar = T>>(
@@ -48,30 +48,36 @@ impl<'a, T: Real> Prepared<'a, T> {
     ) -> Result<usize, GramError> {
         let mut missing = 0_usize;
         let d = batch.d.max(1);
-        let rows = batch
-            .vectors
-            .chunks_exact(d)
-            .zip(self.unit.chunks_exact_mut(d));
+        let mut vectors = batch.vectors.chunks_exact(d);
         let flags = self.present.iter_mut().zip(self.inverse_norm.iter_mut());
-        for (index, ((vector, unit), (present, inverse))) in (0..usize::MAX).zip(rows.zip(flags)) {
+        let rows = self.unit.chunks_exact_mut(d).zip(flags);
+        for (index, (unit, (present, inverse))) in (0..usize::MAX).zip(rows) {
             let (plane, row) = (index.checked_div(batch.rows), index.checked_rem(batch.rows));
             let modality = plane.unwrap_or_default().saturating_add(first);
             let row = row.unwrap_or_default();
             (*present, *inverse) = (T::ZERO, T::ZERO);
-            unit.fill(T::ZERO);
             if batch
                 .present
                 .is_some_and(|present| present.get(index) == Some(&false))
             {
+                vectors.next();
+                unit.fill(T::ZERO);
                 missing = missing.saturating_add(1);
                 continue;
             }
-            let square = ops::dot(isa, vector, vector);
+            // Those that are prepared in place are there already.
+            if let Some(vector) = vectors.next() {
+                for (to, from) in unit.iter_mut().zip(vector) {
+                    *to = *from;
+                }
+            }
+            let square = ops::dot(isa, unit, unit);
             if !square.is_finite() {
                 return Err(GramError::NotFinite { modality, row });
             }
             config.zero_rows.check(square, modality, row)?;
             if !config.zero_rows.keeps(square) {
+                unit.fill(T::ZERO);
                 missing = missing.saturating_add(1);
                 continue;
             }
@@ -81,7 +87,9 @@ impl<'a, T: Real> Prepared<'a, T> {
             } else {
                 T::ONE
             };
-            ops::normalise(vector, *inverse, unit);
+            if *inverse != T::ONE {
+                ops::scale(isa, *inverse, unit);
+            }
         }
         Ok(missing)
     }

@@ -14,6 +14,8 @@ use crate::lanes::{Isa, Kernel, Real};
 #[derive(Clone, Copy)]
 pub(super) enum Call<'a, T> {
     Square(&'a Batch<'a, T>),
+    /// A square batch whose vectors are prepared where they lie.
+    InPlace(&'a Batch<'a, T>),
     Shard(&'a Batch<'a, T>, Shard),
     Rectangle(&'a Rectangle<'a, T>),
 }
@@ -23,6 +25,8 @@ pub(super) struct LossKernel<'a, T> {
     pub(super) call: Call<'a, T>,
     /// Of the anchors of a rectangle, and of the planes.
     pub(super) gradients: [&'a mut [T]; 2],
+    /// The vectors of a batch that has none: they are prepared in place.
+    pub(super) in_place: &'a mut [T],
     pub(super) workspace: &'a mut [T],
 }
 
@@ -34,16 +38,17 @@ impl<T: Real> Kernel<T> for LossKernel<'_, T> {
             config,
             call,
             gradients: [anchors, planes],
+            in_place,
             workspace,
         } = self;
         call.check(config, [anchors.len(), planes.len()], workspace.len())?;
         let call = call.simplest();
-        let sizes = call.sizes();
+        let sizes = call.sizes(config.term);
         let Work {
             mut local,
             mut all,
             mut scratch,
-        } = Work::split(workspace, sizes);
+        } = Work::split(workspace, in_place, sizes);
         let batch = call.batch();
         let mut missing = 0;
         if let Call::Rectangle(rectangle) = call {
@@ -118,14 +123,7 @@ fn terms<I: Isa>(
     for (anchor, weight) in [(cosine, one), (pairs, config.pairs)] {
         let Some(anchor) = anchor else { continue };
         report.pairs_loss = cosine_terms(
-            isa,
-            config,
-            layout,
-            anchor,
-            weight,
-            &mut scratch.pairs,
-            gradients,
-            report,
+            isa, config, layout, anchor, weight, scratch, gradients, report,
         );
         report.loss += report.pairs_loss;
     }
@@ -138,7 +136,7 @@ impl<'a, T: Real> Call<'a, T> {
     /// The tuples, or the items of a rectangle.
     fn batch(self) -> &'a Batch<'a, T> {
         match self {
-            Call::Square(batch) | Call::Shard(batch, _) => batch,
+            Call::Square(batch) | Call::InPlace(batch) | Call::Shard(batch, _) => batch,
             Call::Rectangle(rectangle) => &rectangle.items,
         }
     }
@@ -155,10 +153,11 @@ impl<'a, T: Real> Call<'a, T> {
         }
     }
 
-    fn sizes(self) -> Sizes {
+    fn sizes(self, term: Term) -> Sizes {
         let Batch { k, rows, d, .. } = *self.batch();
         match self {
             Call::Square(_) => Sizes::square(k, rows, d),
+            Call::InPlace(_) => Sizes::square(k, rows, d).in_place(term),
             Call::Shard(_, shard) => Sizes::shard(k, shard.rows, rows, d),
             Call::Rectangle(rectangle) => Sizes::rectangle(k, rectangle.rows, rows, d),
         }
@@ -170,7 +169,7 @@ impl<'a, T: Real> Call<'a, T> {
 
     fn offset(self) -> usize {
         match self {
-            Call::Square(_) => 0,
+            Call::Square(_) | Call::InPlace(_) => 0,
             Call::Shard(_, shard) => shard.offset,
             Call::Rectangle(rectangle) => rectangle.offset,
         }
@@ -182,7 +181,7 @@ impl<'a, T: Real> Call<'a, T> {
 
     fn directions(self) -> &'static [Direction] {
         match self {
-            Call::Square(_) => &[Direction::Both],
+            Call::Square(_) | Call::InPlace(_) => &[Direction::Both],
             Call::Shard(..) => &[Direction::Rows, Direction::Columns],
             Call::Rectangle(_) => &[Direction::Rows],
         }
@@ -192,7 +191,7 @@ impl<'a, T: Real> Call<'a, T> {
     /// half of it, of which a rectangle has one.
     fn scale(self) -> T {
         match self {
-            Call::Square(_) => T::ONE,
+            Call::Square(_) | Call::InPlace(_) => T::ONE,
             Call::Shard(batch, shard) => T::from_usize(batch.rows) / T::from_usize(shard.rows),
             Call::Rectangle(_) => T::from_usize(2),
         }
@@ -209,7 +208,7 @@ impl<'a, T: Real> Call<'a, T> {
         let Batch { rows: all, d, .. } = *batch;
         let k = batch.k.saturating_add(usize::from(self.apart()));
         let (offset, rows) = match self {
-            Call::Square(_) => (0, all),
+            Call::Square(_) | Call::InPlace(_) => (0, all),
             Call::Shard(_, shard) => (shard.offset, shard.rows),
             Call::Rectangle(rectangle) => (rectangle.offset, rectangle.rows),
         };
@@ -222,11 +221,12 @@ impl<'a, T: Real> Call<'a, T> {
         if rows == 0 || offset > all || rows > all.saturating_sub(offset) {
             return Err(GramError::Shard { offset, rows, all });
         }
-        check_vectors(batch)?;
+        let in_place = matches!(self, Call::InPlace(_));
+        check_vectors(batch, !in_place)?;
         let planes = |rows: usize| batch.k.saturating_mul(rows).saturating_mul(d);
         let (wanted, optional) = match self {
             Call::Rectangle(rectangle) => {
-                check_vectors(&rectangle.anchors())?;
+                check_vectors(&rectangle.anchors(), true)?;
                 ([rows.saturating_mul(d), planes(all)], true)
             }
             _ => ([0, planes(if self.detached() { rows } else { all })], false),
@@ -236,7 +236,7 @@ impl<'a, T: Real> Call<'a, T> {
                 return Err(GramError::BufferSize { need, have });
             }
         }
-        let (need, have) = (self.sizes().len(), workspace);
+        let (need, have) = (self.sizes(config.term).len(), workspace);
         if have < need {
             return Err(GramError::Workspace { need, have });
         }
@@ -248,10 +248,15 @@ impl<'a, T: Real> Call<'a, T> {
     }
 }
 
-fn check_vectors<T: Real>(batch: &Batch<'_, T>) -> Result<(), GramError> {
+fn check_vectors<T: Real>(batch: &Batch<'_, T>, has_vectors: bool) -> Result<(), GramError> {
     let flags = batch.k.saturating_mul(batch.rows);
+    let numbers = if has_vectors {
+        flags.saturating_mul(batch.d)
+    } else {
+        0
+    };
     for (need, have) in [
-        (flags.saturating_mul(batch.d), batch.vectors.len()),
+        (numbers, batch.vectors.len()),
         (flags, batch.present.map_or(flags, <[bool]>::len)),
     ] {
         if need != have {

@@ -1,7 +1,7 @@
 //! The volume term with one anchor, forward and backward.
 
 use super::layout::{Block, Gradients, Layout, Sink};
-use super::work::{Pairs, Scratch, plane};
+use super::work::{Pairs, Scratch, Sums, plane};
 use super::{GramLoss, GramReport};
 use crate::gram::basis::{self, Item};
 use crate::gram::info_nce::{Direction, InfoNce, matched};
@@ -67,18 +67,24 @@ fn volume_matrix<I: Isa>(
     report: &mut GramReport<I::Scalar>,
 ) {
     let (anchors, items, rows) = (block.anchors, block.items, block.items.rows);
-    let pairs = &mut scratch.pairs;
-    let mut item = Item::split(scratch.item, m, d);
-    let storage = BasesMut::split(scratch.bases, m, rows, d);
-    let (bases, degenerate) = storage.build(
+    let Scratch {
+        sizes,
+        bases,
+        columns,
+        e,
+        matrices,
+        sums,
+    } = scratch;
+    let (bases, degenerate) = BasesMut::split(bases, m, rows, d).build(
         isa,
         items.unit,
         items.present,
         block.skip,
         [m, rows, d],
-        &mut item,
+        &mut Item::split(matrices, m, d),
     );
-    bases.distances(isa, anchors, pairs.distance, pairs.y, pairs.residual);
+    let mut pairs = Pairs::split(matrices, *sizes);
+    bases.distances(isa, anchors, pairs.distance, pairs.y, sums);
     for (scores, distance) in pairs
         .scores
         .chunks_exact_mut(rows.max(1))
@@ -88,47 +94,39 @@ fn volume_matrix<I: Isa>(
             *score = *distance * *volume;
         }
     }
-    let columns = scratch.columns.get(block.first_item..).unwrap_or_default();
+    let columns = columns.get(block.first_item..).unwrap_or_default();
     let columns = columns.get(..rows).unwrap_or_default();
-    let term = info_nce.contrast(
-        isa,
-        block.anchors_present,
-        columns,
-        pairs.scores,
-        pairs.stats,
-    );
+    let term = info_nce.contrast(isa, block.anchors_present, columns, pairs.scores, sums);
     report.loss += term.loss;
     report.temperature_gradient += info_nce.scale * term.logit_product;
     if block.direction != Direction::Columns {
         report.degenerate = report.degenerate.saturating_add(degenerate);
     }
 
-    pairs.products.fill(I::Scalar::ZERO);
-    pairs.volume_products.fill(I::Scalar::ZERO);
-    pairs.e.fill(I::Scalar::ZERO);
-    near_pairs(isa, &bases, anchors, pairs, sink.anchors);
-    coefficients(isa, &bases, pairs, sink.wants_items());
+    let mut sums = Sums::split(sums, block.anchors_present.len(), rows, m);
+    e.fill(I::Scalar::ZERO);
+    near_pairs(isa, &bases, anchors, &mut pairs, &mut sums, e, &mut sink);
+    coefficients(isa, &bases, &mut pairs, &mut sums, sink.wants_items());
     let matrix = pairs.scores.len().max(1);
     let plane_len = rows.saturating_mul(d).max(1);
-    for ((q, y), e) in bases
-        .q
-        .chunks_exact(plane_len)
-        .zip(pairs.y.chunks_exact(matrix))
-        .zip(pairs.e.chunks_exact_mut(plane_len))
-    {
+    let planes = bases.q.chunks_exact(plane_len);
+    for (q, y) in planes.zip(pairs.y.chunks_exact(matrix)) {
         ops::matmul_nn(isa, rows, d, y, q, sink.anchors);
-        if sink.wants_items() {
+    }
+    if sink.wants_items() {
+        for (y, e) in pairs.y.chunks_exact(matrix).zip(sink.sums(e)) {
             ops::matmul_tn(isa, rows, d, y, anchors, e);
         }
     }
     let anchor_rows = anchors
         .chunks_exact(d.max(1))
         .zip(sink.anchors.chunks_exact_mut(d.max(1)));
-    for ((a, g), sum) in anchor_rows.zip(pairs.row_sums.iter()) {
+    for ((a, g), sum) in anchor_rows.zip(sums.row_sums.iter()) {
         ops::axpy(isa, *sum, a, g);
     }
     if sink.wants_items() {
-        item_gradients(isa, &bases, pairs, &mut item, &mut sink);
+        let item = Item::split(matrices, m, d);
+        item_gradients(isa, &bases, &sums, item.q, e, &mut sink);
     }
 }
 
@@ -140,10 +138,12 @@ fn near_pairs<I: Isa>(
     bases: &Bases<'_, I::Scalar>,
     anchors: &[I::Scalar],
     pairs: &mut Pairs<'_, I::Scalar>,
-    anchor_gradient: &mut [I::Scalar],
+    sums: &mut Sums<'_, I::Scalar>,
+    e: &mut [I::Scalar],
+    sink: &mut Sink<'_, I::Scalar>,
 ) {
     let (rows, d, m) = (bases.items.max(1), bases.d.max(1), bases.m);
-    let (rest, y) = take(pairs.residual, d);
+    let (rest, y) = take(sums.residual, d);
     let (y, _) = take(y, m);
     let matrices = pairs
         .scores
@@ -155,13 +155,12 @@ fn near_pairs<I: Isa>(
         // Nothing where the anchors carry no gradient.
         let start = i.saturating_mul(d);
         let of_anchor = start..start.saturating_add(d);
-        let gradient = anchor_gradient.get_mut(of_anchor).unwrap_or_default();
         let square = ops::dot(isa, anchor, anchor);
         let columns = scores
             .iter_mut()
             .zip(distances)
             .zip(bases.volume)
-            .zip(pairs.volume_products.iter_mut());
+            .zip(sums.volume_products.iter_mut());
         for (j, (((score, distance), volume), product)) in (0..rows).zip(columns) {
             if !pair::is_near(square, *distance * *distance) {
                 continue;
@@ -174,13 +173,10 @@ fn near_pairs<I: Isa>(
             *product += w * *distance * *volume;
             let c = w * (*volume / *distance);
             bases.residual(isa, anchor, j, rest, y);
-            ops::axpy(isa, c, rest, gradient);
+            let gradient = sink.anchors.get_mut(of_anchor.clone());
+            ops::axpy(isa, c, rest, gradient.unwrap_or_default());
             let row = j.saturating_mul(d);
-            for (e, y) in pairs
-                .e
-                .chunks_exact_mut(rows.saturating_mul(d).max(1))
-                .zip(y.iter())
-            {
+            for (e, y) in sink.sums(e).zip(y.iter()) {
                 let e = e.get_mut(row..row.saturating_add(d)).unwrap_or_default();
                 ops::axpy(isa, -(c * *y), rest, e);
             }
@@ -194,6 +190,7 @@ fn coefficients<I: Isa>(
     isa: I,
     bases: &Bases<'_, I::Scalar>,
     pairs: &mut Pairs<'_, I::Scalar>,
+    sums: &mut Sums<'_, I::Scalar>,
     wants_items: bool,
 ) {
     let rows = bases.items.max(1);
@@ -202,12 +199,12 @@ fn coefficients<I: Isa>(
         .scores
         .chunks_exact_mut(rows)
         .zip(pairs.distance.chunks_exact(rows));
-    let products_len = if wants_items { pairs.products.len() } else { 0 };
-    let (all_products, _) = take(pairs.products, products_len);
+    let products_len = if wants_items { sums.products.len() } else { 0 };
+    let (all_products, _) = take(sums.products, products_len);
     for (i, ((scores, distances), row_sum)) in
-        (0..usize::MAX).zip(matrices.zip(pairs.row_sums.iter_mut()))
+        (0..usize::MAX).zip(matrices.zip(sums.row_sums.iter_mut()))
     {
-        *row_sum = coefficient_row(isa, scores, distances, bases.volume, pairs.volume_products);
+        *row_sum = coefficient_row(isa, scores, distances, bases.volume, sums.volume_products);
         let start = i.saturating_mul(rows);
         let end = start.saturating_add(rows);
         let planes = all_products.chunks_exact_mut(bases.m.saturating_mul(rows).max(1));
@@ -282,48 +279,44 @@ fn add_products<I: Isa>(
 fn item_gradients<I: Isa>(
     isa: I,
     bases: &Bases<'_, I::Scalar>,
-    pairs: &Pairs<'_, I::Scalar>,
-    item: &mut Item<'_, I::Scalar>,
+    sums: &Sums<'_, I::Scalar>,
+    g: &mut [I::Scalar],
+    e: &mut [I::Scalar],
     sink: &mut Sink<'_, I::Scalar>,
 ) {
     let (m, rows, d) = (bases.m, bases.items.max(1), bases.d.max(1));
-    let plane_len = rows.saturating_mul(d).max(1);
-    let items = pairs.volume_products.iter().zip(bases.volume);
+    let items = sums.volume_products.iter().zip(bases.volume);
     for (j, (volume_product, volume)) in (0..rows).zip(items) {
+        let start = j.saturating_mul(d);
+        let of_item = start..start.saturating_add(d);
+        // Out of e, which may be where the gradient goes.
+        for (g, e) in g.chunks_exact_mut(d).zip(sink.sums(e)) {
+            let e = e.get_mut(of_item.clone()).unwrap_or_default();
+            for (g, e) in g.iter_mut().zip(e) {
+                (*g, *e) = (*e, I::Scalar::ZERO);
+            }
+        }
         if *volume == I::Scalar::ZERO {
             continue;
         }
-        let start = j.saturating_mul(d);
-        let of_item = start..start.saturating_add(d);
-        let of_vectors = item
-            .q
-            .chunks_exact_mut(d)
-            .zip(pairs.e.chunks_exact(plane_len));
-        for (p, (g, e)) in (0..m).zip(of_vectors) {
-            for (g, e) in g.iter_mut().zip(e.get(of_item.clone()).unwrap_or(&[])) {
-                *g = *e;
-            }
+        for (p, g) in (0..m).zip(g.chunks_exact_mut(d)) {
             for (q, row) in (0..m).zip(bases.q_of(j).iter()) {
                 let at = p
                     .saturating_mul(m)
                     .saturating_add(q)
                     .saturating_mul(rows)
                     .saturating_add(j);
-                let mut factor = pairs.products.get(at).copied().unwrap_or_default();
+                let mut factor = sums.products.get(at).copied().unwrap_or_default();
                 if p == q {
                     factor += *volume_product;
                 }
                 ops::axpy(isa, factor, row, g);
             }
         }
-        basis::solve(isa, bases.r_of(j), m, d, item.q);
-        for (plane, g) in sink.items().zip(item.q.chunks_exact(d)) {
-            ops::axpy(
-                isa,
-                I::Scalar::ONE,
-                g,
-                plane.get_mut(of_item.clone()).unwrap_or_default(),
-            );
+        basis::solve(isa, bases.r_of(j), m, d, g);
+        for (plane, g) in sink.items().zip(g.chunks_exact(d)) {
+            let to = plane.get_mut(of_item.clone()).unwrap_or_default();
+            ops::axpy(isa, I::Scalar::ONE, g, to);
         }
     }
 }

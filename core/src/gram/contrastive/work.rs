@@ -1,6 +1,7 @@
 //! The workspace: its size, and its parts.
 
 use super::prepare::{Prepared, prepared_len};
+use super::{Anchor, Term};
 use crate::gram::{basis, info_nce, pair};
 use crate::lanes::Real;
 use crate::ops::take;
@@ -15,6 +16,10 @@ pub(super) struct Sizes {
     /// Vectors per item.
     pub(super) m: usize,
     pub(super) d: usize,
+    /// The prepared vectors of all are copies; they may instead take the place of the vectors themselves.
+    pub(super) copies: bool,
+    /// E has a place of its own; that of the items' gradient will do where nothing else has been added there.
+    pub(super) own_e: bool,
 }
 
 impl Sizes {
@@ -24,6 +29,17 @@ impl Sizes {
             rows: [rows, rows],
             m: k.saturating_sub(1),
             d,
+            copies: true,
+            own_e: true,
+        }
+    }
+
+    /// With the vectors of a square batch prepared where they lie, for this term.
+    pub(super) const fn in_place(self, term: Term) -> Self {
+        Sizes {
+            copies: false,
+            own_e: matches!(term, Term::Volume(Anchor::Each)),
+            ..self
         }
     }
 
@@ -31,8 +47,7 @@ impl Sizes {
         Sizes {
             planes: [k, k],
             rows: [rows, all],
-            m: k.saturating_sub(1),
-            d,
+            ..Sizes::square(k, all, d)
         }
     }
 
@@ -42,31 +57,63 @@ impl Sizes {
             planes: [1, m],
             rows: [rows, items],
             m,
-            d,
+            ..Sizes::square(m, items, d)
         }
     }
 
     /// The floats that [`Work::split`] takes.
     pub(super) const fn len(self) -> usize {
+        let [local_planes, planes] = self.planes;
+        let [local, all] = self.rows;
+        prepared_len(local_planes, local, self.d)
+            .saturating_add(self.prepared_len(planes, all))
+            .saturating_add(pair::bases_len(self.m, all, self.d))
+            .saturating_add(self.e_len())
+            .saturating_add(all)
+            .saturating_add(self.matrices_len())
+            .saturating_add(self.sums_len())
+    }
+
+    /// Those of all prepared vectors.
+    const fn prepared_len(self, planes: usize, rows: usize) -> usize {
+        prepared_len(planes, rows, if self.copies { self.d } else { 0 })
+    }
+
+    const fn e_len(self) -> usize {
+        if self.own_e {
+            self.m.saturating_mul(self.rows[1]).saturating_mul(self.d)
+        } else {
+            0
+        }
+    }
+
+    /// Scores, distances and coordinates of all pairs. Before and after them an item is taken apart there.
+    const fn matrices_len(self) -> usize {
+        let matrix = self.rows[0].saturating_mul(self.rows[1]);
+        larger(
+            matrix.saturating_mul(self.m.saturating_add(2)),
+            basis::item_len(self.m, self.d),
+        )
+    }
+
+    /// The statistics of the cross-entropy, and after them the sums of the gradient.
+    const fn sums_len(self) -> usize {
         let Sizes {
-            planes: [local_planes, planes],
             rows: [local, all],
             m,
             d,
+            ..
         } = self;
-        let matrix = local.saturating_mul(all);
-        prepared_len(local_planes, local, d)
-            .saturating_add(prepared_len(planes, all, d))
-            .saturating_add(pair::bases_len(m, all, d))
-            .saturating_add(matrix.saturating_mul(m.saturating_add(2)))
-            .saturating_add(m.saturating_mul(all).saturating_mul(d))
-            .saturating_add(m.saturating_mul(m).saturating_mul(all))
-            .saturating_add(all.saturating_mul(3))
-            .saturating_add(info_nce::stats_len(local, all))
-            .saturating_add(basis::item_len(m, d))
-            .saturating_add(d)
-            .saturating_add(m)
+        let sums = m.saturating_mul(m).saturating_add(2).saturating_mul(all);
+        larger(
+            info_nce::stats_len(local, all),
+            sums.saturating_add(d).saturating_add(m),
+        )
     }
+}
+
+const fn larger(a: usize, b: usize) -> usize {
+    if a < b { b } else { a }
 }
 
 /// The parts of the workspace.
@@ -80,14 +127,19 @@ pub(super) struct Work<'a, T> {
 
 /// What a term writes before it reads.
 pub(super) struct Scratch<'a, T> {
+    pub(super) sizes: Sizes,
     pub(super) bases: &'a mut [T],
     /// Which items are there: \[all\].
     pub(super) columns: &'a mut [T],
-    pub(super) item: &'a mut [T],
-    pub(super) pairs: Pairs<'a, T>,
+    /// −E as planes: \[m, b2, d\], where it is not in the gradient of the items.
+    pub(super) e: &'a mut [T],
+    /// [`Pairs`], or an item.
+    pub(super) matrices: &'a mut [T],
+    /// The statistics, or [`Sums`].
+    pub(super) sums: &'a mut [T],
 }
 
-/// The part that belongs to pairs of b1 anchors and b2 items.
+/// Numbers of pairs of b1 anchors and b2 items.
 pub(super) struct Pairs<'a, T> {
     /// \[b1, b2\].
     pub(super) distance: &'a mut [T],
@@ -95,62 +147,88 @@ pub(super) struct Pairs<'a, T> {
     pub(super) scores: &'a mut [T],
     /// Q·a, then −C·Q·a: \[m, b1, b2\].
     pub(super) y: &'a mut [T],
-    /// −E as planes: \[m, b2, d\].
-    pub(super) e: &'a mut [T],
+}
+
+/// Sums over the pairs.
+pub(super) struct Sums<'a, T> {
     /// Σ_i C y_p y_q: \[m, m, b2\].
     pub(super) products: &'a mut [T],
     /// Σ_i W V: \[b2\].
     pub(super) volume_products: &'a mut [T],
     /// Σ_j C: \[b1\].
     pub(super) row_sums: &'a mut [T],
-    pub(super) stats: &'a mut [T],
     /// A residual and its coordinates, \[d + m\].
     pub(super) residual: &'a mut [T],
 }
 
-impl<'a, T: Real> Work<'a, T> {
+impl<'a, T: Real> Pairs<'a, T> {
     #[inline(always)]
-    pub(super) fn split(workspace: &'a mut [T], sizes: Sizes) -> Self {
+    pub(super) fn split(matrices: &'a mut [T], sizes: Sizes) -> Self {
+        let matrix = sizes.rows[0].saturating_mul(sizes.rows[1]);
+        let (distance, rest) = take(matrices, matrix);
+        let (scores, rest) = take(rest, matrix);
+        let (y, _) = take(rest, sizes.m.saturating_mul(matrix));
+        Pairs {
+            distance,
+            scores,
+            y,
+        }
+    }
+}
+
+impl<'a, T: Real> Sums<'a, T> {
+    /// All of them 0.
+    #[inline(always)]
+    pub(super) fn split(sums: &'a mut [T], anchors: usize, items: usize, m: usize) -> Self {
+        sums.fill(T::ZERO);
+        let (products, rest) = take(sums, m.saturating_mul(m).saturating_mul(items));
+        let (volume_products, rest) = take(rest, items);
+        let (row_sums, residual) = take(rest, anchors);
+        Sums {
+            products,
+            volume_products,
+            row_sums,
+            residual,
+        }
+    }
+}
+
+impl<'a, T: Real> Work<'a, T> {
+    /// Cuts the workspace; `vectors` are those that are prepared in place, if they are.
+    #[inline(always)]
+    pub(super) fn split(workspace: &'a mut [T], vectors: &'a mut [T], sizes: Sizes) -> Self {
         let Sizes {
             planes,
             rows: [local, all],
             m,
             d,
+            ..
         } = sizes;
-        let matrix = local.saturating_mul(all);
         let (near, rest) = take(workspace, prepared_len(planes[0], local, d));
-        let (whole, rest) = take(rest, prepared_len(planes[1], all, d));
+        let (whole, rest) = take(rest, sizes.prepared_len(planes[1], all));
         let (bases, rest) = take(rest, pair::bases_len(m, all, d));
-        let (distance, rest) = take(rest, matrix);
-        let (scores, rest) = take(rest, matrix);
-        let (y, rest) = take(rest, m.saturating_mul(matrix));
-        let (e, rest) = take(rest, m.saturating_mul(all).saturating_mul(d));
-        let (products, rest) = take(rest, m.saturating_mul(m).saturating_mul(all));
-        let (volume_products, rest) = take(rest, all);
-        let (row_sums, rest) = take(rest, all);
+        let (e, rest) = take(rest, sizes.e_len());
         let (columns, rest) = take(rest, all);
-        let (stats, rest) = take(rest, info_nce::stats_len(local, all));
-        let (item, rest) = take(rest, basis::item_len(m, d));
-        let (residual, _) = take(rest, d.saturating_add(m));
-        let pairs = Pairs {
-            distance,
-            scores,
-            y,
-            e,
-            products,
-            volume_products,
-            row_sums,
-            stats,
-            residual,
+        let (matrices, rest) = take(rest, sizes.matrices_len());
+        let (sums, _) = take(rest, sizes.sums_len());
+        let all = if sizes.copies {
+            Prepared::split(whole, planes[1], all, d)
+        } else {
+            Prepared {
+                unit: vectors,
+                ..Prepared::split(whole, planes[1], all, 0)
+            }
         };
         Work {
             local: Prepared::split(near, planes[0], local, d),
-            all: Prepared::split(whole, planes[1], all, d),
+            all,
             scratch: Scratch {
+                sizes,
                 bases,
                 columns,
-                item,
-                pairs,
+                e,
+                matrices,
+                sums,
             },
         }
     }
