@@ -795,7 +795,7 @@ typedef struct rivergram_eisl_options {
      */
     float ce_factor;
     /**
-     * Of the cross-entropy, in [0, 1].
+     * Of the cross-entropy, in `[0, 1]`.
      */
     float label_smoothing;
 } rivergram_eisl_options;
@@ -847,7 +847,7 @@ typedef struct rivergram_eisl_batch {
      */
     size_t vocabulary;
     /**
-     * [B, U]: token ids, the pad id or -100.
+     * `[B, U]`: token ids, the pad id or -100.
      */
     const int32_t *labels;
     /**
@@ -855,15 +855,15 @@ typedef struct rivergram_eisl_batch {
      */
     size_t labels_len;
     /**
-     * [B]: the targets of each row. NULL: a row ends after its last label that is no pad.
+     * `[B]`: the targets of each row. NULL: a row ends after its last label that is no pad.
      */
     const size_t *target_lens;
     /**
-     * [B]: the output positions of each row, for `RIVERGRAM_PADDING_MASK`. NULL: all T.
+     * `[B]`: the output positions of each row, for `RIVERGRAM_PADDING_MASK`. NULL: all T.
      */
     const size_t *output_lens;
     /**
-     * For each order [B, T-n+1, U-n+1]: noise on the scores. NULL: none.
+     * For each order `[B, T-n+1, U-n+1]`: noise on the scores. NULL: none.
      */
     const float *noise;
     /**
@@ -912,7 +912,7 @@ typedef struct rivergram_gram_options {
      */
     float temperature;
     /**
-     * In [0, 1].
+     * In `[0, 1]`.
      */
     float label_smoothing;
     /**
@@ -984,8 +984,8 @@ typedef struct rivergram_optimizer {
 /**
  * The sizes of a head: linear, or with one hidden layer, then L2 normalisation.
  *
- * Its parameters lie in one array, in the order W1 [hidden, input], b1, W2 [output, hidden], b2, row-major; a linear
- * head has W [output, input], b. `RIVERGRAM_HEAD_LEN` is their number as a constant.
+ * Its parameters lie in one array, in the order W1 `[hidden, input]`, b1, W2 `[output, hidden]`, b2, row-major; a
+ * linear head has W `[output, input]`, b. `RIVERGRAM_HEAD_LEN` is their number as a constant.
  */
 typedef struct rivergram_head {
     /**
@@ -1253,7 +1253,7 @@ rivergram_status rivergram_eisl_options_paper(const struct rivergram_order *orde
 size_t rivergram_eisl_workspace_len(size_t positions, size_t targets, size_t orders);
 
 /**
- * The loss of a batch: `x` is [B, T, V]. The loss of each order goes to `per_order`, one float for each of both
+ * The loss of a batch: `x` is `[B, T, V]`. The loss of each order goes to `per_order`, one float for each of both
  * kinds; NULL where it is not wanted.
  *
  * Cost: two passes over x and B T V exponentials; per order B T U additions and exponentials.
@@ -1310,8 +1310,8 @@ rivergram_status rivergram_gram_options_paper(size_t anchor,
 size_t rivergram_gram_workspace_len(size_t k, size_t rows, size_t d);
 
 /**
- * The loss of a batch of `rows` tuples of k modalities, and its gradient. `vectors` is [k, rows, d] and has
- * `vectors_len` floats, `gradient` is as long. `present` [k, rows] has a 0 where a modality is absent and a 1 where
+ * The loss of a batch of `rows` tuples of k modalities, and its gradient. `vectors` is `[k, rows, d]` and has
+ * `vectors_len` floats, `gradient` is as long. `present` `[k, rows]` has a 0 where a modality is absent and a 1 where
  * it is there; NULL: all are there. What an absent vector holds is not looked at.
  *
  * Cost: per anchor three matrix products of 2 rows^2 d (k-1) operations.
@@ -1360,7 +1360,7 @@ rivergram_status rivergram_head_lens_of(const struct rivergram_head *head,
                                         struct rivergram_error *error);
 
 /**
- * The outputs `y` [rows, output] of the inputs `x` [rows, input]. `cache` keeps what
+ * The outputs `y` `[rows, output]` of the inputs `x` `[rows, input]`. `cache` keeps what
  * `rivergram_head_backward` needs; its length and that of the parameters tells `rivergram_head_lens_of`.
  *
  * Cost: 2 rows operations per parameter.
@@ -1383,7 +1383,7 @@ rivergram_status rivergram_head_forward(const struct rivergram_head *head,
                                         struct rivergram_error *error);
 
 /**
- * Adds to `gradient`, as long as the parameters, their gradient, given that of the outputs in `dy` [rows, output],
+ * Adds to `gradient`, as long as the parameters, their gradient, given that of the outputs in `dy` `[rows, output]`,
  * which is overwritten. `x`, `y` and `cache` are those of the forward pass.
  *
  * Cost: 4 rows operations per parameter.
@@ -1474,8 +1474,8 @@ rivergram_status rivergram_trainer_lens_of(const struct rivergram_trainer *train
                                            struct rivergram_error *error);
 
 /**
- * One step of alignment with the GRAM loss: `inputs[i]` [rows, input of head i] of each head, `inputs_len[i]` floats
- * of it; the outputs of the heads, all of one length, are the modalities of a tuple. `present` [heads, rows] has a 0
+ * One step of alignment with the GRAM loss: `inputs[i]` `[rows, input of head i]` of each head, `inputs_len[i]` floats
+ * of it; the outputs of the heads, all of one length, are the modalities of a tuple. `present` `[heads, rows]` has a 0
  * where a modality is absent; NULL: all are there. `report` may be NULL.
  *
  * Cost: 6 operations per parameter and row, and those of `rivergram_gram_loss`.
@@ -1516,7 +1516,7 @@ rivergram_status rivergram_trainer_transcribe_workspace_len(const struct rivergr
 
 /**
  * One step of transcription: the only head, which must not normalise, gives the logits of every output position,
- * `inputs` [B, T, input], for a sequence loss with labels. `losses` may be NULL.
+ * `inputs` `[B, T, input]`, for a sequence loss with labels. `losses` may be NULL.
  *
  * Cost: 6 operations per parameter and position, and those of `rivergram_eisl_loss_and_gradient`.
  *
@@ -1590,7 +1590,7 @@ rivergram_status rivergram_volume(const float *vectors,
                                   struct rivergram_error *error);
 
 /**
- * The volume, and its gradient by the vectors into `gradient` [k, d]. Where the volume is 0 the gradient is 0, a
+ * The volume, and its gradient by the vectors into `gradient` `[k, d]`. Where the volume is 0 the gradient is 0, a
  * valid subgradient. `volume` may be NULL.
  *
  * Cost: that of `rivergram_volume` and k^2 d multiply-adds. Errors: the same.

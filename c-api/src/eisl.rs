@@ -147,7 +147,7 @@ pub struct rivergram_eisl_options {
     pub ngram_factor: f32,
     /// At 0 the cross-entropy is not computed.
     pub ce_factor: f32,
-    /// Of the cross-entropy, in [0, 1].
+    /// Of the cross-entropy, in `[0, 1]`.
     pub label_smoothing: f32,
 }
 
@@ -163,15 +163,15 @@ pub struct rivergram_eisl_batch {
     pub targets: usize,
     /// V.
     pub vocabulary: usize,
-    /// [B, U]: token ids, the pad id or -100.
+    /// `[B, U]`: token ids, the pad id or -100.
     pub labels: *const i32,
     /// B U.
     pub labels_len: usize,
-    /// [B]: the targets of each row. NULL: a row ends after its last label that is no pad.
+    /// `[B]`: the targets of each row. NULL: a row ends after its last label that is no pad.
     pub target_lens: *const usize,
-    /// [B]: the output positions of each row, for `RIVERGRAM_PADDING_MASK`. NULL: all T.
+    /// `[B]`: the output positions of each row, for `RIVERGRAM_PADDING_MASK`. NULL: all T.
     pub output_lens: *const usize,
-    /// For each order [B, T-n+1, U-n+1]: noise on the scores. NULL: none.
+    /// For each order `[B, T-n+1, U-n+1]`: noise on the scores. NULL: none.
     pub noise: *const f32,
     /// Floats of noise.
     pub noise_len: usize,
@@ -360,7 +360,7 @@ pub extern "C" fn rivergram_eisl_workspace_len(
     eisl::workspace_len(shape, orders)
 }
 
-/// The loss of a batch: `x` is [B, T, V]. The loss of each order goes to `per_order`, one float for each of both
+/// The loss of a batch: `x` is `[B, T, V]`. The loss of each order goes to `per_order`, one float for each of both
 /// kinds; NULL where it is not wanted.
 ///
 /// Cost: two passes over x and B T V exponentials; per order B T U additions and exponentials.

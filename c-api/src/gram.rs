@@ -50,7 +50,7 @@ pub struct rivergram_gram_options {
     pub pairs: f32,
     /// tau, positive.
     pub temperature: f32,
-    /// In [0, 1].
+    /// In `[0, 1]`.
     pub label_smoothing: f32,
     /// 1 to L2-normalise the vectors first, with the gradient through it; else 0.
     pub normalise: u32,
@@ -143,8 +143,8 @@ pub extern "C" fn rivergram_gram_workspace_len(k: usize, rows: usize, d: usize) 
     contrastive::workspace_len(k, rows, d)
 }
 
-/// The loss of a batch of `rows` tuples of k modalities, and its gradient. `vectors` is [k, rows, d] and has
-/// `vectors_len` floats, `gradient` is as long. `present` [k, rows] has a 0 where a modality is absent and a 1 where
+/// The loss of a batch of `rows` tuples of k modalities, and its gradient. `vectors` is `[k, rows, d]` and has
+/// `vectors_len` floats, `gradient` is as long. `present` `[k, rows]` has a 0 where a modality is absent and a 1 where
 /// it is there; NULL: all are there. What an absent vector holds is not looked at.
 ///
 /// Cost: per anchor three matrix products of 2 rows^2 d (k-1) operations.

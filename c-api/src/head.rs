@@ -10,8 +10,8 @@ use crate::status::{Failure, check_finite, check_len, rivergram_error, rivergram
 
 /// The sizes of a head: linear, or with one hidden layer, then L2 normalisation.
 ///
-/// Its parameters lie in one array, in the order W1 [hidden, input], b1, W2 [output, hidden], b2, row-major; a linear
-/// head has W [output, input], b. `RIVERGRAM_HEAD_LEN` is their number as a constant.
+/// Its parameters lie in one array, in the order W1 `[hidden, input]`, b1, W2 `[output, hidden]`, b2, row-major; a
+/// linear head has W `[output, input]`, b. `RIVERGRAM_HEAD_LEN` is their number as a constant.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct rivergram_head {
@@ -212,7 +212,7 @@ pub unsafe extern "C" fn rivergram_head_lens_of(
     }
 }
 
-/// The outputs `y` [rows, output] of the inputs `x` [rows, input]. `cache` keeps what
+/// The outputs `y` `[rows, output]` of the inputs `x` `[rows, input]`. `cache` keeps what
 /// `rivergram_head_backward` needs; its length and that of the parameters tells `rivergram_head_lens_of`.
 ///
 /// Cost: 2 rows operations per parameter.
@@ -265,7 +265,7 @@ pub unsafe extern "C" fn rivergram_head_forward(
     }
 }
 
-/// Adds to `gradient`, as long as the parameters, their gradient, given that of the outputs in `dy` [rows, output],
+/// Adds to `gradient`, as long as the parameters, their gradient, given that of the outputs in `dy` `[rows, output]`,
 /// which is overwritten. `x`, `y` and `cache` are those of the forward pass.
 ///
 /// Cost: 4 rows operations per parameter.

@@ -1,6 +1,6 @@
 //! rivergram for C: the mathematics of `rivergram-core` behind `include/rivergram.h`.
 //!
-//! No function here has a formula. Each checks its pointers and sizes ([`raw`]), calls core, and returns a
+//! No function here has a formula. Each checks its pointers and sizes (module `raw`), calls core, and returns a
 //! [`rivergram_status`]. Memory is the caller's, and nothing is kept between calls but what lies in it.
 //!
 //! `no_std`. The feature `std` (default) is for hosts. Without it a static library needs the feature

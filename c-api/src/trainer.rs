@@ -212,8 +212,8 @@ pub unsafe extern "C" fn rivergram_trainer_lens_of(
     }
 }
 
-/// One step of alignment with the GRAM loss: `inputs[i]` [rows, input of head i] of each head, `inputs_len[i]` floats
-/// of it; the outputs of the heads, all of one length, are the modalities of a tuple. `present` [heads, rows] has a 0
+/// One step of alignment with the GRAM loss: `inputs[i]` `[rows, input of head i]` of each head, `inputs_len[i]` floats
+/// of it; the outputs of the heads, all of one length, are the modalities of a tuple. `present` `[heads, rows]` has a 0
 /// where a modality is absent; NULL: all are there. `report` may be NULL.
 ///
 /// Cost: 6 operations per parameter and row, and those of `rivergram_gram_loss`.
@@ -343,7 +343,7 @@ pub unsafe extern "C" fn rivergram_trainer_transcribe_workspace_len(
 }
 
 /// One step of transcription: the only head, which must not normalise, gives the logits of every output position,
-/// `inputs` [B, T, input], for a sequence loss with labels. `losses` may be NULL.
+/// `inputs` `[B, T, input]`, for a sequence loss with labels. `losses` may be NULL.
 ///
 /// Cost: 6 operations per parameter and position, and those of `rivergram_eisl_loss_and_gradient`.
 ///

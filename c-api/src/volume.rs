@@ -46,7 +46,7 @@ pub unsafe extern "C" fn rivergram_volume(
     }
 }
 
-/// The volume, and its gradient by the vectors into `gradient` [k, d]. Where the volume is 0 the gradient is 0, a
+/// The volume, and its gradient by the vectors into `gradient` `[k, d]`. Where the volume is 0 the gradient is 0, a
 /// valid subgradient. `volume` may be NULL.
 ///
 /// Cost: that of `rivergram_volume` and k^2 d multiply-adds. Errors: the same.
