@@ -23,6 +23,7 @@ const UNSAFE_ELSEWHERE: &[&str] = &[
     "c-api/src/wsds.rs",
     "simd/src/avx2.rs",
     "tests/firmware/board/src/lib.rs",
+    "tests/firmware/board/src/memory.rs",
     "tests/firmware/board/src/stack.rs",
     "tests/firmware/programs/src/bin/faults.rs",
     "tests/no-panic/src/bin/f32.rs",

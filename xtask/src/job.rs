@@ -56,6 +56,8 @@ impl Counts {
 /// A part that runs.
 pub(crate) struct Job<'a> {
     pub(crate) workspace: &'a Workspace,
+    /// Whether what is stored for comparison is to be written anew.
+    pub(crate) bless: bool,
     tests: Counts,
     /// Something failed that no test counts: a build, a check, a missing tool.
     broken: bool,
@@ -65,6 +67,7 @@ impl<'a> Job<'a> {
     pub(crate) fn new(workspace: &'a Workspace) -> Self {
         Self {
             workspace,
+            bless: false,
             tests: Counts::default(),
             broken: false,
         }

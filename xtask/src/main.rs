@@ -21,6 +21,8 @@ Commands:
   test [--setup] [--list] [PART...]   run the checks and tests, all of them or the named parts
   size [--setup] [--check]            measure what functions cost on microcontrollers: write docs/size.md, or
                                       compare with it
+  firmware [--setup] [--bless]        run the firmware under QEMU and compare what it prints with
+                                      tests/firmware/snapshots, or write them anew
   help                                print this
 
 Examples:
@@ -46,15 +48,21 @@ fn main() -> ExitCode {
             print!("{HELP}");
             ExitCode::SUCCESS
         }
-        ["test", words @ ..] => match test::Request::parse(words) {
-            Ok(request) => test::answer(&request),
-            Err(message) => usage_error(&message),
-        },
+        // The part of the same name.
+        ["firmware", ..] => run_parts(&arguments),
+        ["test", words @ ..] => run_parts(words),
         ["size", words @ ..] => match size::answer(words, parts::SIZE_TOOLS) {
             Ok(code) => code,
             Err(message) => usage_error(&message),
         },
         [command, ..] => usage_error(&format!("there is no command `{command}`")),
+    }
+}
+
+fn run_parts(words: &[&str]) -> ExitCode {
+    match test::Request::parse(words) {
+        Ok(request) => test::answer(&request),
+        Err(message) => usage_error(&message),
     }
 }
 

@@ -13,6 +13,7 @@ pub(crate) struct Request {
     parts: Vec<&'static Part>,
     setup: bool,
     list: bool,
+    bless: bool,
 }
 
 impl Request {
@@ -22,7 +23,7 @@ impl Request {
             words.iter().partition(|word| word.starts_with('-'));
         if let Some(flag) = flags
             .iter()
-            .find(|flag| !matches!(**flag, "--setup" | "--list"))
+            .find(|flag| !matches!(**flag, "--setup" | "--list" | "--bless"))
         {
             return Err(format!("`test` has no flag `{flag}`"));
         }
@@ -43,6 +44,7 @@ impl Request {
                 .collect(),
             setup: flags.contains(&"--setup"),
             list: flags.contains(&"--list"),
+            bless: flags.contains(&"--bless"),
         })
     }
 }
@@ -76,15 +78,16 @@ pub(crate) fn answer(request: &Request) -> ExitCode {
     let rows: Vec<Row> = request
         .parts
         .iter()
-        .map(|part| run(part, &workspace))
+        .map(|part| run(part, &workspace, request.bless))
         .collect();
     summary(&rows)
 }
 
-fn run(part: &Part, workspace: &Workspace) -> Row {
+fn run(part: &Part, workspace: &Workspace, bless: bool) -> Row {
     say(&format!("\n== {}: {}", part.name, part.about));
     let start = Instant::now();
     let mut job = Job::new(workspace);
+    job.bless = bless;
     if job.has(part.tools) {
         (part.run)(&mut job);
     }

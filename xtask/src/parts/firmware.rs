@@ -1,20 +1,25 @@
-//! Programs for bare machines, run by QEMU.
+//! Programs for bare machines, run by QEMU; what they print is compared with `tests/firmware/snapshots`.
 
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use super::{DENY_WARNINGS, Part, RUSTFMT};
 use crate::cross::{self, Toolchain};
 use crate::job::{Job, say};
-use crate::qemu::{self, BOARDS};
+use crate::panic_paths::{self, llvm};
+use crate::qemu::{self, BOARDS, Board, Outcome};
 
 pub(super) const PART: Part = Part {
     name: "firmware",
-    about: "programs run on five kinds of processor under QEMU",
+    about: "golden values and training on five kinds of processor under QEMU, as in the snapshots",
     tools: &[
         cross::COMPILER,
         cross::LINKER,
         cross::CLIPPY,
         RUSTFMT,
+        panic_paths::LLVM,
         qemu::ARM,
         qemu::RISCV,
     ],
@@ -27,13 +32,68 @@ const WORKSPACE: &str = "tests/firmware";
 /// Programs that must fail, with the codes that `tests/firmware/board` ends them with.
 const FAILING: [(&str, i32); 2] = [("panics", 101), ("faults", 102)];
 
+/// A program, and the data in its flash.
+struct Program {
+    name: &'static str,
+    data: &'static [&'static str],
+    /// Whether it prints through defmt.
+    prints: bool,
+}
+
+const PROGRAMS: [Program; 3] = [
+    Program {
+        name: "golden",
+        data: &[],
+        prints: true,
+    },
+    Program {
+        name: "fine-tune",
+        data: &["numbers.bin", "strips.bin"],
+        prints: true,
+    },
+    Program {
+        name: "heads",
+        data: &["numbers.bin"],
+        prints: false,
+    },
+];
+
+/// What a program that prints nothing exits with, plus the 64 bytes of stack that it took so many times.
+const SILENT_SUCCESS: i32 = 128;
+const STACK_UNIT: i32 = 64;
+
+/// Sections that lie in flash (`.data` in both), and in RAM.
+const IN_FLASH: [&str; 4] = [".vector_table", ".text", ".rodata", ".data"];
+const IN_RAM: [&str; 2] = [".data", ".bss"];
+
+/// Lines that say how large something is, in bytes: compilers differ in it.
+const SIZES: [&str; 4] = [
+    "flash without data: ",
+    "static data: ",
+    "state: ",
+    "stack: ",
+];
+
+/// The most that a size may have grown, in percent, before it is looked at and blessed.
+const GROWTH: u64 = 5;
+
 /// A program takes seconds; this is for a machine that is busy.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(180);
 
 fn run(job: &mut Job<'_>) {
     let folder = job.workspace.root.join(WORKSPACE);
     let mut format = job.workspace.cargo(&["fmt", "--all", "--check"]);
     job.run(format.current_dir(&folder));
+    let mut lint = job
+        .workspace
+        .cargo(&["clippy", "--package", "rivergram-decode"]);
+    job.run(lint.args(DENY_WARNINGS).current_dir(&folder));
+    let mut decoder = job
+        .workspace
+        .cargo(&["build", "--package", "rivergram-decode"]);
+    if !job.run(decoder.current_dir(&folder)) {
+        return;
+    }
     let triples = BOARDS.map(|board| board.triple);
     for (toolchain, triples) in Toolchain::group(job, &triples) {
         let call = |words: &[&str]| {
@@ -48,23 +108,200 @@ fn run(job: &mut Job<'_>) {
             continue;
         }
         let target = toolchain.target_folder(&job.workspace.target);
-        let boards = BOARDS
+        for board in BOARDS
             .iter()
-            .filter(|board| triples.contains(&board.triple));
-        for board in boards {
-            let programs = target.join(board.triple).join("release");
-            for (program, want) in FAILING {
-                match board.run(&programs.join(program), LIMIT, &[]) {
+            .filter(|board| triples.contains(&board.triple))
+        {
+            let images = target.join(board.triple).join("release");
+            for (program, code) in FAILING {
+                let found = run_program(board, &images.join(program), code..=code).map(|_| ());
+                match found {
+                    Ok(()) => say(&format!("{program} is found out on {}", board.name)),
                     Err(why) => job.fail(why),
-                    Ok(outcome) if outcome.code == Some(want) => {
-                        say(&format!("{program} is found out on {}", board.name));
-                    }
-                    Ok(outcome) => job.fail(format_args!(
-                        "{program} on {}: exit code {want} expected: {outcome}",
-                        board.name
-                    )),
+                }
+            }
+            for program in &PROGRAMS {
+                match print(job, board, program, &images.join(program.name)) {
+                    Ok(text) => compare(job, board, program, &text),
+                    Err(why) => job.fail(why),
                 }
             }
         }
+    }
+}
+
+/// Runs a program that should exit with one of these codes.
+fn run_program(
+    board: &Board,
+    image: &Path,
+    codes: std::ops::RangeInclusive<i32>,
+) -> Result<(i32, Outcome), String> {
+    let outcome = board.run(image, LIMIT, &[])?;
+    let name = image.file_name().unwrap_or_default().to_string_lossy();
+    match outcome.code {
+        Some(code) if codes.contains(&code) => Ok((code, outcome)),
+        _ => Err(format!(
+            "{name} on {}: exit code {} expected: {outcome}",
+            board.name,
+            codes.start()
+        )),
+    }
+}
+
+/// What is compared of a program: the lines that it prints, and its sizes.
+fn print(job: &Job<'_>, board: &Board, program: &Program, image: &Path) -> Result<String, String> {
+    let mut text = if program.prints {
+        // What it printed tells more of a failure than its code does.
+        let outcome = board.run(image, LIMIT, &[])?;
+        let text = decode(job, image, &outcome.output)?;
+        match outcome.code {
+            Some(0) => text,
+            _ => {
+                let Outcome { code, errors, .. } = outcome;
+                let place = format!("{} on {}", program.name, board.name);
+                return Err(format!("{place}: exit code {code:?}\n{text}{errors}"));
+            }
+        }
+    } else {
+        let success = SILENT_SUCCESS..=SILENT_SUCCESS + 64;
+        let (code, _) = run_program(board, image, success)?;
+        format!("stack: {} bytes\n", (code - SILENT_SUCCESS) * STACK_UNIT)
+    };
+    let sections = llvm("size", &["--format=sysv"], image)?;
+    let mut data = 0;
+    for file in program.data {
+        let path = job
+            .workspace
+            .root
+            .join(WORKSPACE)
+            .join("programs/data")
+            .join(file);
+        let file = std::fs::metadata(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        data += file.len();
+    }
+    let flash = sum(&sections, &IN_FLASH).saturating_sub(data);
+    let ram = sum(&sections, &IN_RAM);
+    text += &format!("flash without data: {flash} bytes\nstatic data: {ram} bytes\n");
+    Ok(text)
+}
+
+/// The sizes of these sections together, from lines of name, size and address.
+fn sum(table: &str, sections: &[&str]) -> u64 {
+    let size = |line: &str| {
+        let mut words = line.split_whitespace();
+        let name = words.next()?;
+        sections
+            .contains(&name)
+            .then(|| words.next()?.parse::<u64>().ok())?
+    };
+    table.lines().filter_map(size).sum()
+}
+
+/// The lines that a program printed through defmt.
+fn decode(job: &Job<'_>, image: &Path, output: &[u8]) -> Result<String, String> {
+    let failed = |error: std::io::Error| format!("rivergram-decode: {error}");
+    let program = job.workspace.target.join("debug/rivergram-decode");
+    let mut child = job
+        .workspace
+        .command(program)
+        .arg(image)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(output).map_err(failed)?;
+    }
+    let decoded = child.wait_with_output().map_err(failed)?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    match decoded.status.success() {
+        true => Ok(text(&decoded.stdout)),
+        false => Err(format!("{}: {}", image.display(), text(&decoded.stderr))),
+    }
+}
+
+/// Compares with the snapshot, or writes it.
+fn compare(job: &mut Job<'_>, board: &Board, program: &Program, text: &str) {
+    let path: PathBuf = [WORKSPACE, "snapshots", program.name, board.name]
+        .iter()
+        .collect();
+    let path = path.with_extension("txt");
+    let full = job.workspace.root.join(&path);
+    if job.bless {
+        let folder = full.parent().unwrap_or(&full);
+        let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&full, text));
+        if let Err(error) = written {
+            return job.fail(format_args!("{}: {error}", path.display()));
+        }
+        return say(&format!("wrote {}", path.display()));
+    }
+    let stored = std::fs::read_to_string(&full).unwrap_or_default();
+    let differences = differences(&stored, text);
+    if differences.is_empty() {
+        return say(&format!("{} on {}: as stored", program.name, board.name));
+    }
+    job.fail(format_args!(
+        "{} on {} prints something else than {} (`cargo xtask firmware --bless` writes it anew):\n{}",
+        program.name,
+        board.name,
+        path.display(),
+        differences.join("\n")
+    ));
+}
+
+/// The lines that differ, but for sizes that have grown little, or have shrunk.
+fn differences(stored: &str, printed: &str) -> Vec<String> {
+    let count = stored.lines().count().max(printed.lines().count());
+    let lines = |text: &str| -> Vec<String> {
+        let lines = text.lines().map(str::to_string);
+        lines
+            .chain(std::iter::repeat(String::new()))
+            .take(count)
+            .collect()
+    };
+    let pairs = lines(stored).into_iter().zip(lines(printed));
+    let differ = pairs.filter(|(stored, printed)| stored != printed && !is_near(stored, printed));
+    differ
+        .map(|(stored, printed)| format!("- {stored}\n+ {printed}"))
+        .collect()
+}
+
+fn is_near(stored: &str, printed: &str) -> bool {
+    let size = |line: &str| {
+        let name = SIZES.iter().find(|name| line.starts_with(**name))?;
+        let number = line.strip_prefix(name)?.strip_suffix(" bytes")?;
+        Some((*name, number.parse::<u64>().ok()?))
+    };
+    match (size(stored), size(printed)) {
+        (Some((name, old)), Some((same, new))) => {
+            // The stack is told in units.
+            name == same && new <= old + (old * GROWTH / 100).max(STACK_UNIT as u64)
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sections_are_added() {
+        let table =
+            "image  :\nsection  size  addr\n.text  100  0\n.rodata  20  100\n.bss 7 9\nTotal 127\n";
+        assert_eq!(sum(table, &IN_FLASH), 120);
+        assert_eq!(sum(table, &IN_RAM), 7);
+    }
+
+    #[test]
+    fn sizes_may_shrink_and_grow_a_little_and_nothing_else_may() {
+        let same = |a, b| differences(a, b).is_empty();
+        assert!(same("stack: 2000 bytes\n", "stack: 2100 bytes\n"));
+        assert!(same("stack: 2000 bytes\n", "stack: 100 bytes\n"));
+        assert!(!same("stack: 2000 bytes\n", "stack: 2101 bytes\n"));
+        assert!(!same("stack: 2000 bytes\n", "state: 2000 bytes\n"));
+        assert!(!same("R@1 100/200\n", "R@1 101/200\n"));
+        assert_eq!(differences("a\nb\n", "a\n"), ["- b\n+ "]);
     }
 }

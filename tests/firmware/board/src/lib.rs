@@ -13,6 +13,7 @@
 //! [`exit`], whose code becomes that of QEMU. A panic and a fault end it with [`PANIC`] and [`FAULT`].
 #![no_std]
 
+pub mod memory;
 pub mod stack;
 
 #[cfg(target_arch = "arm")]
