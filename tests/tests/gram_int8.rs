@@ -1,12 +1,17 @@
 //! Vectors in eight bits: volumes against exact integers and the oracle, what quantising costs, retrieval.
 
 use rivergram_core::error::GramError;
+use rivergram_core::gram::contrastive::ZeroRows;
 use rivergram_core::gram::int8::{
-    MOST_DIMENSIONS, gram_matrix_i8, quantise, volume_i8, volume_i8_on,
+    Gallery, Item, MOST_DIMENSIONS, gram_matrix_i8, nearest_i8, quantise, volume_i8, volume_i8_on,
 };
+use rivergram_core::gram::pair::Measure;
+use rivergram_core::gram::retrieval::{Order, TopK};
+use rivergram_core::gram::search::{Search, nearest, nearest_workspace_len};
+use rivergram_core::lanes::One;
 use rivergram_tests::cases::{Rows, cone, near_coplanar, norm, two_cones};
 use rivergram_tests::oracle::{gram as oracle, integers};
-use rivergram_tests::precision::{INT8_STEP, INT8_VOLUME, assert_close};
+use rivergram_tests::precision::{INT8_COSINE, INT8_SCORE, INT8_STEP, INT8_VOLUME, assert_close};
 use rivergram_tests::random::Random;
 
 /// Rows of integers.
@@ -380,6 +385,442 @@ fn what_quantising_changes_stays_within_the_stated_bound() {
         assert!(
             root < INT8_STEP * (k as f64).sqrt(),
             "k = {k}: the volume changes by {root}"
+        );
+    }
+}
+
+// Retrieval.
+
+const MEASURES: [Measure; 3] = [Measure::Volume, Measure::Distance, Measure::Cosine];
+
+/// M tables of vectors, with what is there.
+struct Tables {
+    numbers: Vec<Integers>,
+    scales: Vec<Vec<f32>>,
+    present: Vec<Vec<bool>>,
+}
+
+impl Tables {
+    /// Small numbers, so that scores tie and vectors are dependent; zeros, scales of 0 and absent vectors.
+    fn random(random: &mut Random, m: usize, items: usize, d: usize) -> Self {
+        let limit = [1, 3, 128][random.below(3)];
+        let mut tables = Tables {
+            numbers: (0..m).map(|_| integers(random, items, d, limit)).collect(),
+            scales: vec![vec![0.5; items]; m],
+            present: vec![vec![true; items]; m],
+        };
+        for p in 0..m {
+            for j in 0..items {
+                match random.below(12) {
+                    0 => tables.numbers[p][j].fill(0),
+                    1 => tables.scales[p][j] = 0.0,
+                    2 => tables.present[p][j] = false,
+                    3 => tables.scales[p][j] = scales(random, 1)[0],
+                    4 => tables.numbers[p][j] = tables.numbers[random.below(m)][j].clone(),
+                    _ => {}
+                }
+            }
+        }
+        tables
+    }
+
+    fn flat(&self) -> Vec<Vec<i8>> {
+        self.numbers.iter().map(|table| table.concat()).collect()
+    }
+
+    /// The vectors of item j that take part under this policy; `None` where nothing is there.
+    fn item(&self, j: usize, zero_rows: ZeroRows) -> Option<Rows> {
+        let there = (0..self.numbers.len()).filter(|p| {
+            let is_zero = self.scales[*p][j] == 0.0 || self.numbers[*p][j].iter().all(|n| *n == 0);
+            self.present[*p][j] && !(is_zero && zero_rows == ZeroRows::Missing)
+        });
+        let vectors: Rows = there
+            .flat_map(|p| dequantised(&self.numbers[p][j..=j].to_vec(), &self.scales[p][j..=j]))
+            .collect();
+        (!vectors.is_empty()).then_some(vectors)
+    }
+}
+
+fn gallery<'a, const M: usize>(tables: &'a Tables, flat: &'a [Vec<i8>]) -> Gallery<'a, M> {
+    Gallery {
+        numbers: std::array::from_fn(|p| flat[p].as_slice()),
+        scales: std::array::from_fn(|p| tables.scales[p].as_slice()),
+        present: Some(std::array::from_fn(|p| tables.present[p].as_slice())),
+    }
+}
+
+/// The score by its definition, and what its error is measured by.
+fn score(measure: Measure, anchor: &[f64], item: &Rows) -> (f64, f64) {
+    let cosine = |x: &Vec<f64>| {
+        let norms = norm(anchor.iter().copied()) * norm(x.iter().copied());
+        if norms == 0.0 {
+            0.0
+        } else {
+            oracle::dot(anchor, x) / norms
+        }
+    };
+    // The distance to the span of those that are independent.
+    let mut independent = Rows::new();
+    for x in item {
+        independent.push(x.clone());
+        if oracle::volume(&independent) == 0.0 {
+            independent.pop();
+        }
+    }
+    let own = oracle::volume(&independent);
+    independent.insert(0, anchor.to_vec());
+    let distance = oracle::volume(&independent) / own;
+    match measure {
+        Measure::Cosine => (
+            item.iter().map(cosine).sum(),
+            INT8_COSINE * item.len() as f64,
+        ),
+        Measure::Distance => (distance, INT8_SCORE * distance),
+        Measure::Volume => {
+            let volume = oracle::volume(item) * distance;
+            (volume, INT8_SCORE * volume)
+        }
+    }
+}
+
+fn check_search<const M: usize>(random: &mut Random) -> usize {
+    const N: usize = 5;
+    let (items, d) = (random.range(1, 30), random.range(1, 40));
+    let tables = Tables::random(random, M, items, d);
+    let flat = tables.flat();
+    let gallery = gallery::<M>(&tables, &flat);
+    let mut numbers = integers(random, 1, d, 20).remove(0);
+    if random.below(10) == 0 {
+        numbers.fill(0);
+    }
+    let scale = scales(random, 1)[0];
+    let anchor = dequantised(&vec![numbers.clone()], &[scale]).remove(0);
+    let mut checked = 0;
+    for measure in MEASURES {
+        for zero_rows in [ZeroRows::Missing, ZeroRows::Zero] {
+            let offset = random.below(100);
+            let search = Search {
+                zero_rows,
+                offset,
+                ..Search::by(measure)
+            };
+            let find = |prepared: Option<&[Item<M>]>| {
+                let mut top = TopK::<f32, N>::new(measure.order());
+                let dependent = nearest_i8(search, &numbers, scale, gallery, prepared, &mut top);
+                (top.best().to_vec(), dependent.expect("good inputs"))
+            };
+            let mut prepared = vec![Item::ABSENT; items];
+            let dependent = gallery.prepare(zero_rows, d, &mut prepared);
+            let (best, found) = find(None);
+            assert_eq!((best.clone(), found), find(Some(&prepared)), "prepared");
+
+            let candidates: Vec<(usize, Rows)> = (0..items)
+                .filter_map(|j| Some((j, tables.item(j, zero_rows)?)))
+                .collect();
+            let volumes = candidates.iter().map(|(_, item)| oracle::volume(item));
+            let want = volumes.filter(|volume| *volume == 0.0).count();
+            assert_eq!(dependent, Ok(want));
+            assert_eq!(found, if measure == Measure::Cosine { 0 } else { want });
+
+            let is_lost = zero_rows == ZeroRows::Missing && numbers.iter().all(|n| *n == 0);
+            let candidates = if is_lost { Vec::new() } else { candidates };
+            let mut scores: Vec<(f64, usize, f64)> = candidates
+                .iter()
+                .map(|(j, item)| {
+                    let (score, cap) = score(measure, &anchor, item);
+                    (score, *j + offset, cap)
+                })
+                .collect();
+            assert_eq!(best.len(), scores.len().min(N));
+            for (got, index) in &best {
+                let (want, _, cap) = scores
+                    .iter()
+                    .find(|(_, j, _)| j == index)
+                    .expect("a candidate");
+                assert_close(
+                    &format!("{measure:?} of {index}"),
+                    f64::from(*got),
+                    *want,
+                    1.0,
+                    *cap,
+                );
+                checked += 1;
+            }
+            // In order, ties to the lower index, and nothing left out that is better by more than rounding.
+            for pair in best.windows(2) {
+                assert!(measure.order().before(pair[0], pair[1]), "{best:?}");
+            }
+            scores.retain(|(_, j, _)| best.iter().all(|(_, index)| index != j));
+            if let Some((worst, last)) = best.last() {
+                for (score, j, cap) in scores {
+                    let better = match measure.order() {
+                        Order::Ascending => f64::from(*worst) - score,
+                        Order::Descending => score - f64::from(*worst),
+                    };
+                    assert!(
+                        better <= 2.0 * cap,
+                        "{measure:?}: {j} is better than {last}"
+                    );
+                }
+            }
+        }
+    }
+    checked
+}
+
+#[test]
+fn the_nearest_items_are_those_of_the_oracle() {
+    let mut random = Random::new(11);
+    let mut checked = 0;
+    for _ in 0..150 {
+        checked += check_search::<1>(&mut random);
+        checked += check_search::<2>(&mut random);
+        checked += check_search::<3>(&mut random);
+        checked += check_search::<4>(&mut random);
+        checked += check_search::<7>(&mut random);
+    }
+    assert!(checked > 10_000, "only {checked} scores");
+}
+
+#[test]
+fn ties_go_to_the_lower_index_and_parts_make_a_whole() {
+    let mut random = Random::new(12);
+    let table = integers(&mut random, 6, 8, 100);
+    let numbers: Vec<i8> = (0..24).flat_map(|j| table[j % 6].clone()).collect();
+    let all_scales = [0.25; 24];
+    let anchor = integers(&mut random, 1, 8, 100).remove(0);
+    for measure in MEASURES {
+        let part = |from: usize, to: usize| Gallery {
+            numbers: [&numbers[from * 8..to * 8]],
+            scales: [&all_scales[from..to]],
+            present: None,
+        };
+        let mut whole = TopK::<f32, 9>::new(measure.order());
+        let search = Search::by(measure);
+        nearest_i8(search, &anchor, 1.0, part(0, 24), None, &mut whole).expect("good inputs");
+        // The best of six vectors four times, the second four times, and the third's first.
+        let indices: Vec<usize> = whole.best().iter().map(|best| best.1).collect();
+        for group in [&indices[..4], &indices[4..8], &indices[8..]] {
+            let first = group[0];
+            assert!(first < 6);
+            assert!(
+                group.iter().enumerate().all(|(n, j)| *j == first + 6 * n),
+                "{indices:?}"
+            );
+        }
+        let mut parts = TopK::<f32, 9>::new(measure.order());
+        for (from, to) in [(7, 24), (0, 7)] {
+            let search = Search {
+                offset: from,
+                ..search
+            };
+            nearest_i8(search, &anchor, 1.0, part(from, to), None, &mut parts)
+                .expect("good inputs");
+        }
+        assert_eq!(parts.best(), whole.best());
+    }
+}
+
+#[test]
+fn wrong_galleries_are_named_and_change_nothing() {
+    let (numbers, all_scales, present) = ([1_i8, 2, 3, 4], [1.0_f32, 2.0], [true, false]);
+    let good = Gallery {
+        numbers: [&numbers, &numbers],
+        scales: [&all_scales, &all_scales],
+        present: None,
+    };
+    let mut top = TopK::<f32, 2>::new(Order::Ascending);
+    top.push(0.5, 9);
+    let mut find = |search: Search, anchor: &[i8], scale, gallery, prepared: Option<&[Item<2>]>| {
+        let result = nearest_i8(search, anchor, scale, gallery, prepared, &mut top);
+        if result.is_err() {
+            assert_eq!(top.best(), [(0.5, 9)]);
+        }
+        result
+    };
+    let by = Search::by(Measure::Volume);
+    let size = |need, have| Err(GramError::BufferSize { need, have });
+    let a = [1, 2];
+    assert_eq!(
+        find(by, &[], 1.0, good, None),
+        Err(GramError::Empty {
+            k: 3,
+            rows: 2,
+            d: 0
+        })
+    );
+    let none = Gallery {
+        numbers: [&[], &[]],
+        scales: [&[], &[]],
+        present: None,
+    };
+    assert_eq!(
+        find(by, &a, 1.0, none, None),
+        Err(GramError::Empty {
+            k: 3,
+            rows: 0,
+            d: 2
+        })
+    );
+    assert_eq!(find(by, &[1; 3], 1.0, good, None), size(6, 4));
+    let short = Gallery {
+        numbers: [&numbers, &numbers[..3]],
+        ..good
+    };
+    assert_eq!(find(by, &a, 1.0, short, None), size(4, 3));
+    let short = Gallery {
+        scales: [&all_scales, &all_scales[..1]],
+        ..good
+    };
+    assert_eq!(find(by, &a, 1.0, short, None), size(2, 1));
+    let short = Gallery {
+        present: Some([&present, &present[..1]]),
+        ..good
+    };
+    assert_eq!(find(by, &a, 1.0, short, None), size(2, 1));
+    assert_eq!(
+        find(by, &a, 1.0, good, Some(&[Item::ABSENT; 3])),
+        size(2, 3)
+    );
+    let (modality, row) = (0, 0);
+    assert_eq!(
+        find(by, &a, f32::NAN, good, None),
+        Err(GramError::Scale { modality, row })
+    );
+    assert_eq!(
+        find(by, &a, -1.0, good, None),
+        Err(GramError::Scale { modality, row })
+    );
+    let bad = [1.0, f32::INFINITY];
+    let infinite = Gallery {
+        scales: [&all_scales, &bad],
+        ..good
+    };
+    let (modality, row) = (2, 1);
+    assert_eq!(
+        find(by, &a, 1.0, infinite, None),
+        Err(GramError::Scale { modality, row })
+    );
+    let cosine = Search::by(Measure::Cosine);
+    assert_eq!(
+        find(cosine, &a, 1.0, good, None),
+        Err(GramError::Order { row: 0 })
+    );
+    let strict = Search {
+        zero_rows: ZeroRows::Error,
+        ..by
+    };
+    let zero = Gallery {
+        numbers: [&numbers, &[1, 2, 0, 0]],
+        ..good
+    };
+    assert_eq!(
+        find(strict, &a, 1.0, zero, None),
+        Err(GramError::ZeroRow { modality, row })
+    );
+    assert_eq!(
+        find(strict, &a, 0.0, good, None),
+        Err(GramError::ZeroRow {
+            modality: 0,
+            row: 0
+        })
+    );
+    assert_eq!(
+        zero.prepare(ZeroRows::Missing, 2, &mut [Item::ABSENT; 1]),
+        size(2, 1)
+    );
+    let (d, most) = (MOST_DIMENSIONS + 1, MOST_DIMENSIONS);
+    let large = vec![0; d];
+    assert_eq!(
+        find(by, &large, 1.0, good, None),
+        Err(GramError::Dimensions { d, most })
+    );
+    // What is absent may hold anything.
+    let absent = Gallery {
+        present: Some([&[true; 2], &present]),
+        ..infinite
+    };
+    assert_eq!(find(by, &a, 1.0, absent, None), Ok(1));
+}
+
+/// Noisy views of N items, as planes, unit vectors in `f32`.
+fn views(random: &mut Random, k: usize, items: usize, d: usize, sigma: f64) -> Vec<Rows> {
+    let centres = random.normals(items, d);
+    let planes: Vec<Rows> = (0..k)
+        .map(|_| {
+            let noisy = |c: &Vec<f64>| c.iter().map(|c| c + sigma * random.normal()).collect();
+            centres.iter().map(noisy).collect()
+        })
+        .collect();
+    oracle::normalised(&planes)
+}
+
+#[test]
+fn eight_bits_find_what_single_precision_finds() {
+    // The share of anchors whose nearest item in f32 is the first, and among the best four, in eight bits.
+    let (items, d) = (200, 64);
+    let mut random = Random::new(13);
+    let planes = views(&mut random, 3, items, d, 1.0);
+    let singles: Vec<f32> = planes
+        .iter()
+        .flatten()
+        .flatten()
+        .map(|x| *x as f32)
+        .collect();
+    let (anchors, others) = singles.split_at(items * d);
+    let (numbers, all_scales): (Vec<Integers>, Vec<Vec<f32>>) =
+        planes.iter().map(quantised).unzip();
+    let flat: Vec<Vec<i8>> = numbers.iter().map(|table| table.concat()).collect();
+    let gallery = Gallery::<2> {
+        numbers: [&flat[1], &flat[2]],
+        scales: [&all_scales[1], &all_scales[2]],
+        present: None,
+    };
+    let mut prepared = vec![Item::ABSENT; items];
+    gallery
+        .prepare(ZeroRows::Missing, d, &mut prepared)
+        .expect("good inputs");
+    for (measure, first, best) in [
+        (Measure::Volume, 0.9, 0.995),
+        (Measure::Distance, 0.98, 1.0),
+        (Measure::Cosine, 0.98, 1.0),
+    ] {
+        let search = Search::by(measure);
+        let mut singles = vec![TopK::<f32, 1>::new(measure.order()); items];
+        let mut workspace = vec![0.0; nearest_workspace_len(items, 2, search.tile, d)];
+        let sizes = [items, 2, items, d];
+        nearest(
+            One::new(),
+            search,
+            anchors,
+            others,
+            None,
+            sizes,
+            &mut singles,
+            &mut workspace,
+        )
+        .expect("good inputs");
+        let (mut same, mut among) = (0, 0);
+        for (i, single) in singles.iter().enumerate() {
+            let mut top = TopK::<f32, 4>::new(measure.order());
+            let (anchor, scale) = (&numbers[0][i], all_scales[0][i]);
+            nearest_i8(search, anchor, scale, gallery, Some(&prepared), &mut top)
+                .expect("good inputs");
+            let want = single.best()[0].1;
+            same += usize::from(top.best()[0].1 == want);
+            among += usize::from(top.best().iter().any(|best| best.1 == want));
+        }
+        let share = |count: usize| count as f64 / items as f64;
+        println!("{measure:?}: {} {}", share(same), share(among));
+        assert!(
+            share(same) >= first,
+            "{measure:?}: {} are the same",
+            share(same)
+        );
+        assert!(
+            share(among) >= best,
+            "{measure:?}: {} are among four",
+            share(among)
         );
     }
 }

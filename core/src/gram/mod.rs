@@ -17,7 +17,7 @@
 //! | [`contrastive`] | the loss of a batch in both directions, with all its gradients |
 //! | [`retrieval`], [`search`] | ranks, recall and the best few; the nearest items without the matrix of scores |
 //! | [`negatives`], [`matching`] | hard negatives by their volumes, and the loss that tells them from matches |
-//! | [`int8`] | volumes of vectors in eight bits, for cores without a floating-point unit |
+//! | [`int8`] | volumes and nearest items of vectors in eight bits, for cores without a floating-point unit |
 //! | [`related`] | the triangle's area, the singular values of a tuple |
 
 pub mod basis;

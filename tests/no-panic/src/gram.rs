@@ -4,7 +4,9 @@ use rivergram_core::gram::basis::{self, Item, Rows};
 use rivergram_core::gram::contrastive::{
     self, Batch, Gathered, GramLoss, Rectangle, Shard, ZeroRows,
 };
-use rivergram_core::gram::int8;
+use rivergram_core::gram::int8::{self, Gallery};
+use rivergram_core::gram::matching;
+use rivergram_core::gram::negatives::{self, Own};
 use rivergram_core::gram::pair::{self, BasesMut, Measure};
 use rivergram_core::gram::related::{
     singular::{self, Singular},
@@ -13,8 +15,6 @@ use rivergram_core::gram::related::{
 use rivergram_core::gram::retrieval::{self, Metrics, Order, TopK};
 use rivergram_core::gram::search::{self, Search};
 use rivergram_core::gram::tuple;
-use rivergram_core::gram::matching;
-use rivergram_core::gram::negatives::{self, Own};
 use rivergram_core::lanes::{One, Real};
 
 use crate::{any, keep, real, size, slice, slice_mut};
@@ -269,7 +269,12 @@ fn related<T: Real>(one: One<T>) {
     ));
     keep(matching::total_loss::<T>(real(), real()));
     let (present, gradient) = (any(None), slice_mut());
-    keep(matching::matching_loss::<T>(slice(), size(), present, gradient));
+    keep(matching::matching_loss::<T>(
+        slice(),
+        size(),
+        present,
+        gradient,
+    ));
 }
 
 fn hard_negatives<T: Real>(one: One<T>) {
@@ -279,7 +284,13 @@ fn hard_negatives<T: Real>(one: One<T>) {
         items: any(None),
         ..Own::at(size())
     });
-    keep(negatives::row_weights(one, real(), own, size(), slice_mut()));
+    keep(negatives::row_weights(
+        one,
+        real(),
+        own,
+        size(),
+        slice_mut(),
+    ));
     keep(negatives::column_workspace_len(size()));
     let (scores, workspace) = (slice_mut(), slice_mut());
     keep(negatives::column_weights(
@@ -383,6 +394,32 @@ pub fn single_precision() {
     eight_bits::<4, 64>();
     eight_bits::<8, 32>();
     eight_bits_of_any_size();
+    galleries::<1>();
+    galleries::<2>();
+    galleries::<3>();
+    galleries::<7>();
+}
+
+fn galleries<const M: usize>() {
+    let gallery = any(Gallery::<M> {
+        numbers: [&[]; M],
+        scales: [&[]; M],
+        present: Some([&[]; M]),
+    });
+    let search = any(Search::by(Measure::Volume));
+    let items = slice_mut::<int8::Item<M>>();
+    keep(Gallery::prepare(&gallery, search.zero_rows, size(), items));
+    let mut top = any(TopK::<f32, 4>::new(Order::Ascending));
+    let prepared = any(Some(slice::<int8::Item<M>>()));
+    keep(int8::nearest_i8(
+        search,
+        slice(),
+        real(),
+        gallery,
+        prepared,
+        &mut top,
+    ));
+    keep(top);
 }
 
 fn eight_bits<const K: usize, const D: usize>() {

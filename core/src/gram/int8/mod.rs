@@ -1,4 +1,4 @@
-//! Volumes of vectors in eight bits, for cores without a floating-point unit.
+//! Volumes and nearest items of vectors in eight bits, for cores without a floating-point unit.
 //!
 //! ```text
 //! x_p = s_p · n_p          n_p integers in −128..=127          V(x_1, …, x_k) = Π s_p · sqrt(det N·Nᵀ)
@@ -17,9 +17,13 @@
 //! ```
 //!
 //! For normally distributed numbers, d = 64, a unit vector moves by 0.006, and its volumes by that times √k: what is
-//! below 0.01 is noise.
+//! below 0.01 is noise. So a search in eight bits may confuse the nearest few: where that matters, look for a few
+//! more ([`nearest_i8`]) and score those again in `f32`.
 
 mod determinant;
+mod search;
+
+pub use search::{Gallery, Item, nearest_i8};
 
 use self::determinant::root_of_determinant;
 use crate::error::GramError;
@@ -168,7 +172,8 @@ fn is_scale(scale: f32) -> bool {
     scale.is_finite() && scale >= 0.0
 }
 
-#[inline(always)]
+// A function each, so that three vectors do not take the stack of eight.
+#[inline(never)]
 fn fixed_volume<const K: usize>(vectors: &[i8], scales: &[f32], d: usize) -> f32 {
     let mut rows = vectors.chunks_exact(d.max(1));
     volume_of_rows::<K>(core::array::from_fn(|_| rows.next().unwrap_or(&[])), scales)
