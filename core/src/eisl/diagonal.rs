@@ -2,7 +2,7 @@
 //!
 //! All matrices are row-major with `stride` numbers per output position. D_n is valid in its first
 //! K = T−n+1 rows and M = U−n+1 columns. Each order costs O(T·U) on top of the one before, and no
-//! convolution over the vocabulary is needed. Vectors run along i.
+//! convolution over the vocabulary is needed, with which arXiv 2106.15078 defines the same sums. Vectors run along i.
 
 use crate::lanes::{Isa, Real};
 use crate::ops::axpy;

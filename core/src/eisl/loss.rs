@@ -1,4 +1,4 @@
-//! The loss of a batch, row by row, and its gradient in place or in a buffer of its own.
+//! The loss of a batch, row by row, and its gradient in place or in a buffer of its own (arXiv 2106.15078).
 
 use super::checked::{Checked, check_len};
 use super::config::{Batch, Config, Shape};

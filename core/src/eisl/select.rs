@@ -11,7 +11,8 @@
 //!
 //! Everything is computed from differences D − max D: at a small τ the rounding of t itself would be
 //! magnified. −∞ is a score of probability 0. A column of nothing but −∞ has E = −∞; the selections
-//! with weights q give it the gradient 0. Columns are independent: vectors run along i.
+//! with weights q give it the gradient 0. Columns are independent: vectors run along i. Softmax is the selection of
+//! arXiv 2106.15078.
 
 use super::config::Select;
 use crate::lanes::{Isa, Lanes, Real};
