@@ -1,6 +1,6 @@
 //! The factors of one tuple: Z = T·X and Z·Zᵀ = L·diag(π)·Lᵀ, from which the volume and its gradient come.
 
-use crate::lanes::{Isa, Lanes, Real};
+use crate::lanes::{Isa, Kernel, Lanes, Real};
 
 /// Passes over k vectors before a pivot that keeps collapsing counts as 0.
 ///
@@ -32,9 +32,13 @@ pub(super) fn volume_of_rows<I: Isa, const K: usize>(
     rows: [&[I::Scalar]; K],
     d: usize,
 ) -> I::Scalar {
-    match factor(isa, rows, d) {
-        Some((_, factors)) => factors.volume(),
-        None => I::Scalar::ZERO,
+    if K > d {
+        return I::Scalar::ZERO;
+    }
+    match pivots(&gram_of_differences(isa, &rows, d)) {
+        Pivots::Kept(factors) => factors.volume(),
+        Pivots::Lost(start) => isa.enter(RefinedVolume { rows, d, start }),
+        Pivots::Zero => I::Scalar::ZERO,
     }
 }
 
@@ -43,16 +47,77 @@ pub(super) fn volume_gradient_of_rows<I: Isa, const K: usize>(
     isa: I,
     rows: [&[I::Scalar]; K],
     d: usize,
+    gradient: [&mut [I::Scalar]; K],
+) -> I::Scalar {
+    let pivots = match K > d {
+        true => Pivots::Zero,
+        false => pivots(&gram_of_differences(isa, &rows, d)),
+    };
+    match pivots {
+        Pivots::Kept(factors) => {
+            gradient_of(isa, rows, d, &Frame::differences(), &factors, gradient)
+        }
+        Pivots::Lost(start) => isa.enter(RefinedGradient {
+            rows,
+            d,
+            start,
+            gradient,
+        }),
+        Pivots::Zero => no_gradient(gradient),
+    }
+}
+
+/// The volume of vectors whose differences are not orthogonal enough: rare, so a function of its own.
+struct RefinedVolume<'a, T, const K: usize> {
+    rows: [&'a [T]; K],
+    d: usize,
+    start: Start<T, K>,
+}
+
+impl<T: Real, const K: usize> Kernel<T> for RefinedVolume<'_, T, K> {
+    type Output = T;
+    #[inline(always)]
+    fn run<I: Isa<Scalar = T>>(self, isa: I) -> T {
+        match refine(isa, &self.rows, self.d, self.start) {
+            Some((_, factors)) => factors.volume(),
+            None => T::ZERO,
+        }
+    }
+}
+
+/// The same with the gradient.
+struct RefinedGradient<'a, T, const K: usize> {
+    rows: [&'a [T]; K],
+    d: usize,
+    start: Start<T, K>,
+    gradient: [&'a mut [T]; K],
+}
+
+impl<T: Real, const K: usize> Kernel<T> for RefinedGradient<'_, T, K> {
+    type Output = T;
+    #[inline(always)]
+    fn run<I: Isa<Scalar = T>>(self, isa: I) -> T {
+        match refine(isa, &self.rows, self.d, self.start) {
+            Some((frame, factors)) => {
+                gradient_of(isa, self.rows, self.d, &frame, &factors, self.gradient)
+            }
+            None => no_gradient(self.gradient),
+        }
+    }
+}
+
+/// The volume, and its gradient into `gradient`.
+#[inline(always)]
+fn gradient_of<I: Isa, const K: usize>(
+    isa: I,
+    rows: [&[I::Scalar]; K],
+    d: usize,
+    frame: &Frame<I::Scalar, K>,
+    factors: &Factors<I::Scalar, K>,
     mut gradient: [&mut [I::Scalar]; K],
 ) -> I::Scalar {
-    let Some((frame, factors)) = factor(isa, rows, d) else {
-        for row in gradient {
-            row.fill(I::Scalar::ZERO);
-        }
-        return I::Scalar::ZERO;
-    };
     let volume = factors.volume();
-    let matrix = gradient_matrix(&frame, &factors, volume);
+    let matrix = gradient_matrix(frame, factors, volume);
     let mut at = 0;
     while at < d {
         let z = frame.rows_at(isa, &rows, at);
@@ -66,6 +131,14 @@ pub(super) fn volume_gradient_of_rows<I: Isa, const K: usize>(
         at = at.saturating_add(I::WIDTH);
     }
     volume
+}
+
+#[inline(always)]
+fn no_gradient<T: Real, const K: usize>(gradient: [&mut [T]; K]) -> T {
+    for row in gradient {
+        row.fill(T::ZERO);
+    }
+    T::ZERO
 }
 
 /// Z·Zᵀ = L·diag(pivot)·Lᵀ, L unit lower triangular (its strict lower part is kept).
@@ -216,29 +289,109 @@ impl<T: Real, const K: usize> Frame<T, K> {
     }
 }
 
-/// L and the pivots of a symmetric matrix (lower triangle), and whether every pivot kept its digits.
-/// The column of a pivot that did not is left out of L. `None` where a diagonal is 0
-/// or too small for a normal number.
+/// The Gram matrix of the differences to the base, lower triangle: the first row stays as it is.
 #[inline(always)]
-fn pivots<T: Real, const K: usize>(gram: &[[T; K]; K]) -> Option<(Factors<T, K>, bool)> {
+fn gram_of_differences<I: Isa, const K: usize>(
+    isa: I,
+    rows: &[&[I::Scalar]; K],
+    d: usize,
+) -> [[I::Scalar; K]; K] {
+    let mut gram = [[I::Scalar::ZERO; K]; K];
+    if let [a, b, c] = rows.as_slice() {
+        let mut sums = three(isa, a, b, c).into_iter();
+        for p in 0..K {
+            for (g, sum) in gram[p].iter_mut().zip(sums.by_ref().take(p + 1)) {
+                *g = sum;
+            }
+        }
+        return gram;
+    }
+    Frame::differences().gram(isa, rows, d)
+}
+
+/// [`gram_of_differences`] of three vectors written out, the commonest of tuples: no index is checked and no sum lies
+/// in memory, also where the compiler unrolls no loop.
+#[inline(always)]
+fn three<I: Isa>(isa: I, a: &[I::Scalar], b: &[I::Scalar], c: &[I::Scalar]) -> [I::Scalar; 6] {
+    let zero = isa.splat(I::Scalar::ZERO);
+    let (mut total, mut error) = ([zero; 6], [zero; 6]);
+    let block = 2 * Frame::<I::Scalar, 3>::BLOCK * I::WIDTH;
+    for ((a, b), c) in a.chunks(block).zip(b.chunks(block)).zip(c.chunks(block)) {
+        let (mut even, mut odd) = ([zero; 6], [zero; 6]);
+        let pairs = a.chunks_exact(2 * I::WIDTH);
+        let pairs = pairs.zip(b.chunks_exact(2 * I::WIDTH));
+        let pairs = pairs.zip(c.chunks_exact(2 * I::WIDTH));
+        for ((a, b), c) in pairs {
+            even = plus_products(even, isa.load(a), isa.load(b), isa.load(c));
+            let [a, b, c] = [a, b, c].map(|x| x.get(I::WIDTH..).unwrap_or_default());
+            odd = plus_products(odd, isa.load(a), isa.load(b), isa.load(c));
+        }
+        let [a, b, c] = [a, b, c].map(|x| x.chunks_exact(2 * I::WIDTH).remainder());
+        even = plus_products(even, isa.load(a), isa.load(b), isa.load(c));
+        let [a, b, c] = [a, b, c].map(|x| x.get(I::WIDTH..).unwrap_or_default());
+        odd = plus_products(odd, isa.load(a), isa.load(b), isa.load(c));
+        for i in 0..6 {
+            let (sum, rest) = total[i].two_sum(even[i] + odd[i]);
+            total[i] = sum;
+            error[i] = error[i] + rest;
+        }
+    }
+    let mut sums = [I::Scalar::ZERO; 6];
+    for i in 0..6 {
+        sums[i] = (total[i] + error[i]).sum();
+    }
+    sums
+}
+
+/// The products of a and of the differences to it, added to [aa, ab, bb, ac, bc, cc].
+#[inline(always)]
+fn plus_products<V: Lanes>([aa, ab, bb, ac, bc, cc]: [V; 6], a: V, b: V, c: V) -> [V; 6] {
+    let (b, c) = (b - a, c - a);
+    [
+        a.mul_add(a, aa),
+        b.mul_add(a, ab),
+        b.mul_add(b, bb),
+        c.mul_add(a, ac),
+        c.mul_add(b, bc),
+        c.mul_add(c, cc),
+    ]
+}
+
+/// What became of the pivots of a symmetric matrix.
+enum Pivots<T, const K: usize> {
+    /// Every one kept its digits.
+    Kept(Factors<T, K>),
+    /// One did not.
+    Lost(Start<T, K>),
+    /// A diagonal is 0, or too small for a normal number.
+    Zero,
+}
+
+/// What better rows are made from.
+struct Start<T, const K: usize> {
+    /// L, without the columns of the pivots that did not keep their digits.
+    lower: [[T; K]; K],
+    /// The squared lengths of the rows.
+    squares: [T; K],
+}
+
+/// L and the pivots of a symmetric matrix (lower triangle).
+#[inline(always)]
+fn pivots<T: Real, const K: usize>(gram: &[[T; K]; K]) -> Pivots<T, K> {
     let keep = T::constant(keep(K));
     let mut work = *gram;
     let mut lower = [[T::ZERO; K]; K];
     let mut pivot = [T::ZERO; K];
-    let mut kept = true;
+    let (mut kept, mut zero, mut finite) = (true, false, true);
     for p in 0..K {
         let (now, diagonal) = (work[p][p], gram[p][p]);
-        if diagonal < T::MIN_POSITIVE {
-            return None;
-        }
         pivot[p] = now;
-        // A square that left the range stays infinite or NaN: a volume of 0 would be the best of matches.
-        if now <= keep * diagonal && diagonal.is_finite() {
-            kept = false;
-            continue;
-        }
+        zero |= diagonal < T::MIN_POSITIVE;
+        finite &= diagonal <= T::MAX;
+        let lost = now <= keep * diagonal;
+        kept &= !lost;
         for r in p + 1..K {
-            let l = work[r][p] / now;
+            let l = if lost { T::ZERO } else { work[r][p] / now };
             lower[r][p] = l;
             for c in p + 1..=r {
                 let product = l * work[c][p];
@@ -246,37 +399,42 @@ fn pivots<T: Real, const K: usize>(gram: &[[T; K]; K]) -> Option<(Factors<T, K>,
             }
         }
     }
-    Some((Factors { lower, pivot }, kept))
+    if zero {
+        return Pivots::Zero;
+    }
+    // A square that left the range stays infinite or NaN: a volume of 0 would be the best of matches.
+    match kept || !finite {
+        true => Pivots::Kept(Factors { lower, pivot }),
+        false => Pivots::Lost(Start {
+            lower,
+            squares: core::array::from_fn(|p| gram[p][p]),
+        }),
+    }
 }
 
 type Factored<T, const K: usize> = (Frame<T, K>, Factors<T, K>);
 
-/// The rows z and their factors; `None` where the vectors are dependent.
+/// Rows z whose pivots keep their digits, and their factors; `None` where the vectors are dependent.
 #[inline(always)]
-fn factor<I: Isa, const K: usize>(
+fn refine<I: Isa, const K: usize>(
     isa: I,
-    rows: [&[I::Scalar]; K],
+    rows: &[&[I::Scalar]; K],
     d: usize,
+    start: Start<I::Scalar, K>,
 ) -> Option<Factored<I::Scalar, K>> {
-    if K > d {
-        return None;
-    }
     let mut frame = Frame::differences();
-    let mut squares = [I::Scalar::ZERO; K];
-    for _ in 0..sweeps(K) {
-        let gram = frame.gram(isa, &rows, d);
-        if frame.differences {
-            for p in 0..K {
-                squares[p] = gram[p][p];
-            }
-        } else if frame.is_rounding(&gram, &squares) {
+    let mut lower = start.lower;
+    for _ in 1..sweeps(K) {
+        frame.fold(&lower);
+        let gram = frame.gram(isa, rows, d);
+        if frame.is_rounding(&gram, &start.squares) {
             return None;
         }
-        let (factors, kept) = pivots(&gram)?;
-        if kept {
-            return Some((frame, factors));
+        match pivots(&gram) {
+            Pivots::Kept(factors) => return Some((frame, factors)),
+            Pivots::Lost(next) => lower = next.lower,
+            Pivots::Zero => return None,
         }
-        frame.fold(&factors.lower);
     }
     None
 }
