@@ -17,6 +17,8 @@ mod data;
 mod machine;
 mod measure;
 mod plain;
+mod schedule;
+mod training;
 mod tuple;
 
 use core::panic::PanicInfo;
@@ -30,5 +32,7 @@ fn panic(_: &PanicInfo<'_>) -> ! {
 #[unsafe(no_mangle)]
 extern "C" fn measure_all() -> ! {
     tuple::costs();
+    training::costs();
+    schedule::costs();
     machine::exit(0)
 }

@@ -1,6 +1,7 @@
 //! One tuple: volume and gradient.
 
 use nalgebra::SMatrix;
+use rivergram_core::gram::int8::volume_i8;
 use rivergram_core::gram::tuple;
 
 use crate::data::{Numbers, aligned};
@@ -43,6 +44,21 @@ macro_rules! sizes {
     })*)*};
 }
 
+macro_rules! eight_bits {
+    ($($k:literal: $($d:literal)*;)*) => {$($({
+        type X = [[i8; $d]; $k];
+        let x: X = Numbers::new().cone::<$k, $d>(0.3).map(|row| row.map(|x| (x * 127.0) as i8));
+        let scales = [1.0 / 127.0; $k];
+        cost!(concat!("rivergram: volume in 8 bits, K = ", $k, ", D = ", $d), 0, (x: &X = &x, scales: &[f32; $k] = &scales) -> f32 {
+            volume_i8(x, scales)
+        });
+        cost!(concat!("plain: volume in 8 bits, K = ", $k, ", D = ", $d), 0, (x: &X = &x, scales: &[f32; $k] = &scales) -> f32 {
+            let x: [[f32; $d]; $k] = core::array::from_fn(|p| x[p].map(|x| scales[p] * f32::from(x)));
+            plain::volume(&x)
+        });
+    })*)*};
+}
+
 /// The lines.
 pub(crate) fn costs() {
     sizes! {
@@ -51,10 +67,29 @@ pub(crate) fn costs() {
         4: 16 64 256;
         8: 16 64 256;
     }
+    eight_bits! {
+        2: 64;
+        3: 16 64 256;
+        4: 64;
+    }
     for (name, x) in aligned() {
         semihosting::print!("rivergram: volume, K = 3, D = 64; ");
         print(name, 0, &mut || {
             core::hint::black_box(tuple::volume(core::hint::black_box(&x)));
         });
     }
+    // Lengths of 1, 2 and 3 in a cone: the differences are not orthogonal enough.
+    let mut x = Numbers::new().cone::<3, 64>(0.01);
+    for (row, length) in x.iter_mut().zip([1.0, 2.0, 3.0]) {
+        for x in row {
+            *x *= length;
+        }
+    }
+    print(
+        "rivergram: volume, K = 3, D = 64; better rows needed",
+        0,
+        &mut || {
+            core::hint::black_box(tuple::volume(core::hint::black_box(&x)));
+        },
+    );
 }
