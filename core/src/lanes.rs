@@ -435,6 +435,23 @@ pub trait Real:
     /// assert!((Real::exp_m1(1e-6_f32) - 1.000_000_5e-6).abs() < 1e-12);
     /// ```
     fn exp_m1(self) -> Self;
+    /// 2ˣ for x in \[−126, 127\].
+    ///
+    /// ```
+    /// use rivergram_core::lanes::Real;
+    ///
+    /// assert_eq!(Real::exp2(-3.0_f32), 0.125);
+    /// ```
+    fn exp2(self) -> Self;
+    /// 2ˣ − 1 for x in \[−126, 127\], accurate near 0.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::Real;
+    ///
+    /// assert_eq!(Real::exp2_m1(1.0_f32), 1.0);
+    /// assert!((Real::exp2_m1(1e-6_f32) - 6.931_474e-7).abs() < 1e-13);
+    /// ```
+    fn exp2_m1(self) -> Self;
     /// sin(π/2 · x) for x in \[0, 1\].
     ///
     /// ```
@@ -628,6 +645,14 @@ impl Real for f32 {
         math::exp_m1(self)
     }
     #[inline(always)]
+    fn exp2(self) -> f32 {
+        math::exp2(self)
+    }
+    #[inline(always)]
+    fn exp2_m1(self) -> f32 {
+        math::exp2_m1(self)
+    }
+    #[inline(always)]
     fn sin_half_pi(self) -> f32 {
         math::sin_half_pi(self)
     }
@@ -752,6 +777,14 @@ impl Real for f64 {
     #[inline(always)]
     fn exp_m1(self) -> f64 {
         libm::expm1(self)
+    }
+    #[inline(always)]
+    fn exp2(self) -> f64 {
+        libm::exp2(self)
+    }
+    #[inline(always)]
+    fn exp2_m1(self) -> f64 {
+        libm::expm1(self * core::f64::consts::LN_2)
     }
     #[inline(always)]
     fn sin_half_pi(self) -> f64 {

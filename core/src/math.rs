@@ -179,6 +179,42 @@ pub fn exp_m1<V: Lanes<Scalar = f32>>(x: V) -> V {
     scale.mul_add(tail, scale - constant(x, 1.0))
 }
 
+/// 2ⁿ and eʳ − 1 with 2ˣ = 2ⁿ·eʳ. What is left of x beyond its integer is exact.
+#[inline(always)]
+fn exp2_parts<V: Lanes<Scalar = f32>>(x: V) -> (V, V) {
+    let n = x.round();
+    let r = (x - n) * constant(x, core::f64::consts::LN_2);
+    (n.pow2(), (r * r).mul_add(exp_tail(r), r))
+}
+
+/// 2ˣ in single precision, for x in \[−126, 127\].
+///
+/// ```
+/// use rivergram_core::math::exp2;
+///
+/// assert_eq!(exp2(-3.0_f32), 0.125);
+/// assert!((exp2(0.5_f32) - std::f32::consts::SQRT_2).abs() < 2e-7);
+/// ```
+#[inline(always)]
+pub fn exp2<V: Lanes<Scalar = f32>>(x: V) -> V {
+    let (scale, tail) = exp2_parts(x);
+    scale.mul_add(tail, scale)
+}
+
+/// 2ˣ − 1 in single precision, for x in \[−126, 127\]. Near 0 it keeps the digits that 2ˣ less 1 would lose.
+///
+/// ```
+/// use rivergram_core::math::exp2_m1;
+///
+/// assert_eq!(exp2_m1(1.0_f32), 1.0);
+/// assert!((exp2_m1(1e-6_f32) - 6.931_474e-7).abs() < 1e-13);
+/// ```
+#[inline(always)]
+pub fn exp2_m1<V: Lanes<Scalar = f32>>(x: V) -> V {
+    let (scale, tail) = exp2_parts(x);
+    scale.mul_add(tail, scale - constant(x, 1.0))
+}
+
 /// sin(π/2 · x) for x in \[0, 1\], in single precision: a polynomial of 6 terms.
 ///
 /// ```

@@ -50,6 +50,17 @@ fn exp_m1_near_zero_and_beyond() {
 }
 
 #[test]
+fn exp2_and_exp2_m1() {
+    let power = worst(range(-126.0, 127.0, 1 << 20), math::exp2, f64::exp2);
+    let less_one = |x: f64| (x * core::f64::consts::LN_2).exp_m1();
+    let small = worst(scales(), math::exp2_m1, less_one);
+    let wide = worst(range(-126.0, 127.0, 1 << 20), math::exp2_m1, less_one);
+    println!("exp2: {power:.2e}; exp2_m1: {small:.2e} in (0, 1], {wide:.2e} in [-126, 127]");
+    assert!(power < 1.8e-7 && small < 2.5e-7 && wide < 2.5e-7);
+    assert_eq!([math::exp2(0.0_f32), math::exp2_m1(0.0_f32)], [1.0, 0.0]);
+}
+
+#[test]
 fn powf_keeps_its_digits() {
     let mut error: f64 = 0.0;
     for y in [

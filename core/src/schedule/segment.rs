@@ -156,13 +156,13 @@ impl<'a, T: Real> Plan<'a, T> {
 
     #[inline(always)]
     fn place(&self, segment: &Segment<T>, t: u64) -> Place {
+        if t >= segment.decay_start && segment.end > segment.decay_start {
+            let done = t.wrapping_sub(segment.decay_start);
+            let length = segment.end.wrapping_sub(segment.decay_start);
+            return Place::Decay { done, length };
+        }
         if self.done(segment) {
             return Place::Done;
-        }
-        let length = segment.decay_length();
-        if t >= segment.decay_start && length > 0 {
-            let done = t.saturating_sub(segment.decay_start);
-            return Place::Decay { done, length };
         }
         let (done, length) = (t.saturating_sub(segment.start), segment.ramp);
         if done < length {
@@ -185,8 +185,9 @@ impl<'a, T: Real> Plan<'a, T> {
         }
     }
 
-    /// The rate of the ramp and the stable phase at step t of a segment.
-    #[inline(always)]
+    /// The rate of the ramp and the stable phase at step t of a segment: one function, whose registers the rate of
+    /// a decay does not pay for.
+    #[inline(never)]
     pub(super) fn risen(&self, segment: &Segment<T>, t: u64) -> T {
         let s = self.settings();
         let (done, length) = (t.saturating_sub(segment.start), segment.ramp);

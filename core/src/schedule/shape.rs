@@ -68,34 +68,41 @@ impl<T: Real> Shape<T> {
         if done == 0 || from <= floor {
             return from;
         }
-        let left = length.saturating_sub(done);
-        if left == 0 && !matches!(self, Shape::HalfLife { .. }) {
-            return floor;
+        if done >= length {
+            return self.end(from, floor);
         }
-        let length = count::<T>(length.max(done));
-        let (p, q) = (count::<T>(done) / length, count::<T>(left) / length);
+        let (done, left, length) = parts::<T>(done, length);
+        let (p, q) = (|| done / length, || left / length);
+        let above = from - floor;
         let rate = match self {
-            Shape::Geometric => geometric(p, q, from, floor),
-            Shape::HalfLife { half_lives } => from * T::constant(0.5).powf(p * half_lives),
-            Shape::InverseProportional => from / (q + p * (from / floor)),
+            Shape::Linear => floor + above * q(),
+            Shape::OneMinusSquare => floor + above * (q() * (T::ONE + p())),
+            Shape::OneMinusSqrt => floor + above * (q() / (T::ONE + p().sqrt())),
+            Shape::Cosine => {
+                let s = q().sin_half_pi();
+                floor + above * (s * s)
+            }
+            Shape::Exponential => floor + above * q().exp2_m1(),
+            Shape::InverseProportional => from / (q() + p() * (from / floor)),
             Shape::InverseSqrt => {
-                let root = q + p * (from / floor).sqrt();
+                let root = q() + p() * (from / floor).sqrt();
                 from / (root * root)
             }
-            Shape::Linear => floor + (from - floor) * q,
-            Shape::Cosine => {
-                let s = q.sin_half_pi();
-                floor + (from - floor) * (s * s)
-            }
-            Shape::OneMinusSqrt => floor + (from - floor) * (q / (T::ONE + p.sqrt())),
-            Shape::OneMinusSquare => floor + (from - floor) * (q * (T::ONE + p)),
-            Shape::Polynomial { power } => floor + (from - floor) * q.powf(power),
-            Shape::Exponential => {
-                let ln2 = T::constant(core::f64::consts::LN_2);
-                floor + (from - floor) * (q * ln2).exp_m1()
-            }
+            Shape::HalfLife { half_lives } => halved(p() * half_lives, from),
+            Shape::Polynomial { power } => return polynomial(q(), power, from, floor),
+            Shape::Geometric => return geometric(p(), q(), from, floor),
         };
         rate.max(floor).min(from)
+    }
+
+    /// The rate after the decay.
+    #[cold]
+    #[inline(never)]
+    fn end(self, from: T, floor: T) -> T {
+        match self {
+            Shape::HalfLife { half_lives } => halved(half_lives, from).max(floor),
+            _ => floor,
+        }
     }
 
     /// The name in messages and on command lines.
@@ -148,13 +155,47 @@ impl<T: Real> Shape<T> {
     }
 }
 
-/// P(F/P)ᵖ = F(P/F)^q: the smaller exponent keeps more digits, and both ends are exact.
+/// P·2⁻ˣ; 0 where that is no normal number for P = 1.
 #[inline(always)]
+fn halved<T: Real>(x: T, from: T) -> T {
+    let most = if size_of::<T>() == 4 { 126.0 } else { 1022.0 };
+    if x > T::constant(most) {
+        return T::ZERO;
+    }
+    from * (-x).exp2()
+}
+
+/// k, D − k and D of k ≤ D: the difference is one of integers.
+#[inline(always)]
+fn parts<T: Real>(done: u64, length: u64) -> (T, T, T) {
+    match u32::try_from(length) {
+        Ok(length) => {
+            let done = done as u32;
+            let left = length.wrapping_sub(done);
+            (T::from_u32(done), T::from_u32(left), T::from_u32(length))
+        }
+        Err(_) => {
+            let left = length.wrapping_sub(done);
+            (count(done), count(left), count(length))
+        }
+    }
+}
+
+/// F + (P−F)·qᵃ. A function of its own, as is [`geometric`]: what a power needs is not paid for by the other shapes.
+#[inline(never)]
+fn polynomial<T: Real>(q: T, power: T, from: T, floor: T) -> T {
+    (floor + (from - floor) * q.powf(power))
+        .max(floor)
+        .min(from)
+}
+
+/// P(F/P)ᵖ = F(P/F)^q: the smaller exponent keeps more digits, and both ends are exact.
+#[inline(never)]
 fn geometric<T: Real>(p: T, q: T, from: T, floor: T) -> T {
     let (base, ratio, exponent) = if p < q {
         (from, floor / from, p)
     } else {
         (floor, from / floor, q)
     };
-    base * ratio.powf(exponent)
+    (base * ratio.powf(exponent)).max(floor).min(from)
 }

@@ -266,9 +266,16 @@ impl<'a, T: Real> State<'a, T> {
         let rate = self.rate();
         self.step = self.step.saturating_add(units);
         if self.step >= self.segment.end {
-            self.segment = self.segment_of(self.step);
+            self.enter_next();
         }
         rate
+    }
+
+    /// Goes on in the segment of the present step.
+    #[cold]
+    #[inline(never)]
+    fn enter_next(&mut self) {
+        self.segment = self.segment_of(self.step);
     }
 
     /// The segment of step t, seen from the present one.

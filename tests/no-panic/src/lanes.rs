@@ -39,7 +39,8 @@ fn numbers<T: Real>() {
     keep([T::from_u32(any(0)), T::from_usize(size())]);
     keep(Real::to_f32(x));
     keep(Real::is_finite(x));
-    keep([Real::exp_m1(x), Real::sin_half_pi(x), Real::powf(x, y)]);
+    keep([Real::exp_m1(x), Real::exp2(x), Real::exp2_m1(x)]);
+    keep([Real::sin_half_pi(x), Real::powf(x, y)]);
     keep(Real::to_bits(x));
     keep(T::from_bits(any(0)));
 }
