@@ -102,12 +102,16 @@ fn two_rows<I: Isa>(
     }
 }
 
+/// Vectors that one turn of an inner loop takes. A microcontroller without indexed loads of floats advances six
+/// pointers by instructions of their own in each turn.
+const UNROLL: usize = if cfg!(target_os = "none") { 4 } else { 1 };
+
 /// The products of two rows with four, summed by lane: eight sums hide the latency of the additions,
 /// and six loads serve eight products.
 #[inline(always)]
 fn dots_2x4<I: Isa>(isa: I, a: [&[I::Scalar]; 2], b: [&[I::Scalar]; 4]) -> [[I::Lanes; 2]; 4] {
-    let [a0, a1] = a.map(|row| row.chunks_exact(I::WIDTH));
-    let [b0, b1, b2, b3] = b.map(|row| row.chunks_exact(I::WIDTH));
+    let [a0, a1] = a.map(|row| row.chunks_exact(UNROLL * I::WIDTH));
+    let [b0, b1, b2, b3] = b.map(|row| row.chunks_exact(UNROLL * I::WIDTH));
     let tails = (
         [a0.remainder(), a1.remainder()],
         [
@@ -132,11 +136,15 @@ fn add_products<I: Isa>(
     b: [&[I::Scalar]; 4],
     sums: &mut [[I::Lanes; 2]; 4],
 ) {
-    let a = [isa.load(a[0]), isa.load(a[1])];
-    for (b, sums) in b.into_iter().zip(sums) {
-        let b = isa.load(b);
-        sums[0] = a[0].mul_add(b, sums[0]);
-        sums[1] = a[1].mul_add(b, sums[1]);
+    let [a0, a1] = a.map(|row| row.chunks(I::WIDTH));
+    let [b0, b1, b2, b3] = b.map(|row| row.chunks(I::WIDTH));
+    for (((((a0, a1), b0), b1), b2), b3) in a0.zip(a1).zip(b0).zip(b1).zip(b2).zip(b3) {
+        let a = [isa.load(a0), isa.load(a1)];
+        for (b, sums) in [b0, b1, b2, b3].into_iter().zip(&mut *sums) {
+            let b = isa.load(b);
+            sums[0] = a[0].mul_add(b, sums[0]);
+            sums[1] = a[1].mul_add(b, sums[1]);
+        }
     }
 }
 
@@ -281,23 +289,45 @@ fn axpy_2x4<I: Isa>(
     isa: I,
     alpha: [[I::Scalar; 4]; 2],
     x: [&[I::Scalar]; 4],
-    [y0, y1]: [&mut [I::Scalar]; 2],
+    y: [&mut [I::Scalar]; 2],
 ) {
-    let alpha = [splat4(isa, alpha[0]), splat4(isa, alpha[1])];
-    let [x0, x1, x2, x3] = x.map(|row| row.chunks_exact(I::WIDTH));
-    let tails = [
-        x0.remainder(),
-        x1.remainder(),
-        x2.remainder(),
-        x3.remainder(),
-    ];
-    let (mut y0, mut y1) = (y0.chunks_exact_mut(I::WIDTH), y1.chunks_exact_mut(I::WIDTH));
-    let x = x0.zip(x1).zip(x2).zip(x3);
-    for (((((x0, x1), x2), x3), y0), y1) in x.zip(y0.by_ref()).zip(y1.by_ref()) {
-        add_multiples(isa, &alpha, [x0, x1, x2, x3], [y0, y1]);
+    isa.share(Axpy2x4 { alpha, x, y });
+}
+
+struct Axpy2x4<'a, T> {
+    alpha: [[T; 4]; 2],
+    x: [&'a [T]; 4],
+    y: [&'a mut [T]; 2],
+}
+
+impl<T: Real> Kernel<T> for Axpy2x4<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa<Scalar = T>>(self, isa: I) {
+        let Axpy2x4 {
+            alpha,
+            x,
+            y: [y0, y1],
+        } = self;
+        let alpha = [splat4(isa, alpha[0]), splat4(isa, alpha[1])];
+        let [x0, x1, x2, x3] = x.map(|row| row.chunks_exact(UNROLL * I::WIDTH));
+        let tails = [
+            x0.remainder(),
+            x1.remainder(),
+            x2.remainder(),
+            x3.remainder(),
+        ];
+        let (mut y0, mut y1) = (
+            y0.chunks_exact_mut(UNROLL * I::WIDTH),
+            y1.chunks_exact_mut(UNROLL * I::WIDTH),
+        );
+        let x = x0.zip(x1).zip(x2).zip(x3);
+        for (((((x0, x1), x2), x3), y0), y1) in x.zip(y0.by_ref()).zip(y1.by_ref()) {
+            add_multiples(isa, &alpha, [x0, x1, x2, x3], [y0, y1]);
+        }
+        let y = [y0.into_remainder(), y1.into_remainder()];
+        add_multiples(isa, &alpha, tails, y);
     }
-    let y = [y0.into_remainder(), y1.into_remainder()];
-    add_multiples(isa, &alpha, tails, y);
 }
 
 #[inline(always)]
@@ -310,20 +340,19 @@ fn add_multiples<I: Isa>(
     isa: I,
     alpha: &[[I::Lanes; 4]; 2],
     x: [&[I::Scalar]; 4],
-    y: [&mut [I::Scalar]; 2],
+    [y0, y1]: [&mut [I::Scalar]; 2],
 ) {
-    let x = [
-        isa.load(x[0]),
-        isa.load(x[1]),
-        isa.load(x[2]),
-        isa.load(x[3]),
-    ];
-    for (alpha, y) in alpha.iter().zip(y) {
-        let mut sum = isa.load(y);
-        for (alpha, x) in alpha.iter().zip(x) {
-            sum = alpha.mul_add(x, sum);
+    let [x0, x1, x2, x3] = x.map(|row| row.chunks(I::WIDTH));
+    let y = y0.chunks_mut(I::WIDTH).zip(y1.chunks_mut(I::WIDTH));
+    for ((((x0, x1), x2), x3), (y0, y1)) in x0.zip(x1).zip(x2).zip(x3).zip(y) {
+        let x = [isa.load(x0), isa.load(x1), isa.load(x2), isa.load(x3)];
+        for (alpha, y) in alpha.iter().zip([y0, y1]) {
+            let mut sum = isa.load(y);
+            for (alpha, x) in alpha.iter().zip(x) {
+                sum = alpha.mul_add(x, sum);
+            }
+            isa.store(sum, y);
         }
-        isa.store(sum, y);
     }
 }
 

@@ -155,9 +155,14 @@ impl<T: Real> Kernel<T> for Dot<'_, T> {
     type Output = T;
     #[inline(always)]
     fn run<I: Isa<Scalar = T>>(self, isa: I) -> T {
-        let mut total = isa.splat(T::ZERO);
         let length = BLOCK * I::WIDTH;
-        for (a, b) in self.0.chunks(length).zip(self.1.chunks(length)) {
+        let n = self.0.len().min(self.1.len());
+        let (a, b) = (split(self.0, n).0, split(self.1, n).0);
+        if n <= length {
+            return dot_block(isa, a, b).sum();
+        }
+        let mut total = isa.splat(T::ZERO);
+        for (a, b) in a.chunks(length).zip(b.chunks(length)) {
             total = total + dot_block(isa, a, b);
         }
         total.sum()
