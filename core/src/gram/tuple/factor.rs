@@ -323,13 +323,13 @@ fn three<I: Isa>(isa: I, a: &[I::Scalar], b: &[I::Scalar], c: &[I::Scalar]) -> [
         let pairs = pairs.zip(c.chunks_exact(2 * I::WIDTH));
         for ((a, b), c) in pairs {
             even = plus_products(even, isa.load(a), isa.load(b), isa.load(c));
-            let [a, b, c] = [a, b, c].map(|x| x.get(I::WIDTH..).unwrap_or_default());
-            odd = plus_products(odd, isa.load(a), isa.load(b), isa.load(c));
+            odd = plus_products(odd, second(isa, a), second(isa, b), second(isa, c));
         }
-        let [a, b, c] = [a, b, c].map(|x| x.chunks_exact(2 * I::WIDTH).remainder());
+        let a = a.chunks_exact(2 * I::WIDTH).remainder();
+        let b = b.chunks_exact(2 * I::WIDTH).remainder();
+        let c = c.chunks_exact(2 * I::WIDTH).remainder();
         even = plus_products(even, isa.load(a), isa.load(b), isa.load(c));
-        let [a, b, c] = [a, b, c].map(|x| x.get(I::WIDTH..).unwrap_or_default());
-        odd = plus_products(odd, isa.load(a), isa.load(b), isa.load(c));
+        odd = plus_products(odd, second(isa, a), second(isa, b), second(isa, c));
         for i in 0..6 {
             let (sum, rest) = total[i].two_sum(even[i] + odd[i]);
             total[i] = sum;
@@ -341,6 +341,12 @@ fn three<I: Isa>(isa: I, a: &[I::Scalar], b: &[I::Scalar], c: &[I::Scalar]) -> [
         sums[i] = (total[i] + error[i]).sum();
     }
     sums
+}
+
+/// The second vector of a row.
+#[inline(always)]
+fn second<I: Isa>(isa: I, row: &[I::Scalar]) -> I::Lanes {
+    isa.load(row.get(I::WIDTH..).unwrap_or_default())
 }
 
 /// The products of a and of the differences to it, added to [aa, ab, bb, ac, bc, cc].
