@@ -3,6 +3,7 @@
 //! `tests/size` is an archive with a function for each line. Linked alone, a function tells its flash with all
 //! that it pulls in. Linked together, they are a program that measures itself in QEMU.
 
+mod limits;
 mod table;
 
 use std::collections::BTreeMap;
@@ -99,6 +100,9 @@ fn write(job: &mut Job<'_>) {
         Ok(()) => say(&format!("wrote {FILE}")),
         Err(error) => job.fail(format_args!("{FILE}: {error}")),
     }
+    for limit in limits::broken(&table) {
+        job.fail(limit);
+    }
 }
 
 /// Measures again, and compares with the committed table and with the limits.
@@ -120,7 +124,7 @@ pub(crate) fn check(job: &mut Job<'_>) {
         }
         say("`cargo xtask size` writes the table anew");
     }
-    for change in changes {
+    for change in changes.into_iter().chain(limits::broken(&table)) {
         job.fail(change);
     }
 }

@@ -16,9 +16,8 @@ macro_rules! cost {
         #[allow(unused_imports)]
         use core::hint::black_box;
         $crate::measure::print($name, $memory, &mut || {
-            black_box(function($(black_box($value)),*));
+            let _ = black_box(function($(black_box($value)),*));
         });
-        function
     }};
 }
 

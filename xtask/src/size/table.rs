@@ -91,6 +91,12 @@ impl Section {
             cells[6] = Some(cost.memory);
         }
     }
+
+    /// A number: of a line by its name, in a column.
+    pub(super) fn cell(&self, name: &str, column: usize) -> Option<u64> {
+        let line = self.lines.iter().find(|line| line.name == name)?;
+        line.cells[column]
+    }
 }
 
 impl Table {

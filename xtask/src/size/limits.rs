@@ -1,0 +1,100 @@
+//! What must not be exceeded, whatever the table says.
+
+use super::table::{Section, Table};
+
+/// Columns of the table.
+const INSTRUCTIONS: usize = 2;
+const MEMORY: usize = 6;
+
+/// The target of the limits.
+const TRIPLE: &str = "thumbv7em-none-eabihf";
+
+/// A line, a column, the largest number.
+const LIMITS: [(&str, usize, u64); 8] = [
+    ("rivergram: schedule step, linear", INSTRUCTIONS, 100),
+    ("rivergram: schedule step, cosine", INSTRUCTIONS, 100),
+    (
+        "rivergram: schedule step, one-minus-square",
+        INSTRUCTIONS,
+        100,
+    ),
+    ("rivergram: schedule step, half-life", INSTRUCTIONS, 100),
+    ("rivergram: schedule step, exponential", INSTRUCTIONS, 100),
+    (
+        "rivergram: schedule step, inverse-proportional",
+        INSTRUCTIONS,
+        100,
+    ),
+    (
+        "rivergram: schedule step, before the decay",
+        INSTRUCTIONS,
+        100,
+    ),
+    ("rivergram: schedule step, before the decay", MEMORY, 64),
+];
+
+/// The second takes at most half the instructions of the first.
+const HALF: (&str, &str) = (
+    "nalgebra: volume, K = 3, D = 64",
+    "rivergram: volume, K = 3, D = 64",
+);
+
+/// The limits that a table breaks, a sentence each.
+pub(super) fn broken(table: &Table) -> Vec<String> {
+    let mut sections = table.sections.iter();
+    match sections.find(|section| section.triple == TRIPLE) {
+        Some(section) => broken_in(section),
+        None => vec![format!("{TRIPLE} is not measured")],
+    }
+}
+
+fn broken_in(section: &Section) -> Vec<String> {
+    let mut limits = Vec::new();
+    match section.cell(HALF.0, INSTRUCTIONS) {
+        Some(others) => limits.push((HALF.1, INSTRUCTIONS, others / 2)),
+        None => limits.push((HALF.0, INSTRUCTIONS, 0)),
+    }
+    limits.extend(LIMITS);
+    let broken = limits.into_iter().filter_map(|(name, column, most)| {
+        let found = match section.cell(name, column) {
+            Some(number) if number <= most => return None,
+            Some(number) => number.to_string(),
+            None => "nothing".to_string(),
+        };
+        Some(format!(
+            "{TRIPLE}: {name}: {found} is measured, and {most} is the limit"
+        ))
+    });
+    broken.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_much_or_missing_is_named() {
+        let row = |name: &str, instructions: u64| {
+            let (who, what) = name.split_once(": ").unwrap_or_default();
+            format!("| {what} | {who} | | | {instructions} | | | | 64 |\n")
+        };
+        let mut text = format!("## Cortex-M4F: {TRIPLE}\n\n{}", row(HALF.0, 2000));
+        text.push_str(&row(HALF.1, 1001));
+        for (name, column, most) in LIMITS {
+            if column == INSTRUCTIONS && !name.ends_with("cosine") {
+                text.push_str(&row(name, most));
+            }
+        }
+        let broken = text.parse().map(|table| broken(&table));
+        let want = [
+            format!(
+                "{TRIPLE}: {}: 1001 is measured, and 1000 is the limit",
+                HALF.1
+            ),
+            format!(
+                "{TRIPLE}: rivergram: schedule step, cosine: nothing is measured, and 100 is the limit"
+            ),
+        ];
+        assert_eq!(broken, Ok(want.to_vec()));
+    }
+}
