@@ -146,7 +146,7 @@ impl Memory {
             let setup = setup(options, self.heads.slice(), &mut heads)?;
             (setup, Schedule::of_mut(&self.schedule)?, storage)
         };
-        let mut trainer = Trainer::resume(setup, storage, schedule.state(), options.updates)?;
+        let mut trainer = Trainer::resume(setup, storage, schedule.state()?, options.updates)?;
         let result = call(&mut trainer)?;
         *updates = trainer.updates();
         let progress = trainer.schedule().progress();

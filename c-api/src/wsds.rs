@@ -439,8 +439,8 @@ impl Schedule {
     }
 
     /// The state in core's type.
-    pub(crate) fn state(&self) -> State<'_, f32> {
-        State::with_progress(&self.plan, self.progress)
+    pub(crate) fn state(&self) -> Result<State<'_, f32>, Failure> {
+        Ok(State::with_progress(&self.plan, self.progress)?)
     }
 
     /// Where the state has come to.
@@ -720,7 +720,7 @@ pub unsafe extern "C" fn rivergram_wsds_save(
     unsafe {
         answer(error, || {
             apart(&[state.span()?, bytes.span()?])?;
-            Schedule::of(&state)?.state().save(bytes.slice())?;
+            Schedule::of(&state)?.state()?.save(bytes.slice())?;
             Ok(())
         })
     }
@@ -772,7 +772,7 @@ unsafe fn change<R>(
         answer(error, || {
             apart(&[memory.span()?, result.span()?])?;
             let schedule = Schedule::of_mut(&memory)?;
-            let mut state = schedule.state();
+            let mut state = schedule.state()?;
             let returned = event(&mut state);
             let progress = state.progress();
             schedule.set(progress);
@@ -798,7 +798,7 @@ unsafe fn look<R>(
     unsafe {
         answer(error, || {
             apart(&[memory.span()?, result.span()?])?;
-            result.write(question(&Schedule::of(&memory)?.state()));
+            result.write(question(&Schedule::of(&memory)?.state()?));
             Ok(())
         })
     }

@@ -472,6 +472,7 @@ fn survives_events<T: Real>(seed: u64) {
             state.save(&mut saved).expect("saved");
             let loaded = State::load(plan, &saved).expect("a saved state");
             assert_eq!(loaded, state);
+            assert_eq!(State::with_progress(plan, state.progress()), Ok(state));
             state = loaded;
             is_sound(&state);
             let step = state.step();

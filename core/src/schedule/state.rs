@@ -99,8 +99,8 @@ impl<'a, T: Real> State<'a, T> {
     /// let plan = Plan::new(Settings::wsd_s(1.0_f32, 0.1), &[])?;
     /// let mut state = State::at(&plan, 1000);
     /// state.request_decay(10);
-    /// assert_eq!(State::with_progress(&plan, state.progress()), state);
-    /// # Ok::<(), rivergram_core::error::PlanError>(())
+    /// assert_eq!(State::with_progress(&plan, state.progress())?, state);
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
     /// ```
     #[inline(always)]
     pub fn progress(&self) -> Progress<T> {
@@ -110,8 +110,12 @@ impl<'a, T: Real> State<'a, T> {
         }
     }
 
-    /// The state that this was the progress of, given a plan equal to its own. Nothing is checked, and with
-    /// another plan the rates are those of neither. Cost: O(1).
+    /// The state that this was the progress of, given a plan equal to its own. A progress carries no hash of its
+    /// plan, so another plan is only found out where it cannot have come to this place; its rates are within that
+    /// plan's range in any case. What is saved, [`State::save`], knows its plan. Cost: O(1).
+    ///
+    /// # Errors
+    /// [`StateError::Phase`]: the plan cannot have this progress.
     ///
     /// ```
     /// use rivergram_core::schedule::{Plan, Settings, State};
@@ -121,16 +125,22 @@ impl<'a, T: Real> State<'a, T> {
     ///     State::at(&plan, 3).progress()
     /// };
     /// let same = Plan::new(Settings::linear(1.0_f32, 0.0), &[4])?;
-    /// assert_eq!(State::with_progress(&same, progress).rate(), 0.25);
-    /// # Ok::<(), rivergram_core::error::PlanError>(())
+    /// assert_eq!(State::with_progress(&same, progress)?.rate(), 0.25);
+    /// let lower = Plan::new(Settings::linear(0.5_f32, 0.0), &[4])?;
+    /// assert!(State::with_progress(&lower, progress).is_err()); // Its decay begins at 1.
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
     /// ```
     #[inline(always)]
-    pub fn with_progress(plan: &'a Plan<'a, T>, progress: Progress<T>) -> Self {
-        State {
-            plan,
-            step: progress.step,
-            segment: progress.segment,
+    pub fn with_progress(plan: &'a Plan<'a, T>, progress: Progress<T>) -> Result<Self, StateError> {
+        let Progress { step, segment } = progress;
+        if !plan.may_have(&segment, step) {
+            return Err(StateError::Phase { step });
         }
+        Ok(State {
+            plan,
+            step,
+            segment,
+        })
     }
 
     /// The plan.
@@ -521,13 +531,6 @@ impl<'a, T: Real> State<'a, T> {
             ramp_from: reader.real()?,
             decay_from: reader.real()?,
         };
-        if !plan.may_have(&segment, step) {
-            return Err(phase);
-        }
-        Ok(State {
-            plan,
-            step,
-            segment,
-        })
+        State::with_progress(plan, Progress { step, segment })
     }
 }

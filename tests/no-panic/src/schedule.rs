@@ -55,7 +55,9 @@ fn state<T: Real>(plan: &Plan<'_, T>) {
     keep(State::new(plan));
     let mut state = any(State::at(plan, any(0)));
     keep(State::plan(&state));
-    state = any(State::with_progress(plan, any(State::progress(&state))));
+    if let Ok(same) = State::with_progress(plan, any(State::progress(&state))) {
+        state = any(same);
+    }
     keep(State::step(&state));
     keep(State::rate(&state));
     keep(State::position(&state));
