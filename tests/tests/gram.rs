@@ -718,7 +718,7 @@ fn missing_file<I: Isa>(isa: I, cap: Precision) {
     for (m, rows) in x.iter_mut().skip(1).enumerate() {
         for (j, row) in rows.iter_mut().enumerate() {
             if file.present[j][m] == 0 {
-                row.fill(3.5);
+                row.fill(f64::NAN);
             }
         }
     }

@@ -559,7 +559,8 @@ pub fn present_vectors<I: Isa>(
     for ((index, (x, there)), (modality, row)) in (0..usize::MAX).zip(vectors).zip(places) {
         *there = present.is_none_or(|present| present.get(index) == Some(&true));
         if *there {
-            check_finite(isa, x, 1, d, 0).map_err(|_| GramError::NotFinite { modality, row })?;
+            check_finite(isa, x, None, 1, d, 0)
+                .map_err(|_| GramError::NotFinite { modality, row })?;
             let square = ops::dot(isa, x, x);
             zero_rows.check(square, modality, row)?;
             *there = zero_rows.keeps(square);
@@ -622,8 +623,8 @@ impl<T: Real> Kernel<T> for VolumeMatrix<'_, T> {
         if have < need {
             return Err(GramError::Workspace { need, have });
         }
-        check_finite(isa, self.anchors, b1, d, 0)?;
-        check_finite(isa, self.items, b2, d, 1)?;
+        check_finite(isa, self.anchors, None, b1, d, 0)?;
+        check_finite(isa, self.items, self.present, b2, d, 1)?;
         let (flags, workspace) = take(self.workspace, m.saturating_mul(b2));
         flags.fill(T::ONE);
         for (flag, present) in flags.iter_mut().zip(self.present.unwrap_or(&[])) {
@@ -714,20 +715,23 @@ impl<T: Real> Scores<'_, T> {
 }
 
 /// The first row that holds NaN or an infinity, or of which the square of a difference could leave the
-/// range, is an error; `values` are planes \[.., rows, d\].
+/// range, is an error; `values` are planes \[.., rows, d\]. An absent row may hold anything.
 #[inline(always)]
 pub(crate) fn check_finite<I: Isa>(
     isa: I,
     values: &[I::Scalar],
+    present: Option<&[bool]>,
     rows: usize,
     d: usize,
     first: usize,
 ) -> Result<(), GramError> {
     let four = I::Scalar::constant(4.0);
+    let mut flags = present.unwrap_or(&[]).iter();
     let planes = values.chunks_exact(rows.saturating_mul(d).max(1));
     for (plane, values) in (0..usize::MAX).zip(planes) {
         for (row, x) in (0..rows).zip(values.chunks_exact(d.max(1))) {
-            if !(four * ops::dot(isa, x, x)).is_finite() {
+            let there = flags.next() != Some(&false);
+            if there && !(four * ops::dot(isa, x, x)).is_finite() {
                 return Err(GramError::NotFinite {
                     modality: first.saturating_add(plane),
                     row,

@@ -216,7 +216,7 @@ impl<T: Real> Gallery<'_, T> {
         }
         let policy = self.search.zero_rows;
         for (row, x) in (0..b1).zip(self.anchors.chunks_exact(d.max(1))) {
-            check_finite(isa, x, 1, d, 0).map_err(|_| not_finite(0, row))?;
+            check_finite(isa, x, None, 1, d, 0).map_err(|_| not_finite(0, row))?;
             policy.check(ops::dot(isa, x, x), 0, row)?;
         }
         let vectors = self.items.chunks_exact(d.max(1));
@@ -225,7 +225,7 @@ impl<T: Real> Gallery<'_, T> {
             if !self.is_present(index) {
                 continue;
             }
-            check_finite(isa, x, 1, d, 0).map_err(|_| not_finite(modality, row))?;
+            check_finite(isa, x, None, 1, d, 0).map_err(|_| not_finite(modality, row))?;
             policy.check(ops::dot(isa, x, x), modality, row)?;
         }
         Ok(())

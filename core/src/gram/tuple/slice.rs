@@ -342,7 +342,7 @@ pub(in crate::gram) fn check_vectors<I: Isa>(
             have: vectors.len(),
         });
     }
-    check_finite(isa, vectors, 1, d, 0)
+    check_finite(isa, vectors, None, 1, d, 0)
 }
 
 #[inline(always)]
