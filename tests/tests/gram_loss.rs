@@ -434,7 +434,7 @@ fn a_zero_row_is_named_where_it_is_an_error() {
 
 #[test]
 fn constants_out_of_range_are_errors() {
-    for temperature in [0.0, -0.07, f64::NAN, f64::INFINITY] {
+    for temperature in [0.0, -0.07, 1e-310, f64::NAN, f64::INFINITY] {
         let error = error_of(|case| case.config.temperature = temperature);
         assert_eq!(error, GramError::Temperature, "{temperature}");
     }

@@ -31,3 +31,17 @@ pub mod related;
 pub mod retrieval;
 pub mod search;
 pub mod tuple;
+
+use crate::error::GramError;
+use crate::lanes::Real;
+
+/// 1/τ, which makes logits of scores. A τ that is so small that 1/τ leaves the range is refused as 0 is.
+#[inline(always)]
+fn inverse_temperature<T: Real>(temperature: T) -> Result<T, GramError> {
+    let scale = T::ONE / temperature;
+    if scale > T::ZERO && scale.is_finite() {
+        Ok(scale)
+    } else {
+        Err(GramError::Temperature)
+    }
+}

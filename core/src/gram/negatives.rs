@@ -17,6 +17,7 @@
 //! marks it as absent, for the volumes as for the weights.
 
 use crate::error::GramError;
+use crate::gram::inverse_temperature;
 use crate::lanes::{Isa, Kernel, Lanes, Real};
 use crate::lse::LogSum;
 use crate::ops::{self, Sum, take};
@@ -201,10 +202,7 @@ impl<T: Real> Weights<'_, T> {
             return Err(GramError::BufferSize { need, have });
         }
         self.own.check(rows, columns)?;
-        let scale = -(T::ONE / self.temperature);
-        if !(scale < T::ZERO && scale.is_finite()) {
-            return Err(GramError::Temperature);
-        }
+        let scale = -inverse_temperature(self.temperature)?;
         for (row, scores) in (0..rows).zip(self.scores.chunks_exact(columns)) {
             if !self.own.has_row(row) {
                 continue;

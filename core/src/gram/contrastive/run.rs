@@ -8,6 +8,7 @@ use super::work::{Scratch, Sizes, Work};
 use super::{Anchor, Batch, GramLoss, GramReport, K_MAX, Term};
 use crate::error::GramError;
 use crate::gram::info_nce::Direction;
+use crate::gram::inverse_temperature;
 use crate::lanes::{Isa, Kernel, Real};
 
 /// What is contrasted with what.
@@ -267,9 +268,7 @@ fn check_vectors<T: Real>(batch: &Batch<'_, T>, has_vectors: bool) -> Result<(),
 }
 
 fn check_config<T: Real>(config: &GramLoss<T>, k: usize) -> Result<(), GramError> {
-    if !(config.temperature > T::ZERO && config.temperature.is_finite()) {
-        return Err(GramError::Temperature);
-    }
+    inverse_temperature(config.temperature)?;
     if !(T::ZERO..=T::ONE).contains(&config.label_smoothing) {
         return Err(GramError::LabelSmoothing);
     }

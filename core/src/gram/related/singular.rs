@@ -21,7 +21,7 @@ use core::mem::swap;
 
 use crate::error::GramError;
 use crate::gram::basis::{self, Item, Rows};
-use crate::gram::{matching, tuple};
+use crate::gram::{inverse_temperature, matching, tuple};
 use crate::lanes::{Isa, Kernel, Lanes, Real};
 use crate::ops;
 
@@ -360,10 +360,7 @@ pub fn rank_loss<T: Real>(
     if need != have {
         return Err(GramError::BufferSize { need, have });
     }
-    let scale = T::ONE / temperature;
-    if !(scale > T::ZERO && scale.is_finite()) {
-        return Err(GramError::Temperature);
-    }
+    let scale = inverse_temperature(temperature)?;
     let mut logits = [T::ZERO; K_MAX];
     for ((column, logit), value) in (0..k).zip(&mut logits).zip(values) {
         *logit = *value * scale;
