@@ -39,9 +39,9 @@ fn determinant<const K: usize, const SETS: usize>(gram: &[[i32; K]; K]) -> [u32;
         };
         minor = [0; K];
         // The sign of the first column; that of the last is +.
-        let mut is_negative = order.is_multiple_of(2);
-        for (column, entry) in (0_u32..).zip(row) {
-            let others = set & !(1 << column);
+        let mut is_negative = order & 1 == 0;
+        for (column, entry) in (0..u32::MAX).zip(row) {
+            let others = set & !1_usize.wrapping_shl(column);
             if others == set {
                 continue;
             }
@@ -105,7 +105,7 @@ fn root<const K: usize>(words: &[u32; K]) -> f32 {
     // The highest word that is not 0, and the one below it.
     let (mut high, mut low, mut place) = (0_u32, 0_u32, 0_u32);
     let mut below = 0;
-    for (index, word) in (0_u32..).zip(words) {
+    for (index, word) in (0..u32::MAX).zip(words) {
         if *word != 0 {
             (high, low, place) = (*word, below, index);
         }
