@@ -1818,10 +1818,14 @@ rivergram_status rivergram_wsds_load(struct rivergram_wsds *state,
 #define RIVERGRAM_HEAD_LEN(input, hidden, output) \
     ((hidden) == 0 ? (output) * ((input) + 1) : (hidden) * ((input) + 1) + (output) * ((hidden) + 1))
 
+/* The larger of two lengths. */
+#define RIVERGRAM_LARGER(a, b) ((a) > (b) ? (a) : (b))
+
 /* Floats of workspace of rivergram_gram_loss. */
 #define RIVERGRAM_GRAM_WORKSPACE_LEN(k, rows, d) \
-    ((k) * (rows) * ((d) + 2) + (rows) * (((k)-1) * (2 * (d) + 2 * ((k)-1)) + 14) + (rows) * (rows) * ((k) + 1) + \
-     ((k) + 1) * ((d) + (k)-1))
+    ((k) * (rows) * ((d) + 2) + (rows) * (((k)-1) * (2 * (d) + (k)-1) + 2) + \
+     RIVERGRAM_LARGER((rows) * (rows) * ((k) + 1), (k) * ((d) + (k)-1)) + \
+     RIVERGRAM_LARGER(10 * (rows), (rows) * (((k)-1) * ((k)-1) + 2) + (d) + (k)-1))
 
 /* Floats of workspace of rivergram_eisl_loss. */
 #define RIVERGRAM_EISL_WORKSPACE_LEN(positions, targets, orders) \
@@ -1829,4 +1833,4 @@ rivergram_status rivergram_wsds_load(struct rivergram_wsds *state,
 
 /* Floats of workspace of rivergram_trainer_align, for linear heads of d outputs each. */
 #define RIVERGRAM_ALIGN_WORKSPACE_LEN(heads, rows, d) \
-    (2 * (heads) * (rows) * (d) + (heads) * (rows) + RIVERGRAM_GRAM_WORKSPACE_LEN(heads, rows, d))
+    ((heads) * (rows) * ((d) + 1) + RIVERGRAM_GRAM_WORKSPACE_LEN(heads, rows, d))
