@@ -14,7 +14,7 @@ use core::fmt::{Debug, Display};
 use core::marker::PhantomData;
 use core::ops::{Add, AddAssign, Div, Mul, Neg, Sub, SubAssign};
 
-use crate::math;
+use crate::{fpu, math};
 
 /// An instruction set, as a zero-sized token that makes [`Lanes`] values.
 pub trait Isa: Copy + 'static {
@@ -548,7 +548,7 @@ impl Lanes for f32 {
     }
     #[inline(always)]
     fn sqrt(self) -> f32 {
-        math::sqrt_f32(self)
+        fpu::sqrt(self)
     }
     #[inline(always)]
     fn abs(self) -> f32 {

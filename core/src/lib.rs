@@ -1,6 +1,6 @@
 //! The mathematics of rivergram, written once.
 //!
-//! `no_std`, no allocation, no panic, no `unsafe`. Every algorithm is generic over an instruction set
+//! `no_std`, no allocation, no panic. Every algorithm is generic over an instruction set
 //! ([`lanes::Isa`]): the same code runs on one `f32`, on one `f64`, on SIMD vectors and in a GPU thread.
 #![no_std]
 #![deny(unsafe_code)]
@@ -9,6 +9,7 @@ pub mod eisl;
 pub mod encode;
 pub mod error;
 pub mod features;
+mod fpu;
 pub mod gram;
 pub mod head;
 pub mod lanes;

@@ -18,11 +18,6 @@ const LN2_HIGH: f64 = 0.693_359_375;
 const LN2_LOW: f64 = -2.121_944_4e-4;
 
 #[inline(always)]
-pub(crate) fn sqrt_f32(x: f32) -> f32 {
-    libm::sqrtf(x)
-}
-
-#[inline(always)]
 fn constant<V: Lanes>(v: V, x: f64) -> V {
     v.isa().splat(V::Scalar::constant(x))
 }

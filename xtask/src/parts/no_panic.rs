@@ -69,6 +69,7 @@ fn run(job: &mut Job<'_>) {
                     case.prove(job, program);
                     case.doubles(job, program);
                 }
+                case.roots(job, triple.ends_with("eabihf"));
                 case.disprove(job);
             }
         }
@@ -150,6 +151,21 @@ impl Case {
             Ok(found) if program == "f64" && found.is_empty() => {
                 job.fail("no double precision is found in `f64`: the search finds nothing");
             }
+            Ok(_) => {}
+        }
+    }
+
+    /// The program for `f32` takes square roots by the instruction of a floating-point unit where there is one, and
+    /// only there.
+    fn roots(&self, job: &mut Job<'_>, has_unit: bool) {
+        let code = panic_paths::llvm("objdump", &["-d"], &self.folder.join("f32"));
+        match code.map(|code| code.contains("vsqrt.f32")) {
+            Err(why) => job.fail(why),
+            Ok(found) if found != has_unit => job.fail(format_args!(
+                "`vsqrt.f32` is {} the program for {}",
+                if found { "in" } else { "missing from" },
+                self.name
+            )),
             Ok(_) => {}
         }
     }
