@@ -10,11 +10,17 @@ const MEMORY: usize = 6;
 const TRIPLE: &str = "thumbv7em-none-eabihf";
 
 /// A line, a column, the largest number.
-const LIMITS: [(&str, usize, u64); 8] = [
+const LIMITS: [(&str, usize, u64); 11] = [
+    ("rivergram: volume, K = 3, D = 64", INSTRUCTIONS, 900),
     ("rivergram: schedule step, linear", INSTRUCTIONS, 100),
     ("rivergram: schedule step, cosine", INSTRUCTIONS, 100),
     (
         "rivergram: schedule step, one-minus-square",
+        INSTRUCTIONS,
+        100,
+    ),
+    (
+        "rivergram: schedule step, one-minus-sqrt",
         INSTRUCTIONS,
         100,
     ),
@@ -25,6 +31,7 @@ const LIMITS: [(&str, usize, u64); 8] = [
         INSTRUCTIONS,
         100,
     ),
+    ("rivergram: schedule step, inverse-sqrt", INSTRUCTIONS, 100),
     (
         "rivergram: schedule step, before the decay",
         INSTRUCTIONS,
@@ -78,8 +85,7 @@ mod tests {
             let (who, what) = name.split_once(": ").unwrap_or_default();
             format!("| {what} | {who} | | | {instructions} | | | | 64 |\n")
         };
-        let mut text = format!("## Cortex-M4F: {TRIPLE}\n\n{}", row(HALF.0, 2000));
-        text.push_str(&row(HALF.1, 1001));
+        let mut text = format!("## Cortex-M4F: {TRIPLE}\n\n{}", row(HALF.0, 1600));
         for (name, column, most) in LIMITS {
             if column == INSTRUCTIONS && !name.ends_with("cosine") {
                 text.push_str(&row(name, most));
@@ -88,7 +94,7 @@ mod tests {
         let broken = text.parse().map(|table| broken(&table));
         let want = [
             format!(
-                "{TRIPLE}: {}: 1001 is measured, and 1000 is the limit",
+                "{TRIPLE}: {}: 900 is measured, and 800 is the limit",
                 HALF.1
             ),
             format!(
