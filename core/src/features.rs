@@ -7,6 +7,7 @@ use crate::lanes::Real;
 
 /// Features in 8 bits: x = scale · q.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Int8<'a, T> {
     /// q, \[rows, input\].
     pub values: &'a [i8],

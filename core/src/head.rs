@@ -14,6 +14,7 @@ use crate::ops::{self, split, take};
 
 /// The sizes of a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Head {
     /// Features that go in.
     pub input: usize,

@@ -8,6 +8,7 @@ use crate::lanes::{Isa, Lanes, Real};
 
 /// ln Σ exp(x) = `max` + `ln_sum`. Of no numbers at all: `ln_sum` = −∞.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct LogSum<V> {
     /// The largest number.
     pub max: V,

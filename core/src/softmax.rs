@@ -13,6 +13,7 @@ use crate::lse::LogSum;
 
 /// Why the inputs of a position are no logits and no log-probabilities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Invalid {
     /// The entry with this index is NaN.
     Nan(usize),

@@ -167,6 +167,56 @@ fn core_counts_without_a_panic() {
     }
 }
 
+/// What makes a type of core loggable, after the line that makes it comparable.
+const FORMAT: &str = "#[cfg_attr(feature = \"defmt\", derive(defmt::Format))]";
+
+/// The types that are plain values, so can be compared, but that firmware cannot log. Private ones count: a public type may
+/// hold one, and is only loggable if that is.
+fn values_that_firmware_cannot_log(text: &str) -> Vec<&str> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        if !line.starts_with("#[derive(") || !line.contains("PartialEq") {
+            continue;
+        }
+        let mut rest = lines[at + 1..].iter();
+        let item = rest.find(|line| !line.starts_with("#[")).unwrap_or(&"");
+        if lines.get(at + 1) != Some(&FORMAT) {
+            found.push(*item);
+        }
+    }
+    found
+}
+
+#[test]
+fn firmware_can_log_every_value_of_core() {
+    let mut formats = 0;
+    for source in rust_files() {
+        if source.path.starts_with("core/src/") {
+            let found = values_that_firmware_cannot_log(&source.text);
+            assert!(found.is_empty(), "{}: no {FORMAT}: {found:?}", source.path);
+            formats += source.text.matches(FORMAT).count();
+        }
+        let of_errors = source.path.starts_with("core/src/error/");
+        for line in source.text.lines().filter(|_| of_errors) {
+            let is_value = !line.starts_with("#[derive(") || line.contains("PartialEq");
+            assert!(is_value, "{}: {line}", source.path);
+        }
+    }
+    assert!(formats > 50, "only {formats} types can be logged");
+}
+
+#[test]
+fn values_that_firmware_cannot_log_are_found() {
+    let text = format!(
+        "#[derive(Debug, PartialEq)]\n#[non_exhaustive]\npub enum A {{}}\n\
+         #[derive(PartialEq)]\n{FORMAT}\n#[non_exhaustive]\npub struct B;\n\
+         #[derive(PartialEq)]\npub(crate) struct C;\n#[derive(Debug)]\npub struct D;"
+    );
+    let found = ["pub enum A {}", "pub(crate) struct C;"];
+    assert_eq!(values_that_firmware_cannot_log(&text), found);
+}
+
 #[test]
 fn counting_calls_are_found() {
     let code = "a.enumerate()\n  .count( ).\nposition(b); a.position(); fn count(position: u8) { count(); a.count; }";

@@ -8,6 +8,7 @@ pub const IGNORE: i32 = -100;
 
 /// How the loss of a target n-gram is made from its scores t at all output positions j.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Select {
     /// Σ_j q·t with q = softmax_j((t + noise)/τ), the gradient flowing through q: the paper's.
     Softmax,
@@ -26,6 +27,7 @@ pub enum Select {
 /// arXiv 2106.15078 sums over output positions, [`Axis::Positions`]. The other axis is its mirror image, with
 /// outputs and targets in each other's place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Axis {
     /// For each target n-gram i a selection over output positions j; the row's loss is −(1/M) Σ_i E\[i\]. It
     /// asks whether the outputs hold every n-gram of the target, as recall does.
@@ -39,6 +41,7 @@ pub enum Axis {
 
 /// What is measured of n-grams.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Objective {
     /// The edit-invariant loss of arXiv 2106.15078, by [`Select`] and [`Axis`].
     #[default]
@@ -50,6 +53,7 @@ pub enum Objective {
 
 /// How the losses against several references become the loss of a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Combine {
     /// The mean over the row's references, of each order by itself.
     #[default]
@@ -96,6 +100,7 @@ pub enum Reduction<'a, T> {
 
 /// What becomes of padding in the n-gram part. In the cross-entropy part it is always left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Padding {
     /// Row b uses its first `output_lens[b]` outputs and its own targets. A −100 inside the targets is
     /// no token: the n-grams that contain it are left out.
@@ -108,6 +113,7 @@ pub enum Padding {
 
 /// What the input holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Input {
     /// Any numbers: a softmax over V is part of the loss and of its gradient.
     Logits,
@@ -261,6 +267,7 @@ impl<'a, T: Real> Config<'a, T> {
 
 /// The sizes of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Shape {
     /// B, the rows.
     pub batch: usize,

@@ -9,6 +9,7 @@ use crate::lanes::{Isa, Kernel, One, Real};
 
 /// The loss of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Losses<T> {
     /// `ngram_factor` · eisl + `ce_factor` · ce.
     pub total: T,

@@ -29,6 +29,7 @@ use crate::softmax::{self, Invalid};
 
 /// What one row adds to the loss.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct RowLoss<T> {
     /// Σ_n c·loss\[b, n\], where c is wₙ or what [`Reduction`](super::Reduction) makes of it.
     pub eisl: T,

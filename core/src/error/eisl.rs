@@ -5,6 +5,7 @@ use core::fmt::{Display, Formatter, Result};
 
 /// A buffer of the sequence loss, in [`EislError::Length`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum EislBuffer {
     /// The logits or log-probabilities, B·T·V.
     Input,
@@ -42,6 +43,7 @@ pub enum EislBuffer {
 
 /// What can be wrong with the input of the sequence loss and of cross-entropy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum EislError {
     /// A buffer has the wrong length.
     Length {

@@ -4,6 +4,7 @@ use core::fmt;
 
 /// What is wrong with the input of a GRAM function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum GramError {
     /// A size is 0.

@@ -7,6 +7,7 @@ use super::{DecodeError, EncodeError};
 
 /// What is wrong with an average of the weights, or with weights in 16 bits. After an error nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum OptimError {
     /// A decay constant that is not in \[0, 1), as the nearest `f32`.

@@ -5,6 +5,7 @@ use core::fmt::{Display, Formatter, Result};
 
 /// A buffer that cannot take what is written to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum EncodeError {
     /// The whole frame needs `need` bytes; the buffer has `have`.
     NoSpace {
@@ -29,6 +30,7 @@ impl Display for EncodeError {
 
 /// Bytes that are not a frame of the wanted kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum DecodeError {
     /// What is read needs `need` bytes, and `have` are left.
     Truncated {
@@ -84,6 +86,7 @@ impl Display for DecodeError {
 
 /// One of the three rates of a schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum RateName {
     /// The rate that the warmup begins at.
     Init,
@@ -105,6 +108,7 @@ impl Display for RateName {
 
 /// A schedule that cannot be built. Rates are given as the nearest `f32`.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum PlanError {
     /// A rate that is negative, infinite or NaN.
     Rate {
@@ -219,6 +223,7 @@ impl Display for PlanError {
 
 /// The part of a plan in which two plans differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum PlanPart {
     /// Peak, floor and init, or the number type.
     Rates,
@@ -243,6 +248,7 @@ impl Display for PlanPart {
 
 /// A saved schedule state that cannot be loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum StateError {
     /// The bytes are no saved state.
     Decode(DecodeError),

@@ -7,6 +7,7 @@ use super::{DecodeError, EislError, EncodeError, GramError, StateError};
 
 /// A buffer of a trainer, in [`TrainError::Storage`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum TrainBuffer {
     /// The parameters of all heads.
     Parameters,
@@ -25,6 +26,7 @@ pub enum TrainBuffer {
 
 /// What is wrong with a training step. After an error nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum TrainError {
     /// A head without inputs or without outputs.

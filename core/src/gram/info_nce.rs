@@ -17,6 +17,7 @@ use crate::softmax;
 
 /// Which cross-entropies of a matrix of scores count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub(super) enum Direction {
     /// Those of rows and of columns, of a square.
     Both,

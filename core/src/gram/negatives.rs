@@ -28,6 +28,7 @@ pub const FLOOR: f64 = 1e-4;
 
 /// Which rows and columns of a matrix of volumes belong together, and which are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Own<'a> {
     /// Query i's own candidate is number i + `offset`.
     pub offset: usize,

@@ -407,6 +407,7 @@ fn projection_squares<I: Isa>(
 
 /// Which number of a pair [`volume_matrix`] and [`crate::gram::search::nearest`] give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Measure {
     /// V = vol · d.
     Volume,

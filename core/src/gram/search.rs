@@ -17,6 +17,7 @@ use crate::ops::{self, take};
 
 /// How to search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Search {
     /// What ranks the items.
     pub measure: Measure,

@@ -6,6 +6,7 @@ use crate::lanes::Real;
 /// exactly ([`two_sum`](crate::lanes::Lanes::two_sum)) and goes into the second word (T. Ogita, S. M. Rump and
 /// S. Oishi, Accurate sum and dot product, SIAM J. Sci. Comput. 26, 2005, algorithm 4.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub(crate) struct Sum<T> {
     /// The sum, rounded once.
     pub(crate) high: T,

@@ -61,6 +61,7 @@ fn copy<T: Copy>(from: &[T], to: &mut [T]) {
 
 /// What an exponential average begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Start {
     /// What the slice holds, such as the weights before the first update. It is forgotten like any other value,
     /// and until then the average leans towards it.
@@ -84,6 +85,7 @@ pub enum Start {
 /// # Ok::<(), rivergram_core::error::OptimError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Ema<T> {
     start: Start,
     /// 1 − β: in single precision β itself would have too few digits for it.
@@ -298,6 +300,7 @@ impl<T: Real> Ema<T> {
 /// # Ok::<(), rivergram_core::error::OptimError>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct RunningMean {
     updates: u64,
 }
@@ -459,6 +462,7 @@ impl RunningMean {
 /// # Ok::<(), rivergram_core::error::OptimError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Lawa {
     copies: usize,
     every: u64,

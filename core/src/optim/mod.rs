@@ -31,6 +31,7 @@ use sgd::Sgd;
 
 /// Which rule turns a gradient into an update.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Optimizer<T> {
     /// Stochastic gradient descent with momentum.
     Sgd {

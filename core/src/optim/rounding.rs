@@ -28,6 +28,7 @@ use crate::error::OptimError;
 
 /// A floating-point format of 16 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Half {
     /// IEEE 754 binary16.
     F16,

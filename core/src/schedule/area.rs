@@ -36,6 +36,7 @@ const VERSION: u32 = 1;
 /// assert!((area.annealing() - 1.4995).abs() < 1e-15);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Area<T> {
     forget: T,
     first: Option<T>,

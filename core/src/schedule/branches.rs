@@ -23,6 +23,7 @@ use crate::lanes::Real;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Branches<'a, T> {
     settings: Settings<T>,
     budgets: &'a [u64],

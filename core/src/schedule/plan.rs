@@ -11,6 +11,7 @@ const LARGEST_BUDGET: u64 = 1 << 63;
 
 /// A part of the schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Phase {
     /// The first rise to the peak.
     Warmup,
@@ -26,6 +27,7 @@ pub enum Phase {
 
 /// Where a step lies in the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Position {
     /// The phase.
     pub phase: Phase,
@@ -37,6 +39,7 @@ pub struct Position {
 
 /// The decay before one budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct DecaySpan {
     /// The place of the budget in the list.
     pub budget: usize,
@@ -65,6 +68,7 @@ pub struct DecaySpan {
 /// # Ok::<(), rivergram_core::error::PlanError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Plan<'a, T> {
     settings: Settings<T>,
     budgets: &'a [u64],

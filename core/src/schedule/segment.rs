@@ -7,6 +7,7 @@ use crate::lanes::{Real, count};
 
 /// From one budget to the next: ramp, stable phase, decay.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub(super) struct Segment<T> {
     /// The place of the budget that ends it; the number of budgets after the last, and one more where
     /// the run left the floor there.

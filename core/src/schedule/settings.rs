@@ -23,6 +23,7 @@ const MILLION: u64 = 1_000_000;
 /// assert_eq!(settings.init, 0.0);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Settings<T> {
     /// The rate P of the stable phase.
     pub peak: T,
@@ -261,6 +262,7 @@ impl<T: Real> Settings<T> {
 /// How a warmup of W steps rises from `init` to the peak P, with x from the [`WarmupEdge`]. These are
 /// shapes of decays run backwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum WarmupShape {
     /// init + (P − init)·x.
     Linear,
@@ -284,6 +286,7 @@ impl WarmupShape {
 
 /// The progress x at step t = 0 … W−1 of a warmup of W steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum WarmupEdge {
     /// x = t/W: the first update has the rate `init`, the first after the warmup the peak.
     Zero,
@@ -311,6 +314,7 @@ impl WarmupEdge {
 
 /// The rate between warmup and decay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Stable {
     /// The peak.
     Constant,
@@ -329,6 +333,7 @@ pub enum Stable {
 
 /// The length D of the decay before a budget, cut to the steps since the budget before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Decay {
     /// So many millionths of the whole budget, rounded down, at least 1 step.
     OfTotal(u32),
@@ -342,6 +347,7 @@ pub enum Decay {
 
 /// The progress p of a decay at its step k = 0 … D−1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum DecayEdge {
     /// p = k/D: the first update of the decay has the peak, the first after it the floor.
     ReachAfter,
@@ -370,6 +376,7 @@ impl DecayEdge {
 
 /// What follows the last budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum After {
     /// The floor.
     Floor,

@@ -21,6 +21,7 @@ use crate::lanes::count;
 /// | `InverseProportional` (WSD-S) | 1/(p/F + (1−p)/P), F > 0 | P/(q + p·P/F) |
 /// | `InverseSqrt` | 1/(p/√F + (1−p)/√P)², F > 0 | P/(q + p·√(P/F))² |
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Shape<T> {
     /// A straight line.
     Linear,

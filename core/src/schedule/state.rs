@@ -42,6 +42,7 @@ const VERSION_WITHOUT_RAMP: u32 = 1;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct State<'a, T> {
     plan: &'a Plan<'a, T>,
     step: u64,
@@ -50,6 +51,7 @@ pub struct State<'a, T> {
 
 /// A [`State`] without its plan, for who keeps the two in one place and cannot let one borrow the other.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Progress<T> {
     step: u64,
     segment: Segment<T>,

@@ -363,6 +363,7 @@ pub struct Storage<'a, T> {
 
 /// What one step did.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Step<T> {
     /// The loss before the update.
     pub loss: T,

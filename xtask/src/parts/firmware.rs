@@ -40,7 +40,7 @@ struct Program {
     prints: bool,
 }
 
-const PROGRAMS: [Program; 3] = [
+const PROGRAMS: [Program; 4] = [
     Program {
         name: "golden",
         data: &[],
@@ -49,6 +49,11 @@ const PROGRAMS: [Program; 3] = [
     Program {
         name: "fine-tune",
         data: &["numbers.bin", "strips.bin"],
+        prints: true,
+    },
+    Program {
+        name: "reports",
+        data: &[],
         prints: true,
     },
     Program {

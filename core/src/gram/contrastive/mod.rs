@@ -45,6 +45,7 @@ pub const K_MAX: usize = 8;
 
 /// Which modality is the anchor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Anchor {
     /// This one, as in the paper.
     One(usize),
@@ -54,6 +55,7 @@ pub enum Anchor {
 
 /// What is contrasted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Term {
     /// The volume of anchor and item.
     Volume(Anchor),
@@ -64,6 +66,7 @@ pub enum Term {
 /// What a zero vector ([`is_zero`](crate::ops::is_zero)) means. It cannot simply stay: volume 0 is the *best*
 /// match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum ZeroRows {
     /// An absent modality; a zero anchor leaves the loss.
     Missing,
@@ -97,6 +100,7 @@ impl ZeroRows {
 
 /// The loss of a batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct GramLoss<T> {
     /// What is contrasted.
     pub term: Term,
@@ -160,6 +164,7 @@ pub struct Batch<'a, T> {
 
 /// What [`gram_loss`], [`shard_loss`] or [`rectangle_loss`] found.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct GramReport<T> {
     /// The whole loss, of a shard its share.
     pub loss: T,

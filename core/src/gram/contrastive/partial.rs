@@ -8,6 +8,7 @@ use crate::lanes::Isa;
 
 /// What the gradient of a shard goes through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Gathered {
     /// The vectors of all machines: the mean over the machines is the gradient of the whole batch.
     Full,
@@ -18,6 +19,7 @@ pub enum Gathered {
 
 /// Which rows of a gathered batch are this machine's: `offset` to `offset + rows`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Shard {
     /// The first local row.
     pub offset: usize,

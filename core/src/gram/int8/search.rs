@@ -28,6 +28,7 @@ pub struct Gallery<'a, const M: usize> {
 
 /// What a search needs to know of an item besides its vectors: M² + M + 2 words.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Item<const M: usize> {
     /// The Gram matrix of the integers; a vector that is absent, or depends on those before it, has zeros.
     pub gram: [[i32; M]; M],

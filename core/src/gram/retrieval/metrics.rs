@@ -64,6 +64,7 @@ pub fn median_rank(ranks: &[usize]) -> Option<usize> {
 
 /// What a list of ranks amounts to.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Metrics<T> {
     /// R@1 in \[0, 1\].
     pub r1: T,

@@ -23,6 +23,7 @@ use crate::lanes::Real;
 
 /// Which scores are better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Order {
     /// The smaller: volumes, distances.
     Ascending,

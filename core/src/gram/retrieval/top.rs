@@ -20,6 +20,7 @@ use crate::lanes::Real;
 /// assert_eq!(top.best(), [(0.1, 1), (0.1, 3)]);
 /// ```
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct TopK<T, const K: usize> {
     order: Order,
     best: heapless::Vec<(T, usize), K>,
