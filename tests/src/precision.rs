@@ -51,6 +51,16 @@ pub const DECAY: f64 = 1e-15;
 /// 2e-11, each times derivatives and values that may be some tens.
 pub const CENTRAL_DIFFERENCE: f64 = 1e-8;
 
+/// A slope in `f64` against central differences, of 1 or of the gradient's norm: as [`CENTRAL_DIFFERENCE`], where
+/// second and third derivatives may be some thousands.
+pub const SLOPE: f64 = 1e-7;
+
+/// The gradient of ln V in `f64` from singular values, of its norm: each quotient adds to what both methods round.
+pub const LOG_GRADIENT: f64 = 1e-11;
+
+/// The mean of the least volumes, relative, in `f32`: one rounding.
+pub const MEAN: f64 = 1e-7;
+
 /// A hard negative's weight, relative, given the row's largest V/τ: that is rounded twice, so is its least; then a few
 /// roundings more.
 pub fn weight_cap<T: Real>(largest: f64) -> f64 {

@@ -13,7 +13,7 @@ use rivergram_tests::eisl::{
 };
 use rivergram_tests::golden;
 use rivergram_tests::oracle::eisl::evaluate;
-use rivergram_tests::precision::{DOUBLE, SINGLE, assert_close};
+use rivergram_tests::precision::{DOUBLE, SINGLE, SLOPE, assert_close};
 use rivergram_tests::random::Random;
 
 const GROUPS: &[(&str, &[&str])] = &[
@@ -157,7 +157,7 @@ fn gradient_is_that_of_central_differences() {
             };
             let h = 1e-5;
             let difference = (total(h) - total(-h)) / (2.0 * h);
-            assert_close(&format!("{case:?}"), gradient[at], difference, 1.0, 1e-7);
+            assert_close(&format!("{case:?}"), gradient[at], difference, 1.0, SLOPE);
         }
     }
 }

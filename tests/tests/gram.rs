@@ -479,8 +479,7 @@ fn loss_case<I: Isa>(
     assert_gradient(name, &gradient, want, cap.gram_gradient);
     if let Some(want) = expected.directions {
         let forward = run_rectangle(isa, config, x, 0);
-        let both = [report.loss, forward].map(Real::to_f64);
-        assert_directions(name, both, want, cap.loss);
+        assert_directions(name, &report, forward, want, cap.loss);
     }
     if let Some(want) = expected.temperature {
         let got = report.temperature_gradient.to_f64();
@@ -509,22 +508,24 @@ fn transposed<T: Real>(x: &[T], columns: usize) -> Vec<T> {
     (0..columns).flat_map(column).collect()
 }
 
-/// The two directions of a loss that is their mean: that of the anchors has a face of its own.
+/// The two directions of a loss that is their mean, and that of the anchors by a face of its own.
 #[track_caller]
-fn assert_directions(
+fn assert_directions<T: Real>(
     name: &str,
-    [mean, forward]: [f64; 2],
+    report: &GramReport<T>,
+    forward: T,
     [want_forward, want_backward]: [f64; 2],
     cap: f64,
 ) {
-    let what = format!("{name}: loss of the anchors");
-    let scale = want_forward.abs().max(1.0);
-    assert_close(&what, forward, want_forward, scale, cap);
-    let what = format!("{name}: loss of the items");
-    let backward = 2.0 * mean - forward;
-    // Twice the error of the one and that of the other.
-    let scale = 3.0 * want_backward.abs().max(1.0);
-    assert_close(&what, backward, want_backward, scale, cap);
+    let [of_anchors, of_items] = report.directions.map(|half| 2.0 * half.to_f64());
+    for (what, got, want) in [
+        ("alone", forward.to_f64(), want_forward),
+        ("of the anchors", of_anchors, want_forward),
+        ("of the items", of_items, want_backward),
+    ] {
+        let scale = want.abs().max(1.0);
+        assert_close(&format!("{name}: loss {what}"), got, want, scale, cap);
+    }
 }
 
 #[inline(always)]
@@ -562,7 +563,8 @@ fn rectangular_case<I: Isa>(isa: I, case: &RectangularCase, cap: Precision) {
     }
     assert_directions(
         name,
-        [full.loss, anchors_to_items].map(Real::to_f64),
+        &full,
+        anchors_to_items,
         [case.loss_anchor_to_data, case.loss_data_to_anchor],
         cap.loss,
     );

@@ -414,6 +414,42 @@ fn a_vector_that_is_not_finite_is_named() {
     assert_eq!(error, first, "the first one");
 }
 
+/// The squares are in range, but the volumes over τ, or the sums of that, are not.
+#[test]
+fn a_vector_too_long_for_its_scores_is_named() {
+    for (length, k) in [(1e19, 2), (1e16, 2), (1e13, 3), (1e8, 6)] {
+        let mut case = fine();
+        case.config.normalise = false;
+        case.x = batch(&mut Random::new(11), [k, 4, 8], 0.5);
+        case.present = None;
+        for x in &mut case.x[1][2] {
+            *x *= length;
+        }
+        let (modality, row) = (1, 2);
+        let error = GramError::NotFinite { modality, row };
+        assert_eq!(case.scalar::<f32>().err(), Some(error), "{length}, k = {k}");
+        case.config.normalise = true;
+        assert!(case.scalar::<f32>().is_ok(), "{length}, k = {k}");
+    }
+}
+
+#[test]
+fn a_long_vector_gives_a_finite_loss() {
+    for (length, k) in [(1e14, 2), (1e9, 3), (1e4, 6)] {
+        let mut case = fine();
+        case.config.normalise = false;
+        case.x = batch(&mut Random::new(12), [k, 4, 8], 0.5);
+        case.present = None;
+        for x in case.x.iter_mut().flatten().flatten() {
+            *x *= length / 8.0;
+        }
+        let found = case.scalar::<f32>().expect("a loss");
+        let numbers = [found.report.loss, found.report.temperature_gradient];
+        let mut all = numbers.into_iter().chain(found.gradient);
+        assert!(all.all(f32::is_finite), "{length}, k = {k}");
+    }
+}
+
 #[test]
 fn a_zero_row_is_named_where_it_is_an_error() {
     let error = error_of(|case| {

@@ -13,7 +13,9 @@ use rivergram_tests::cases::{
 use rivergram_tests::oracle::eisl::log_softmax;
 use rivergram_tests::oracle::gram as oracle;
 use rivergram_tests::oracle::related::{self as related_oracle, Triple};
-use rivergram_tests::precision::{CENTRAL_DIFFERENCE, DOUBLE, Precision, SINGLE, assert_close};
+use rivergram_tests::precision::{
+    CENTRAL_DIFFERENCE, DOUBLE, LOG_GRADIENT, Precision, SINGLE, SLOPE, assert_close,
+};
 use rivergram_tests::random::Random;
 
 const SINGLE_EPSILON: f64 = f32::EPSILON as f64;
@@ -221,7 +223,7 @@ fn their_product_is_the_volume_and_their_logarithms_give_its_gradient() {
             let (values, of_values) = singular_on(isa, &rows, &weights);
             let sum: f64 = values.iter().map(|v| v.ln()).sum();
             assert_close("ln V", sum, ln, ln.abs().max(1.0), 1e-12);
-            assert_gradient("d ln V", &of_values, gradient, 1e-11);
+            assert_gradient("d ln V", &of_values, gradient, LOG_GRADIENT);
         }
     }
 }
@@ -520,7 +522,7 @@ fn the_gradient_of_an_area_is_that_of_central_differences() {
                     (moved(step) - moved(-step)) / (2.0 * step)
                 })
                 .collect();
-            assert_gradient("area", &gradient, differences, 1e-7);
+            assert_gradient("area", &gradient, differences, SLOPE);
         }
     }
 }

@@ -35,7 +35,7 @@ pub enum GramError {
         /// The length that was given.
         have: usize,
     },
-    /// A vector holds NaN or an infinity, or its square leaves the range.
+    /// A vector holds NaN or an infinity, or is so long that its square or a score of it leaves the range.
     NotFinite {
         /// The plane of the vector, or its index in the tuple.
         modality: usize,
@@ -135,7 +135,7 @@ impl fmt::Display for GramError {
             Self::NotFinite { modality, row } => {
                 write!(
                     f,
-                    "modality {modality}, row {row}: NaN, infinite or too large to square"
+                    "modality {modality}, row {row}: NaN, infinite or too long"
                 )
             }
             Self::ZeroRow { modality, row } => write!(f, "modality {modality}, row {row}: zero"),

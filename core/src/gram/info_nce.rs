@@ -46,7 +46,8 @@ pub(super) struct InfoNce<T> {
 /// What a matrix of scores gives, already times its weight.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Term<T> {
-    pub loss: T,
+    /// What rows among columns, and columns among rows, add to the loss.
+    pub directions: [T; 2],
     /// Σ dL/dl · l: the gradient of the temperature is −1/τ times this.
     pub logit_product: T,
 }
@@ -150,8 +151,10 @@ impl<T: Real> Kernel<T> for Contrast<'_, T> {
         let candidates = |there: &[T]| there.iter().fold(T::ZERO, |sum, there| sum + *there);
         let (row_candidates, column_candidates) = (candidates(rows), candidates(columns));
         let share = info_nce.weight * T::constant(0.5) / T::from_usize(info_nce.tuples.max(1));
-        let loss = row_side.loss(info_nce.smoothing, column_candidates)
-            + column_side.loss(info_nce.smoothing, row_candidates);
+        let directions = [
+            share * row_side.loss(info_nce.smoothing, column_candidates),
+            share * column_side.loss(info_nce.smoothing, row_candidates),
+        ];
         let logit_product = info_nce.gradient(
             isa,
             scores,
@@ -163,7 +166,7 @@ impl<T: Real> Kernel<T> for Contrast<'_, T> {
             share,
         );
         Term {
-            loss: share * loss,
+            directions,
             logit_product,
         }
     }

@@ -90,7 +90,10 @@ fn cosine_term<I: Isa>(
         if let Some(gradient) = sink.items().nth(other) {
             ops::matmul_tn(isa, columns, d, pairs.scores, xp, gradient);
         }
-        loss += term.loss;
+        loss = term
+            .directions
+            .into_iter()
+            .fold(loss, |sum, part| sum + part);
     }
     loss
 }

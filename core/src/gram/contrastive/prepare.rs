@@ -36,8 +36,8 @@ impl<'a, T: Real> Prepared<'a, T> {
         }
     }
 
-    /// Takes the vectors of a batch, or those in place where it has none, whose first plane is called modality `first` in errors; returns how many
-    /// are absent.
+    /// Takes the vectors of a batch, or those in place where it has none, whose first plane is called modality `first`
+    /// in errors and whose squares are at most `longest`; returns how many are absent.
     #[inline(always)]
     pub(super) fn fill<I: Isa<Scalar = T>>(
         &mut self,
@@ -45,6 +45,7 @@ impl<'a, T: Real> Prepared<'a, T> {
         config: &GramLoss<T>,
         batch: &Batch<'_, T>,
         first: usize,
+        longest: T,
     ) -> Result<usize, GramError> {
         let mut missing = 0_usize;
         let d = batch.d.max(1);
@@ -72,7 +73,7 @@ impl<'a, T: Real> Prepared<'a, T> {
                 }
             }
             let square = ops::dot(isa, unit, unit);
-            if !square.is_finite() {
+            if !(square.is_finite() && square <= longest) {
                 return Err(GramError::NotFinite { modality, row });
             }
             config.zero_rows.check(square, modality, row)?;

@@ -51,12 +51,15 @@ impl<T: Real> Kernel<T> for LossKernel<'_, T> {
             mut scratch,
         } = Work::split(workspace, in_place, sizes);
         let batch = call.batch();
+        let longest = longest_square(config, sizes.m.saturating_add(1));
         let mut missing = 0;
         if let Call::Rectangle(rectangle) = call {
-            missing = local.fill(isa, config, &rectangle.anchors(), 0)?;
+            missing = local.fill(isa, config, &rectangle.anchors(), 0, longest)?;
         }
         let first = usize::from(call.apart());
-        missing = all.fill(isa, config, batch, first)?.saturating_add(missing);
+        missing = all
+            .fill(isa, config, batch, first, longest)?
+            .saturating_add(missing);
         if let Call::Shard(_, shard) = call {
             local.copy_rows(&all, batch.k, batch.d, shard.offset);
         }
@@ -267,8 +270,27 @@ fn check_vectors<T: Real>(batch: &Batch<'_, T>, has_vectors: bool) -> Result<(),
     Ok(())
 }
 
+/// How large a volume may be: its logits, their sums over a million rows and dL/dτ stay in range.
+#[inline(always)]
+fn largest_volume<T: Real>(temperature: T) -> T {
+    T::MAX * T::constant(1e-6) * temperature * temperature
+}
+
+/// |x|² of the longest vectors of which k have no larger volume: |x|^k at most.
+#[inline(always)]
+fn longest_square<T: Real>(config: &GramLoss<T>, k: usize) -> T {
+    if config.normalise {
+        return T::MAX;
+    }
+    let two_parts = T::constant(2.0) / T::from_usize(k);
+    (largest_volume(config.temperature).ln() * two_parts).exp()
+}
+
 fn check_config<T: Real>(config: &GramLoss<T>, k: usize) -> Result<(), GramError> {
     inverse_temperature(config.temperature)?;
+    if largest_volume(config.temperature) < T::ONE {
+        return Err(GramError::Temperature);
+    }
     if !(T::ZERO..=T::ONE).contains(&config.label_smoothing) {
         return Err(GramError::LabelSmoothing);
     }

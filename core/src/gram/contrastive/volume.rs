@@ -97,7 +97,10 @@ fn volume_matrix<I: Isa>(
     let columns = columns.get(block.first_item..).unwrap_or_default();
     let columns = columns.get(..rows).unwrap_or_default();
     let term = info_nce.contrast(isa, block.anchors_present, columns, pairs.scores, sums);
-    report.loss += term.loss;
+    for (sum, part) in report.directions.iter_mut().zip(term.directions) {
+        *sum += part;
+        report.loss += part;
+    }
     report.temperature_gradient += info_nce.scale * term.logit_product;
     if block.direction != Direction::Columns {
         report.degenerate = report.degenerate.saturating_add(degenerate);

@@ -24,6 +24,9 @@
 //! product of norms. From 9 vectors on the orthonormal basis of [`crate::gram::basis`] is used: below 1e-6 in a
 //! cone, condition × ε for vectors that are nearly dependent but far apart.
 //!
+//! A vector shorter than ε² of the base, which is the second one (1e-14 of it in `f32`), is below the rounding of its
+//! own difference to it, and counts as dependent.
+//!
 //! Squares must stay in range: in `f32` vectors shorter than 1e-19 count as 0. Longer than 9e18 they are an
 //! error of the slice functions; those of fixed size give an infinite volume or NaN, never 0.
 
