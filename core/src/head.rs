@@ -256,7 +256,7 @@ impl Head {
         take(parameters, self.first_len())
     }
 
-    /// Whether inputs and outputs are at least 1; `head` is the index that the error names.
+    /// Whether inputs and outputs are at least 1; `head` is the index that the error names. Cost: O(1).
     ///
     /// # Errors
     /// [`TrainError::EmptyHead`].

@@ -57,7 +57,7 @@ impl<T: Real> LogSum<T> {
         }
     }
 
-    /// ln p of a number among those summed: (x − max) − ln Σ.
+    /// ln p of a number among those summed: (x − max) − ln Σ. Cost: two subtractions.
     ///
     /// ```
     /// use rivergram_core::lanes::One;
@@ -71,7 +71,7 @@ impl<T: Real> LogSum<T> {
         (x - self.max) - self.ln_sum
     }
 
-    /// max + ln Σ, rounded once.
+    /// max + ln Σ, rounded once. Cost: one addition.
     ///
     /// ```
     /// use rivergram_core::lse::LogSum;

@@ -82,7 +82,8 @@ fn exp_tail<V: Lanes<Scalar = f32>>(r: V) -> V {
 }
 
 /// eˣ in single precision. Below −87.3 the result is 0 (no denormals), above 88.7 it is +∞.
-/// A NaN stays a NaN. Largest error seen: 1 ulp.
+/// A NaN stays a NaN. Largest error seen: 1 ulp. Cost: a polynomial of 6 terms, about 30 operations per lane, no
+/// division.
 ///
 /// ```
 /// use rivergram_core::math::exp;
@@ -128,7 +129,7 @@ fn nan_of<V: Lanes<Scalar = f32>>(x: V) -> V {
 }
 
 /// ln x in single precision: −∞ at 0, NaN below 0 and for NaN, +∞ at +∞. Denormals count as 0. Largest error seen:
-/// 1 ulp.
+/// 1 ulp. Cost: a division and a polynomial of 5 terms, about 35 operations per lane.
 ///
 /// ```
 /// use rivergram_core::math::ln;
@@ -157,7 +158,8 @@ pub fn ln<V: Lanes<Scalar = f32>>(x: V) -> V {
     V::select(largest.less(x), x, y) + nan_of(x)
 }
 
-/// eˣ − 1 in single precision, for x ≤ 88. Near 0 it keeps the digits that eˣ less 1 would lose.
+/// eˣ − 1 in single precision, for x ≤ 88. Near 0 it keeps the digits that eˣ less 1 would lose. Error below 2.5e-7
+/// of the result for x in \[−80, 88\]. Cost: a polynomial of 6 terms, about 17 operations per lane, no division.
 ///
 /// ```
 /// use rivergram_core::math::exp_m1;
@@ -182,7 +184,8 @@ fn exp2_parts<V: Lanes<Scalar = f32>>(x: V) -> (V, V) {
     (n.pow2(), (r * r).mul_add(exp_tail(r), r))
 }
 
-/// 2ˣ in single precision, for x in \[−126, 127\].
+/// 2ˣ in single precision, for x in \[−126, 127\]. Error below 1.8e-7 of the result. Cost: a polynomial of 6 terms,
+/// about 14 operations per lane, no division.
 ///
 /// ```
 /// use rivergram_core::math::exp2;
@@ -196,7 +199,8 @@ pub fn exp2<V: Lanes<Scalar = f32>>(x: V) -> V {
     scale.mul_add(tail, scale)
 }
 
-/// 2ˣ − 1 in single precision, for x in \[−126, 127\]. Near 0 it keeps the digits that 2ˣ less 1 would lose.
+/// 2ˣ − 1 in single precision, for x in \[−126, 127\]. Near 0 it keeps the digits that 2ˣ less 1 would lose. Error
+/// below 2.5e-7 of the result. Cost: that of [`exp2`] and a subtraction.
 ///
 /// ```
 /// use rivergram_core::math::exp2_m1;
@@ -210,7 +214,8 @@ pub fn exp2_m1<V: Lanes<Scalar = f32>>(x: V) -> V {
     scale.mul_add(tail, scale - constant(x, 1.0))
 }
 
-/// sin(π/2 · x) for x in \[0, 1\], in single precision: a polynomial of 6 terms.
+/// sin(π/2 · x) for x in \[0, 1\], in single precision: a polynomial of 6 terms. Error below 1.8e-7 of the result.
+/// Cost: 7 operations per lane, no division.
 ///
 /// ```
 /// use rivergram_core::math::sin_half_pi;
@@ -250,7 +255,8 @@ fn ln_split(x: f32) -> (f32, f32) {
 /// xʸ for x ≥ 0 in single precision, to 4e-7 relative for results within the normal numbers. Results
 /// below e^−87.3 are 0, above the largest number +∞; 0⁰ = 1; a denormal x counts as 0.
 ///
-/// The logarithm has two parts: y·ln x loses |y·ln x| ulps otherwise.
+/// The logarithm has two parts: y·ln x loses |y·ln x| ulps otherwise. Cost: two divisions, two polynomials and an
+/// [`exp`].
 ///
 /// ```
 /// use rivergram_core::math::powf;

@@ -138,7 +138,7 @@ pub fn sum_ln_p<I: Isa>(isa: I, lse: &LogSum<I::Scalar>, x: &[I::Scalar]) -> I::
 
 /// The cross-entropy with label smoothing: (1−ε)·(lse − target) + ε·(lse − mean), with the mean over all
 /// candidates. All three may be measured from the same number, such as the maximum. Source: label smoothing as
-/// in arXiv 1512.00567, section 7.
+/// in arXiv 1512.00567, section 7. Cost: five operations.
 ///
 /// ```
 /// use rivergram_core::softmax::smoothed;

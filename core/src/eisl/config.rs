@@ -218,7 +218,7 @@ impl<'a, T: Real> Config<'a, T> {
         }
     }
 
-    /// The number of orders, those of `orders` and then those of `from_length`.
+    /// The number of orders, those of `orders` and then those of `from_length`. Cost: O(1).
     ///
     /// ```
     /// use rivergram_core::eisl::Config;
@@ -231,7 +231,7 @@ impl<'a, T: Real> Config<'a, T> {
     }
 
     /// (n, wₙ) of an order, in a row with so many output positions. An n of 0 has no n-grams: the row is
-    /// shorter than k. `None` beyond [`Config::order_count`].
+    /// shorter than k. `None` beyond [`Config::order_count`]. Cost: O(1).
     ///
     /// ```
     /// use rivergram_core::eisl::Config;
@@ -281,7 +281,7 @@ pub struct Shape {
 
 impl Shape {
     /// (K, M) = (T − n + 1, U − n + 1), not below 0: the output positions and the target n-grams of order n in
-    /// rows of full length.
+    /// rows of full length. Cost: O(1).
     ///
     /// ```
     /// use rivergram_core::eisl::Shape;
@@ -420,9 +420,10 @@ pub(super) fn noise_grams<T: Real>(
     }
 }
 
-/// The length of [`Batch::noise`] with one reference and orders (n, wₙ): Σ over orders of
-/// B·(T−n+1)·(U−n+1). [`Batch::noise_len`] knows references and orders relative to the length too.
-/// Cost: one step per order.
+/// The length of [`Batch::noise`] for one reference and fixed orders only: it ignores [`Batch::references`] and
+/// [`Config::from_length`], for which [`Batch::noise_len`] is there.
+///
+/// Σ over orders (n, wₙ) of B·(T−n+1)·(U−n+1). Cost: one step per order.
 ///
 /// ```
 /// use rivergram_core::eisl::{Shape, noise_len};

@@ -9,7 +9,7 @@ use super::config::IGNORE;
 use crate::lanes::{Isa, Lanes, Real};
 use crate::lse::LogSum;
 
-/// The column of a label, unless it is padding: −100, `zeroed` or any other negative number.
+/// The column of a label, unless it is padding: −100, `zeroed` or any other negative number. Cost: three comparisons.
 ///
 /// ```
 /// use rivergram_core::eisl::gather::token;

@@ -253,7 +253,7 @@ pub fn loss_and_gradient_fixed<
 }
 
 /// [`loss_and_gradient_fixed`] in `f32`, one number at a time: what firmware calls, a function of its own.
-/// Cost and source: its.
+/// Errors, cost and source: its.
 ///
 /// ```
 /// use rivergram_core::eisl::{Config, loss_and_gradient_f32};
@@ -460,7 +460,7 @@ fn slot<'a, N>(buffer: &'a mut Option<&mut [N]>, index: usize) -> Option<&'a mut
 impl<T: Real> Checked<'_, T> {
     /// The loss of the batch from the sums over its rows of what [`Checked::forward`] returns: divides by B and
     /// by the tokens, unless a reduction or derivatives for cross-entropy say otherwise. (With derivatives for
-    /// cross-entropy the caller sums g\[b\]·ce.)
+    /// cross-entropy the caller sums g\[b\]·ce.) Cost: O(1): two divisions.
     ///
     /// ```
     /// use rivergram_core::eisl::{Batch, Checked, Config, RowLoss, Shape};

@@ -4,10 +4,11 @@ use super::config::{Batch, Config, Shape};
 use crate::error::{EislBuffer, EislError};
 use crate::lanes::Real;
 
-/// The numbers that a row with one reference needs besides its input: 4·T·U + 2·T + max(T, U) + orders.
-/// With several references: [`Batch::workspace_len`].
+/// The workspace of a loss with one reference: it ignores [`Batch::references`], and `orders` must count those of
+/// [`Config::from_length`] too. [`Batch::workspace_len`] takes both from the batch and its configuration.
 ///
-/// It does not grow with the batch. (A tensor of log-probabilities would take B·T·V.)
+/// What a row needs besides its input, 4·T·U + 2·T + max(T, U) + orders numbers. It does not grow with the batch. (A
+/// tensor of log-probabilities would take B·T·V.) Cost: O(1).
 ///
 /// ```
 /// use rivergram_core::eisl::{Shape, workspace_len};

@@ -208,7 +208,7 @@ impl<'a, T: Real> Item<'a, T> {
     }
 }
 
-/// The vectors that are there; an empty row, which is like zero, for each that is not.
+/// The vectors that are there; an empty row, which is like zero, for each that is not. Cost: O(1) per vector.
 ///
 /// ```
 /// use rivergram_core::gram::basis::{Rows, present_rows};

@@ -95,7 +95,8 @@ pub struct Ema<T> {
 }
 
 impl<T: Real> Ema<T> {
-    /// Of decay constant β: what was averaged i updates ago counts βⁱ times as much as the latest.
+    /// Of decay constant β: what was averaged i updates ago counts βⁱ times as much as the latest. Cost: one
+    /// logarithm.
     ///
     /// # Errors
     /// [`OptimError::Decay`] unless 0 ≤ β < 1.
@@ -122,7 +123,7 @@ impl<T: Real> Ema<T> {
     }
 
     /// Of half-life h in updates: what was averaged h updates ago counts half as much as the latest,
-    /// β = 2^(−1/h). This keeps its digits where β is near 1.
+    /// β = 2^(−1/h). This keeps its digits where β is near 1. Cost: a division and an exponential.
     ///
     /// # Errors
     /// [`OptimError::HalfLife`] unless h is positive and finite and 1 − β a normal number.
@@ -166,7 +167,8 @@ impl<T: Real> Ema<T> {
         self.updates
     }
 
-    /// γ of the next update: how much of the average its weights will be.
+    /// γ of the next update: how much of the average its weights will be. Cost: O(1); from an unbiased start a
+    /// division and an exponential.
     ///
     /// ```
     /// use rivergram_core::optim::average::{Ema, Start};
@@ -337,7 +339,7 @@ impl RunningMean {
         self.updates
     }
 
-    /// Begins anew: the next update sets the average.
+    /// Begins anew: the next update sets the average. Cost: O(1).
     ///
     /// ```
     /// use rivergram_core::lanes::One;
@@ -470,7 +472,7 @@ pub struct Lawa {
 }
 
 impl Lawa {
-    /// Of the latest `copies` copies, one taken at every `every`-th update.
+    /// Of the latest `copies` copies, one taken at every `every`-th update. Cost: O(1).
     ///
     /// # Errors
     /// [`OptimError::Window`] where one of them is 0.
@@ -519,7 +521,7 @@ impl Lawa {
         self.updates
     }
 
-    /// Copies in the ring, at most k.
+    /// Copies in the ring, at most k. Cost: one division of integers.
     ///
     /// ```
     /// use rivergram_core::optim::average::Lawa;

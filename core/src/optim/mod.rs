@@ -130,7 +130,8 @@ impl<T: Real> Optimizer<T> {
         }
     }
 
-    /// Whether its numbers are in their ranges: μ, β₁ and β₂ in \[0, 1), ε positive, λ at least 0, all finite.
+    /// Whether its numbers are in their ranges: μ, β₁ and β₂ in \[0, 1), ε positive, λ at least 0, all finite. Cost:
+    /// O(1).
     ///
     /// # Errors
     /// [`TrainError::Optimizer`].

@@ -88,7 +88,7 @@ impl<T: Real> Area<T> {
         self.annealing = self.annealing.plus(first - rate).plus(-forgotten);
     }
 
-    /// S₁, the sum of all rates taken in: rate times updates.
+    /// S₁, the sum of all rates taken in: rate times updates. Cost: O(1).
     ///
     /// ```
     /// use rivergram_core::schedule::Area;
@@ -104,7 +104,7 @@ impl<T: Real> Area<T> {
         self.sum.high
     }
 
-    /// S₂, the annealing area: rate times updates.
+    /// S₂, the annealing area: rate times updates. Source: arXiv 2408.11029. Cost: O(1).
     ///
     /// ```
     /// use rivergram_core::schedule::Area;

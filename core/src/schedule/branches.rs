@@ -93,7 +93,7 @@ impl<'a, T: Real> Branches<'a, T> {
         }
     }
 
-    /// The step of the main branch whose checkpoint the branch of a budget starts from.
+    /// The step of the main branch whose checkpoint the branch of a budget starts from. Cost: O(1).
     ///
     /// ```
     /// use rivergram_core::schedule::{Branches, Settings};

@@ -181,7 +181,7 @@ impl<'a, T: Real> Plan<'a, T> {
         self.position_in(&self.segment_at(t), t)
     }
 
-    /// The decay before a budget; empty where the plan has none, none where there is no such budget.
+    /// The decay before a budget; empty where the plan has none, none where there is no such budget. Cost: O(1).
     ///
     /// ```
     /// use rivergram_core::schedule::{Plan, Settings};
@@ -197,7 +197,7 @@ impl<'a, T: Real> Plan<'a, T> {
         Some(DecaySpan { budget, start, end })
     }
 
-    /// The decays before all budgets, in order.
+    /// The decays before all budgets, in order. Cost: O(1) per decay.
     ///
     /// ```
     /// use rivergram_core::schedule::{Plan, Settings};
@@ -212,7 +212,8 @@ impl<'a, T: Real> Plan<'a, T> {
         (0..plan.budgets.len()).filter_map(move |budget| plan.decay(budget))
     }
 
-    /// The place of the budget that is used up once `updates` updates are done, if it is one.
+    /// The place of the budget that is used up once `updates` updates are done, if it is one. Cost: linear in the
+    /// number of budgets.
     ///
     /// ```
     /// use rivergram_core::schedule::{Plan, Settings};
@@ -226,7 +227,7 @@ impl<'a, T: Real> Plan<'a, T> {
         places.find_map(|(index, budget)| (*budget == updates).then_some(index))
     }
 
-    /// Steps of the whole plan: the last budget, if there is any.
+    /// Steps of the whole plan: the last budget, if there is any. Cost: O(1).
     ///
     /// ```
     /// use rivergram_core::schedule::{Plan, Settings};

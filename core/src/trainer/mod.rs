@@ -431,7 +431,7 @@ pub struct Trainer<'a, T> {
 }
 
 impl<'a, T: Real> Trainer<'a, T> {
-    /// A trainer before its first update.
+    /// A trainer before its first update. Cost: linear in the number of heads.
     ///
     /// # Errors
     /// An empty head, numbers of the optimizer or a norm to clip to that are out of their range, buffers of the
@@ -478,7 +478,7 @@ impl<'a, T: Real> Trainer<'a, T> {
     }
 
     /// A trainer whose storage has been through so many updates: one that is put together anew for every step,
-    /// over memory that lies with somebody else in between.
+    /// over memory that lies with somebody else in between. Cost: that of [`Trainer::new`].
     ///
     /// # Errors
     /// As [`Trainer::new`].

@@ -84,7 +84,7 @@ impl<'a, T: Real> Singular<'a, T> {
         })
     }
 
-    /// The k singular values, the largest first.
+    /// The k singular values, the largest first. Cost: O(1).
     ///
     /// ```
     /// use rivergram_core::gram::related::singular::{Singular, workspace_len};
