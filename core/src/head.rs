@@ -6,6 +6,9 @@
 //!
 //! All parameters of a head lie in one slice, in the order W₁ \[hidden, input\], b₁, W₂ \[output, hidden\],
 //! b₂, row-major: PyTorch's layout of `nn.Linear`.
+//!
+//! Source of the gradient: D. E. Rumelhart, G. E. Hinton, R. J. Williams, "Learning representations by
+//! back-propagating errors", Nature 323, 1986.
 
 use crate::error::TrainError;
 use crate::features::Features;

@@ -3,6 +3,9 @@
 //! The two parts stay apart: with x near 300 their rounded sum would cost 1.6e-5 of a probability in `f32`,
 //! the pair costs 1e-6. Sums over columns keep the same pair, but run along their own loops, which need
 //! other things of the same exponentials: the contrastive cross-entropy and [`crate::eisl::select`].
+//!
+//! Source: the sum shifted by its maximum, as in P. Blanchard, D. J. Higham, N. J. Higham, "Accurately computing the
+//! log-sum-exp and softmax functions", IMA Journal of Numerical Analysis 41, 2021.
 
 use crate::lanes::{Isa, Lanes, Real};
 

@@ -332,6 +332,7 @@ impl Level {
 
     /// [`eisl::loss`]: the loss alone, of logits that stay as they are. With
     /// [`Reduction`](eisl::Reduction) it is the forward half of a loss that is differentiated later.
+    /// Cost, errors and source are its.
     ///
     /// ```
     /// use rivergram_core::eisl::{Batch, Config, Parts, Reduction, Shape};

@@ -224,11 +224,21 @@ fn counting_calls_are_found() {
     assert_eq!(counting_calls(code), found);
 }
 
-/// A public function: its name, with what follows it, its line, and its documentation.
+/// A public function: its name, with what follows it, its line, its documentation, and whether a trait declares it.
 struct Function<'a> {
     name: Word<'a>,
     line: usize,
     docs: Vec<&'a str>,
+    of_trait: bool,
+}
+
+/// A file of this text, for the tests of the rules.
+fn source_of(text: &str) -> Source {
+    Source {
+        path: String::new(),
+        code: code_of(text),
+        text: text.to_string(),
+    }
 }
 
 /// The public functions of a file. Methods count, and so do those that a public trait declares. A module that is
@@ -264,6 +274,7 @@ fn public_functions(source: &Source) -> Vec<Function<'_>> {
                 name: *name,
                 line: word.line,
                 docs: docs_above(&text, &code, word.line),
+                of_trait: is_method,
             });
         }
     }
@@ -331,8 +342,7 @@ fn public_functions_have_an_example() {
     assert!(list.is_empty(), "no example that asserts:\n{list}");
 }
 
-/// Whether a function takes as many numbers as its caller likes: a slice, or a token for work over slices. The
-/// others (constructors, getters, one number) cost what they look like.
+/// Whether a function takes as many numbers as its caller likes: a slice, or a token for work over slices.
 fn takes_slices(function: &Function<'_>) -> bool {
     let rest = function.name.rest;
     // A declaration ends with `;`, which stands in the type of an array too.
@@ -370,57 +380,126 @@ fn tells_cost(docs: &[&str]) -> bool {
     })
 }
 
+/// The head of a function that has a body, after its name, and the body with its braces.
+fn head_and_body<'a>(function: &Function<'a>) -> (&'a str, &'a str) {
+    let rest = function.name.rest;
+    let (head, body) = rest.split_at(rest.find('{').unwrap_or(rest.len()));
+    let mut depth = 0;
+    let end = body.find(|c| {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        c == '}' && depth == 0
+    });
+    (head, &body[..end.map_or(body.len(), |end| end + 1)])
+}
+
+/// Whether a function costs what it looks like: it gives a field, is a constructor that cannot fail, or computes the
+/// length of a buffer. So do the operations of a number, which are what a trait declares.
+fn is_plain(function: &Function<'_>) -> bool {
+    let (head, body) = head_and_body(function);
+    let body = body.trim_matches(['{', '}']).trim().trim_start_matches('&');
+    let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
+    let field = body.trim_start_matches("mut ").strip_prefix("self.");
+    let is_getter = field.is_some_and(|field| field.chars().all(is_part));
+    let has_self = words(head).iter().any(|word| word.word == "self");
+    let is_constructor = !has_self && head.trim_end().ends_with("-> Self");
+    function.of_trait || is_getter || is_constructor || function.name.word.ends_with("_len")
+}
+
+/// Whether a function that ought to say what it costs does not.
+fn hides_cost(function: &Function<'_>) -> bool {
+    (takes_slices(function) || !is_plain(function)) && !tells_cost(&function.docs)
+}
+
 #[test]
-fn functions_over_slices_tell_their_cost() {
-    let list = breakers(&["core/src/"], |f| takes_slices(f) && !tells_cost(&f.docs));
+fn functions_tell_their_cost() {
+    let list = breakers(&["core/src/"], hides_cost);
     assert!(list.is_empty(), "no cost:\n{list}");
 }
 
 #[test]
 fn functions_that_hide_their_cost_are_found() {
     let found = |text: &str| {
-        let source = Source {
-            path: String::new(),
-            code: code_of(text),
-            text: text.to_string(),
-        };
+        let source = source_of(text);
         let functions = public_functions(&source);
-        let hides = |f: &&Function<'_>| takes_slices(f) && !tells_cost(&f.docs);
-        functions.iter().filter(hides).count()
+        functions.iter().filter(|f| hides_cost(f)).count()
     };
-    for parameters in [
-        "(x: &[f32])",
-        "<'a>(self, x: &'a mut [f32]) -> u8",
-        "<I: Isa>(isa: I, x: I::Scalar)",
-        "(n: [usize; 3], x: &mut [[f32; D]; K])",
+    for function in [
+        "pub fn a(x: &[f32]) {}",
+        "pub fn a<'a>(self, x: &'a mut [f32]) -> u8 { self.0 }",
+        "pub fn a_len(x: &[f32]) -> usize { 0 }",
+        "pub fn new<I: Isa>(isa: I, x: I::Scalar) -> Self { Self }",
+        "pub fn a(n: [usize; 3], x: &mut [[f32; D]; K]) {}",
+        "pub fn a(x: f32) -> f32 { x }",
+        "pub fn a(&self) -> f32 { self.sum() }",
+        "pub const fn a(self) -> f32 { self.a + self.b }",
+        "pub fn a(&self) -> &[f32] { if self.b { self.c } else { &[] } }",
+        "pub fn new(x: f32) -> Result<Self, E> { Ok(Self) }",
+        "pub fn next(self) -> Self { Self }",
     ] {
+        assert_eq!(found(function), 1, "{function}");
         assert_eq!(
-            found(&format!("pub fn a{parameters} {{}}")),
-            1,
-            "{parameters}"
-        );
-        let told = format!("/// Cost: D steps.\npub fn a{parameters} {{}}");
-        assert_eq!(found(&told), 0, "{parameters}");
-        let in_example = format!("/// ```\n/// cost();\n/// ```\npub fn a{parameters} {{}}");
-        assert_eq!(found(&in_example), 1, "{parameters}");
-    }
-    for parameters in ["(x: f32)", "(&self) -> &[f32]", "(n: [usize; 3])"] {
-        assert_eq!(
-            found(&format!("pub fn a{parameters} {{}}")),
+            found(&format!("/// Cost: D steps.\n{function}")),
             0,
-            "{parameters}"
+            "{function}"
         );
+        let in_example = format!("/// ```\n/// cost();\n/// ```\n{function}");
+        assert_eq!(found(&in_example), 1, "{function}");
     }
+    for function in [
+        "pub fn a(&self) -> &[f32] { &self.storage.a }",
+        "pub fn a(&mut self) -> &mut f32 {\n    &mut self.a\n}",
+        "pub const fn new(n: [usize; 3]) -> Self { Self { n } }",
+        "pub const fn a_len(n: usize) -> usize { n.saturating_mul(2) }",
+        "pub trait A { fn a(self) -> f32; }",
+    ] {
+        assert_eq!(found(function), 0, "{function}");
+    }
+}
+
+/// Whether a function may fail and its documentation, outside its example, does not speak of errors.
+fn hides_errors(function: &Function<'_>) -> bool {
+    let (head, _) = head_and_body(function);
+    let result = head.rsplit_once("->").map_or("", |(_, result)| result);
+    let may_fail = words(result).iter().any(|word| word.word == "Result");
+    let mut in_example = false;
+    let says = function.docs.iter().any(|line| {
+        in_example ^= line.trim().starts_with("```");
+        !in_example && line.contains("rror")
+    });
+    !function.of_trait && may_fail && !says
+}
+
+#[test]
+fn functions_that_fail_tell_their_errors() {
+    let list = breakers(&["core/src/", "simd/src/"], hides_errors);
+    assert!(list.is_empty(), "no word on errors:\n{list}");
+}
+
+#[test]
+fn functions_that_hide_their_errors_are_found() {
+    let found = |text: &str| {
+        let source = source_of(text);
+        let functions = public_functions(&source);
+        functions.iter().filter(|f| hides_errors(f)).count()
+    };
+    let function = "pub fn a(x: u8) -> Result<u8, E> { Ok(x) }";
+    assert_eq!(found(function), 1);
+    assert_eq!(found(&format!("/// Says.\n{function}")), 1);
+    assert_eq!(
+        found(&format!(
+            "/// ```\n/// # Ok::<(), Error>(())\n/// ```\n{function}"
+        )),
+        1
+    );
+    assert_eq!(found(&format!("/// # Errors\n/// [`E`].\n{function}")), 0);
+    assert_eq!(found(&format!("/// Errors as `b`.\n{function}")), 0);
+    assert_eq!(found("pub fn a(f: fn() -> Result<u8, E>) -> u8 { 0 }"), 0);
 }
 
 #[test]
 fn functions_without_an_example_are_found() {
     let found = |text: &str| {
-        let source = Source {
-            path: String::new(),
-            code: code_of(text),
-            text: text.to_string(),
-        };
+        let source = source_of(text);
         let functions = public_functions(&source);
         let found = functions.iter().filter(|f| !has_example(&f.docs));
         found.map(|f| f.name.word.to_string()).collect::<Vec<_>>()
@@ -481,11 +560,7 @@ i"####;
 #[test]
 fn a_reason_belongs_to_the_statement_after_it() {
     let verdicts = |text: &str| {
-        let source = Source {
-            path: String::new(),
-            code: code_of(text),
-            text: text.to_string(),
-        };
+        let source = source_of(text);
         let verdict = |word: Word<'_>| (needs_reason(word), has_reason(&source, word.line));
         unsafe_words(&source)
             .into_iter()

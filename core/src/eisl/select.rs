@@ -1,5 +1,5 @@
-//! The reduction over output positions, or over the rows of any matrix: for each target n-gram i one number E\[i\] from its scores
-//! t\[j, i\] = D_n\[j, i\]/n, and the derivative of E by D_n.
+//! The reduction over output positions, or over the rows of any matrix: for each target n-gram i one number E\[i\]
+//! from its scores t\[j, i\] = D_n\[j, i\]/n, and the derivative of E by D_n.
 //!
 //! | selection | E | ∂E/∂D |
 //! |---|---|---|

@@ -10,6 +10,8 @@
 //! the residual is computed explicitly. These pairs are few.
 //!
 //! d itself ranks without the hubs that items of small volume are ("conditional ranking").
+//!
+//! Source: the volume of arXiv 2412.11959, eq. 4, as base times height: det G = vol²·d².
 
 use crate::error::GramError;
 use crate::gram::basis::{self, Item, Residual, Rows};
@@ -21,8 +23,8 @@ use crate::ops::{self, take};
 /// Below this part of |a|², d² is computed from the residual itself.
 const NEAR: f64 = 0.25;
 
-/// d² = max(|a|² − |y|², 0) from |a|² and |y|², before the root: the pair epilogue, in every lane. Cost: a
-/// subtraction and a maximum per lane.
+/// d² = max(|a|² − |y|², 0) from |a|² and |y|², before the root: the pair epilogue, in every lane. Source:
+/// Pythagoras, since y = Q·a is orthogonal to what is left of a. Cost: a subtraction and a maximum per lane.
 ///
 /// ```
 /// use rivergram_core::gram::pair::distance_square;

@@ -7,6 +7,8 @@
 //! The items go by in tiles. Each tile is scored as [`pair::volume_matrix`] scores a whole gallery, and its
 //! rows go to one bounded [`TopK`] per anchor. Memory: the tile's, whatever the gallery holds. A gallery that
 //! comes in parts, say from a file, is searched part by part with an offset.
+//!
+//! Source: retrieval by volume as in arXiv 2412.11959; the other two measures: [`pair::Measure`].
 
 use crate::error::GramError;
 use crate::gram::contrastive::ZeroRows;

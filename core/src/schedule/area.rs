@@ -104,7 +104,7 @@ impl<T: Real> Area<T> {
         self.sum.high
     }
 
-    /// S₂, the annealing area: rate times updates. Source: arXiv 2408.11029. Cost: O(1).
+    /// S₂, the annealing area: rate times updates. Source: arXiv 2408.11029, equation 1. Cost: O(1).
     ///
     /// ```
     /// use rivergram_core::schedule::Area;

@@ -6,7 +6,7 @@ use crate::lanes::Real;
 
 /// A main branch that stays at the peak; each budget's branch starts from the main branch's checkpoint
 /// at [`Branches::start`] and decays to the budget, as if it were the only one. (With
-/// [`Settings::cosine`] these are the separate cosine runs, one for each budget.)
+/// [`Settings::cosine`] these are the separate cosine runs, one for each budget.) Source: MiniCPM, arXiv 2404.06395.
 ///
 /// ```
 /// use rivergram_core::schedule::{Branches, Settings, State};

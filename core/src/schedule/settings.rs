@@ -136,7 +136,7 @@ impl<T: Real> Settings<T> {
     }
 
     /// P·√(W/t) after a warmup of W steps, and never below the floor: [`Stable::InverseSqrt`].
-    /// Cost: O(1).
+    /// Source: arXiv 1706.03762, section 5.3. Cost: O(1).
     ///
     /// ```
     /// use rivergram_core::schedule::{Plan, Settings};

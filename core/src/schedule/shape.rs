@@ -20,6 +20,8 @@ use crate::lanes::count;
 /// | `Exponential` (Megatron) | F + (P−F)(2·2⁻ᵖ − 1) | F + (P−F)·expm1(q·ln 2) |
 /// | `InverseProportional` (WSD-S) | 1/(p/F + (1−p)/P), F > 0 | P/(q + p·P/F) |
 /// | `InverseSqrt` | 1/(p/√F + (1−p)/√P)², F > 0 | P/(q + p·√(P/F))² |
+///
+/// Sources: WSD-S, arXiv 2410.05192; MiniCPM, arXiv 2404.06395; others at their shapes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Shape<T> {

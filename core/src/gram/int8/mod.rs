@@ -19,6 +19,8 @@
 //! For normally distributed numbers, d = 64, a unit vector moves by 0.006, and its volumes by that times √k: what is
 //! below 0.01 is noise. So a search in eight bits may confuse the nearest few: where that matters, look for a few
 //! more ([`nearest_i8`]) and score those again in `f32`.
+//!
+//! Source: the volume of arXiv 2412.11959, eq. 4.
 
 mod determinant;
 mod search;
