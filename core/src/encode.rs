@@ -100,7 +100,8 @@ impl Crc32 {
     }
 }
 
-/// The CRC-32 of `bytes`: IEEE 802.3, reflected, with the polynomial 0x04c11db7. Cost: two look-ups in a table of 16 per byte.
+/// The CRC-32 of `bytes`: IEEE 802.3, reflected, with the polynomial 0x04c11db7. Cost: two look-ups in a
+/// table of 16 per byte.
 ///
 /// ```
 /// // The check value that catalogues of CRCs give for this one.

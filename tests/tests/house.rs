@@ -170,8 +170,8 @@ fn core_counts_without_a_panic() {
 /// What makes a type of core loggable, after the line that makes it comparable.
 const FORMAT: &str = "#[cfg_attr(feature = \"defmt\", derive(defmt::Format))]";
 
-/// The types that are plain values, so can be compared, but that firmware cannot log. Private ones count: a public type may
-/// hold one, and is only loggable if that is.
+/// The types that are plain values, so can be compared, but that firmware cannot log. Private ones count: a public
+/// type may hold one, and is only loggable if that is.
 fn values_that_firmware_cannot_log(text: &str) -> Vec<&str> {
     let lines: Vec<&str> = text.lines().collect();
     let mut found = Vec::new();

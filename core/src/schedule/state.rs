@@ -376,7 +376,8 @@ impl<'a, T: Real> State<'a, T> {
     ///
     /// - In a decay, asked for or of the plan, with r steps left: it goes on from the rate of the moment
     ///   in r + `by` steps, in the shape of the plan. The rate never rises, and reaches the floor at the
-    ///   new end (where it began below the floor, in a warmup from there, it stays as it is). This is `request_decay(r + by)`.
+    ///   new end (where it began below the floor, in a warmup from there, it stays as it is). This is
+    ///   `request_decay(r + by)`.
     /// - Before a decay: the next budget moves, and its decay with it, of the same length. The budgets
     ///   after it stay where they are; those that the new end passes are left out.
     ///

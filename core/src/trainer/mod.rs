@@ -759,7 +759,8 @@ impl<'a, T: Real> Trainer<'a, T> {
     /// Cost: 6 operations per parameter and row, and those of [`gram_loss`](contrastive::gram_loss).
     ///
     /// # Errors
-    /// Sizes, everything that [`gram_loss`](contrastive::gram_loss) refuses, a loss that is not finite. After an error nothing has changed.
+    /// Sizes, everything that [`gram_loss`](contrastive::gram_loss) refuses, a loss that is not finite. After an
+    /// error nothing has changed.
     ///
     /// ```
     /// # use rivergram_core::gram::contrastive::{Anchor, GramLoss, Term};
