@@ -461,7 +461,7 @@ fn errors_name_the_setting() {
         let error = error_of(|c| c.temperature = temperature);
         assert_eq!(error, EislError::Temperature);
     }
-    for clamp in [f64::NAN, f64::INFINITY] {
+    for clamp in [f64::NAN, f64::INFINITY, 0.0, 20.0] {
         assert_eq!(error_of(|c| c.clamp = Some(clamp)), EislError::Clamp);
     }
     assert_eq!(error_of(|c| c.ngram_factor = f64::NAN), EislError::Factor);
@@ -690,5 +690,56 @@ fn nothing_costs_nothing() {
             loss_and_gradient_in_place(isa, &config, &batch, &mut x, parts, &mut workspace);
         assert_eq!(losses, Ok(Default::default()));
         assert!(x.iter().all(|&g| g == 0.0));
+    }
+}
+
+/// Noise that is the same at all positions of an n-gram leaves q alone, until it rounds the scores: then q is that of
+/// rounded scores, and in the end uniform. The loss is a mean of the scores all along.
+#[test]
+fn noise_of_any_size_leaves_a_mean_of_scores() {
+    let shape = Shape {
+        batch: 1,
+        positions: 3,
+        targets: 2,
+        vocabulary: 2,
+    };
+    let orders = [(1, 1.0_f32)];
+    let loss = |select, noise: f32| {
+        let config = Config {
+            select,
+            ..Config::new(&orders)
+        };
+        let noise = [noise; 6];
+        let batch = Batch {
+            noise: Some(&noise),
+            ..Batch::new(shape, &[0, 1])
+        };
+        let mut x = [0.3, -0.2, 0.5, 0.9, 0.1, 0.0];
+        let mut workspace = vec![0.0; workspace_len(shape, 1)];
+        let one = One::<f32>::new();
+        let parts = Parts::none();
+        let losses =
+            loss_and_gradient_in_place(one, &config, &batch, &mut x, parts, &mut workspace);
+        (losses.expect("a loss").total, x)
+    };
+    for select in [Select::Softmax, Select::Detached] {
+        let (quiet, gradient) = loss(select, 0.0);
+        let (best, _) = loss(Select::Max, 0.0);
+        let (mean, _) = loss(Select::Mean, 0.0);
+        for size in [1e3, 1e5, 1e7, 1e9, 1e30, 3e38] {
+            for noise in [size, -size] {
+                let (got, x) = loss(select, noise);
+                assert!(best < got && got < mean + 0.1, "{noise}: {got}");
+                match size {
+                    1e3 => assert!((got - quiet).abs() < 1e-3, "{noise}: {got}"),
+                    1e7 => {}
+                    1e9.. => assert!((got - mean).abs() < 1e-6, "{noise}: {got}"),
+                    _ => assert!((got - quiet).abs() < 0.1, "{noise}: {got}"),
+                }
+                for (got, quiet) in x.iter().zip(gradient) {
+                    assert!((got - quiet).abs() < 0.3, "{noise}: {x:?}");
+                }
+            }
+        }
     }
 }

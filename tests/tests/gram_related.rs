@@ -708,3 +708,41 @@ fn log_volumes_of_dependent_vectors_have_no_gradient() {
         assert_close("short", f64::from(fixed[p][p]), want, want, 1e-6);
     }
 }
+
+/// ln V needs no volume that is in range: orthogonal vectors, of which the volume is a product of lengths.
+#[test]
+fn log_volumes_reach_beyond_the_range_of_volumes() {
+    for k in 2..=11 {
+        for length in [1e-15_f32, 1e-6, 1.0, 1e5, 1e15] {
+            let d = k + 2;
+            let mut x = vec![0.0; k * d];
+            for p in 0..k {
+                x[p * d + p] = length;
+            }
+            let (mut gradient, mut workspace) = (vec![0.0; k * d], vec![0.0; 20 * (d + k)]);
+            let isa = One::<f32>::new();
+            let (g, space) = (&mut gradient, &mut workspace);
+            let ln = tuple::log_volume_gradient_on(isa, &x, k, d, g, space).expect("ln V");
+            let want = k as f64 * f64::from(length).ln();
+            assert_close(
+                "ln V",
+                f64::from(ln),
+                want,
+                want.abs().max(1.0),
+                SINGLE.volume,
+            );
+            let want = x.iter().map(|x| f64::from(*x) / f64::from(length * length));
+            assert_gradient("d ln V", &gradient, want, SINGLE.tuple_gradient);
+            assert_eq!(Ok(ln), tuple::log_volume_on(isa, &x, k, d, space));
+        }
+    }
+}
+
+#[test]
+fn a_difference_of_logits_beyond_the_range_is_an_error() {
+    let error = GramError::Score { row: 1, column: 1 };
+    let logits = [0.0, 1.0, 2e38_f32, -2e38];
+    assert_eq!(matching_loss(&logits, 1, None, &mut [0.0; 4]), Err(error));
+    let absent = Some(&[true, false][..]);
+    assert!(matching_loss(&logits, 1, absent, &mut [0.0; 4]).is_ok());
+}

@@ -400,7 +400,7 @@ fn check_config<T: Real>(config: &Config<'_, T>) -> Result<(), EislError> {
     }
     if config
         .clamp
-        .is_some_and(|c| !(-T::INFINITY..T::INFINITY).contains(&c))
+        .is_some_and(|c| !(-T::INFINITY..T::ZERO).contains(&c))
     {
         return Err(EislError::Clamp);
     }

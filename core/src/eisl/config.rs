@@ -98,16 +98,17 @@ pub enum Reduction<'a, T> {
     None(&'a [T]),
 }
 
-/// What becomes of padding in the n-gram part. In the cross-entropy part it is always left out.
+/// What becomes of padding in the n-gram part. In the cross-entropy part what follows a row's end and a −100 anywhere
+/// are always left out; the pad id inside a row's length is an ordinary token there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Padding {
     /// Row b uses its first `output_lens[b]` outputs and its own targets. A −100 inside the targets is
-    /// no token: the n-grams that contain it are left out.
+    /// no token: the n-grams that contain it are left out, and M counts those that stay.
     Mask,
     /// A label that is the pad id or −100 scores 0 at every position; nothing is shortened.
     Zero,
-    /// Pads are ordinary tokens; nothing is shortened.
+    /// Pads are ordinary tokens, which −100 cannot be: it is an error. Nothing is shortened.
     None,
 }
 
@@ -139,11 +140,11 @@ pub struct Config<'a, T> {
     pub axis: Axis,
     /// τ of the softmax over places; positive. The other selections do not use it.
     pub temperature: T,
-    /// ln p is raised to at least this, with gradient 0 at and below it.
+    /// ln p is raised to at least this, below 0, with gradient 0 at and below it.
     pub clamp: Option<T>,
     /// What becomes of padding.
     pub padding: Padding,
-    /// A label that means padding, besides −100.
+    /// A label that means padding where it follows a row's last other label, as −100 does anywhere.
     pub pad_id: Option<i32>,
     /// Logits or log-probabilities.
     pub input: Input,

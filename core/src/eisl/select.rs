@@ -143,16 +143,18 @@ fn softmax<I: Isa>(
     });
     let n = isa.splat(n);
 
-    // Finite, so that −∞ − max is −∞.
+    // Finite, so that −∞ − max is −∞. The moment is about the largest score without noise, however large that is.
     let mut max = isa.splat(-I::Scalar::MAX);
+    let mut top = max;
     for j in 0..column.rows {
         max = max.max(disturbed(isa, column, sums, noise, n, j));
+        top = top.max(column.load(isa, sums, j));
     }
     let mut sum = zero;
     let mut moment = zero;
     for j in 0..column.rows {
         let e = ((disturbed(isa, column, sums, noise, n, j) - max) * rate).exp();
-        let d = column.load(isa, sums, j) - max;
+        let d = column.load(isa, sums, j) - top;
         sum = sum + e;
         // Where e is 0, d may be −∞.
         moment = moment + I::Lanes::select(zero.less(e), e * d, zero);
@@ -171,7 +173,7 @@ fn softmax<I: Isa>(
             let e = column.load(isa, matrix, j);
             let mut w = e * scale;
             if selection.select == Select::Softmax {
-                let d = column.load(isa, sums, j) - max;
+                let d = column.load(isa, sums, j) - top;
                 w = w + w * ((d - mean) * rate);
             }
             let w = I::Lanes::select(zero.less(e), w, zero);
@@ -181,7 +183,7 @@ fn softmax<I: Isa>(
     let e = if is_lse {
         max + sum.ln()
     } else {
-        (max + mean) / n
+        (top + mean) / n
     };
     I::Lanes::select(zero.less(sum), e, isa.splat(-I::Scalar::INFINITY))
 }

@@ -72,7 +72,7 @@ pub enum EislError {
     },
     /// The temperature is not a positive normal number.
     Temperature,
-    /// The clamp is +∞ or NaN.
+    /// The clamp is NaN, or not below 0, where all scores would be equal.
     Clamp,
     /// `ngram_factor` or `ce_factor` is infinite or NaN.
     Factor,
@@ -123,7 +123,7 @@ pub enum EislError {
         /// The length given.
         len: usize,
     },
-    /// A label that is neither in the vocabulary nor padding.
+    /// A label that is neither in the vocabulary nor padding, which −100 is not where pads are tokens.
     Token {
         /// The batch row.
         row: usize,
@@ -196,7 +196,7 @@ impl Display for EislError {
             EislError::ZeroOrder { index } => write!(f, "order {index} of the list is 0"),
             EislError::Weight { index } => write!(f, "weight {index} of the orders is not finite"),
             EislError::Temperature => f.write_str("the temperature is not a positive number"),
-            EislError::Clamp => f.write_str("the clamp is not a number below infinity"),
+            EislError::Clamp => f.write_str("the clamp is not a number below 0"),
             EislError::Factor => f.write_str("a factor of the loss is not finite"),
             EislError::LabelSmoothing => f.write_str("the label smoothing is outside [0, 1]"),
             EislError::Noise { index } => write!(f, "noise value {index} is not finite"),

@@ -86,6 +86,11 @@ pub fn matching_loss<T: Real>(
                 return Err(GramError::Score { row, column });
             }
         }
+        if let [a, b] = *logits
+            && !(a - b).is_finite()
+        {
+            return Err(GramError::Score { row, column: 1 });
+        }
     }
     let share = T::ONE / T::from_usize(there.max(1));
     let mut sum = Sum::default();

@@ -170,7 +170,7 @@ impl<T: Real> Optimizer<T> {
         }
     }
 
-    /// One update: the `update`-th, counted from 1, at rate `lr`. `gradient` is as long as `parameters` and
+    /// One update: the `update`-th, counted from 1 (0 counts as 1), at rate `lr`. `gradient` is as long as `parameters` and
     /// `state` holds [`Optimizer::state_len`] floats; with other lengths it is unspecified which parameters
     /// are updated. A NaN in the gradient makes a NaN of its parameter and of its state, in every rule.
     ///
@@ -201,6 +201,7 @@ impl<T: Real> Optimizer<T> {
 
     /// The constants of one update.
     pub(crate) fn rule(&self, lr: T, update: u64) -> Rule<T> {
+        let update = update.max(1);
         match *self {
             Optimizer::Sgd {
                 momentum,

@@ -59,7 +59,8 @@ pub enum Anchor {
 pub enum Term {
     /// The volume of anchor and item.
     Volume(Anchor),
-    /// The cosine of the anchor with every other modality (mean), or of all pairs with [`Anchor::Each`].
+    /// The cosine of the anchor with every other modality (mean), or of all pairs with [`Anchor::Each`]; the product
+    /// x_p·x_q where [`GramLoss::normalise`] is off and the vectors are not unit vectors.
     Cosine(Anchor),
 }
 
@@ -104,7 +105,7 @@ impl ZeroRows {
 pub struct GramLoss<T> {
     /// What is contrasted.
     pub term: Term,
-    /// The weight of the cosines of all pairs, added to the term; 0 for none.
+    /// The weight of the cosines of all pairs, as in [`Term::Cosine`], added to the term; 0 for none.
     pub pairs: T,
     /// τ, positive, and in `f32` above about 1e-16: gradients by τ grow with 1/τ².
     pub temperature: T,

@@ -182,14 +182,14 @@ impl<T: Real> Kernel<T> for Area<'_, T> {
         }
         let half = T::constant(0.5);
         let Some(gradient) = self.gradient else {
-            return Ok(half * tuple::slice_volume(isa, sides, 2, d, &mut []));
+            return Ok(half * tuple::slice_volume::<I, false>(isa, sides, 2, d, &mut []));
         };
         let (need, have) = (self.corners.len(), gradient.len());
         if need != have {
             return Err(GramError::BufferSize { need, have });
         }
         let (of_a, of_sides) = take(gradient, d);
-        let volume = tuple::slice_gradient(isa, sides, 2, d, of_sides, &mut []);
+        let volume = tuple::slice_gradient::<I, false>(isa, sides, 2, d, of_sides, &mut []);
         let (of_b, of_c) = take(of_sides, d);
         to_corners(isa, of_a, of_b, of_c);
         Ok(half * volume)

@@ -27,23 +27,23 @@ pub(super) fn swap_base<R, const K: usize>(rows: &mut [R; K]) {
 }
 
 #[inline(always)]
-pub(super) fn volume_of_rows<I: Isa, const K: usize>(
+pub(super) fn volume_of_rows<I: Isa, const K: usize, const LOG: bool>(
     isa: I,
     rows: [&[I::Scalar]; K],
     d: usize,
 ) -> I::Scalar {
     if K > d {
-        return I::Scalar::ZERO;
+        return zero_volume::<_, LOG>();
     }
     match pivots(&gram_of_differences(isa, &rows, d)) {
-        Pivots::Kept(factors) => factors.volume(),
-        Pivots::Lost(start) => isa.enter(RefinedVolume { rows, d, start }),
-        Pivots::Zero => I::Scalar::ZERO,
+        Pivots::Kept(factors) => factors.volume::<LOG>(),
+        Pivots::Lost(start) => isa.enter(RefinedVolume::<_, K, LOG> { rows, d, start }),
+        Pivots::Zero => zero_volume::<_, LOG>(),
     }
 }
 
 #[inline(always)]
-pub(super) fn volume_gradient_of_rows<I: Isa, const K: usize>(
+pub(super) fn volume_gradient_of_rows<I: Isa, const K: usize, const LOG: bool>(
     isa: I,
     rows: [&[I::Scalar]; K],
     d: usize,
@@ -55,60 +55,63 @@ pub(super) fn volume_gradient_of_rows<I: Isa, const K: usize>(
     };
     match pivots {
         Pivots::Kept(factors) => {
-            gradient_of(isa, rows, d, &Frame::differences(), &factors, gradient)
+            gradient_of::<I, K, LOG>(isa, rows, d, &Frame::differences(), &factors, gradient)
         }
-        Pivots::Lost(start) => isa.enter(RefinedGradient {
+        Pivots::Lost(start) => isa.enter(RefinedGradient::<_, K, LOG> {
             rows,
             d,
             start,
             gradient,
         }),
-        Pivots::Zero => no_gradient(gradient),
+        Pivots::Zero => no_gradient::<_, K, LOG>(gradient),
     }
 }
 
 /// The volume of vectors whose differences are not orthogonal enough: rare, so a function of its own.
-struct RefinedVolume<'a, T, const K: usize> {
+struct RefinedVolume<'a, T, const K: usize, const LOG: bool> {
     rows: [&'a [T]; K],
     d: usize,
     start: Start<T, K>,
 }
 
-impl<T: Real, const K: usize> Kernel<T> for RefinedVolume<'_, T, K> {
+impl<T: Real, const K: usize, const LOG: bool> Kernel<T> for RefinedVolume<'_, T, K, LOG> {
     type Output = T;
     #[inline(always)]
     fn run<I: Isa<Scalar = T>>(self, isa: I) -> T {
         match refine(isa, &self.rows, self.d, self.start) {
-            Some((_, factors)) => factors.volume(),
-            None => T::ZERO,
+            Some((_, factors)) => factors.volume::<LOG>(),
+            None => zero_volume::<_, LOG>(),
         }
     }
 }
 
 /// The same with the gradient.
-struct RefinedGradient<'a, T, const K: usize> {
+struct RefinedGradient<'a, T, const K: usize, const LOG: bool> {
     rows: [&'a [T]; K],
     d: usize,
     start: Start<T, K>,
     gradient: [&'a mut [T]; K],
 }
 
-impl<T: Real, const K: usize> Kernel<T> for RefinedGradient<'_, T, K> {
+impl<T: Real, const K: usize, const LOG: bool> Kernel<T> for RefinedGradient<'_, T, K, LOG> {
     type Output = T;
     #[inline(always)]
     fn run<I: Isa<Scalar = T>>(self, isa: I) -> T {
         match refine(isa, &self.rows, self.d, self.start) {
             Some((frame, factors)) => {
-                gradient_of(isa, self.rows, self.d, &frame, &factors, self.gradient)
+                let Self {
+                    rows, d, gradient, ..
+                } = self;
+                gradient_of::<I, K, LOG>(isa, rows, d, &frame, &factors, gradient)
             }
-            None => no_gradient(self.gradient),
+            None => no_gradient::<_, K, LOG>(self.gradient),
         }
     }
 }
 
 /// The volume, and its gradient into `gradient`.
 #[inline(always)]
-fn gradient_of<I: Isa, const K: usize>(
+fn gradient_of<I: Isa, const K: usize, const LOG: bool>(
     isa: I,
     rows: [&[I::Scalar]; K],
     d: usize,
@@ -116,8 +119,9 @@ fn gradient_of<I: Isa, const K: usize>(
     factors: &Factors<I::Scalar, K>,
     mut gradient: [&mut [I::Scalar]; K],
 ) -> I::Scalar {
-    let volume = factors.volume();
-    let matrix = gradient_matrix(frame, factors, volume);
+    let volume = factors.volume::<LOG>();
+    let factor = if LOG { I::Scalar::ONE } else { volume };
+    let matrix = gradient_matrix(frame, factors, factor);
     let mut at = 0;
     while at < d {
         let z = frame.rows_at(isa, &rows, at);
@@ -134,11 +138,17 @@ fn gradient_of<I: Isa, const K: usize>(
 }
 
 #[inline(always)]
-fn no_gradient<T: Real, const K: usize>(gradient: [&mut [T]; K]) -> T {
+fn no_gradient<T: Real, const K: usize, const LOG: bool>(gradient: [&mut [T]; K]) -> T {
     for row in gradient {
         row.fill(T::ZERO);
     }
-    T::ZERO
+    zero_volume::<_, LOG>()
+}
+
+/// The volume of dependent vectors, or its logarithm.
+#[inline(always)]
+pub(super) fn zero_volume<T: Real, const LOG: bool>() -> T {
+    if LOG { -T::INFINITY } else { T::ZERO }
 }
 
 /// Z·Zᵀ = L·diag(pivot)·Lᵀ, L unit lower triangular (its strict lower part is kept).
@@ -148,9 +158,17 @@ struct Factors<T, const K: usize> {
 }
 
 impl<T: Real, const K: usize> Factors<T, K> {
-    /// Π sqrt(π), not sqrt(Π π): the product of squares would leave the range first.
+    /// Π sqrt(π), not sqrt(Π π): the product of squares would leave the range first. As a logarithm ½ Σ ln π, of which
+    /// no partial sum leaves it.
     #[inline(always)]
-    fn volume(&self) -> T {
+    fn volume<const LOG: bool>(&self) -> T {
+        if LOG {
+            let sum = self
+                .pivot
+                .iter()
+                .fold(T::ZERO, |sum, pivot| sum + pivot.ln());
+            return T::constant(0.5) * sum;
+        }
         let mut volume = T::ONE;
         for pivot in self.pivot {
             volume = volume * pivot.sqrt();
@@ -445,7 +463,7 @@ fn refine<I: Isa, const K: usize>(
     None
 }
 
-/// V·Tᵀ·(Z·Zᵀ)⁻¹: the gradient is this matrix times Z = T·X.
+/// V·Tᵀ·(Z·Zᵀ)⁻¹: the gradient is this matrix times Z = T·X; that of ln V, with 1 for V.
 #[inline(always)]
 fn gradient_matrix<T: Real, const K: usize>(
     frame: &Frame<T, K>,

@@ -41,7 +41,7 @@ pub use slice::{
 };
 
 use self::factor::{swap_base, volume_gradient_of_rows, volume_of_rows};
-use crate::lanes::{Lanes, One, Real};
+use crate::lanes::One;
 use crate::ops;
 
 /// The largest k of the slice functions that needs no workspace.
@@ -55,11 +55,12 @@ pub const K_WITHOUT_WORKSPACE: usize = 8;
 /// ```
 #[inline(never)]
 pub fn volume<const K: usize, const D: usize>(vectors: &[[f32; D]; K]) -> f32 {
-    volume_of_rows(One::<f32>::new(), rows_of(vectors), D)
+    volume_of_rows::<_, K, false>(One::<f32>::new(), rows_of(vectors), D)
 }
 
 /// The volume, and its gradient dV/dx in `gradient`. Where the volume is 0 the gradient is 0, which is
-/// a valid subgradient. Its rows have norm at most Π|x_q| over the other vectors: it never explodes.
+/// a valid subgradient. Its rows have norm at most Π|x_q| over the other vectors: it never explodes. A volume that
+/// leaves the range is infinite, and its gradient NaN; [`log_volume_gradient`] has no such end.
 /// Cost: that of [`volume`] and one more sweep.
 ///
 /// ```
@@ -74,7 +75,7 @@ pub fn volume_gradient<const K: usize, const D: usize>(
 ) -> f32 {
     let mut targets = gradient.each_mut().map(|row| row.as_mut_slice());
     swap_base(&mut targets);
-    volume_gradient_of_rows(One::<f32>::new(), rows_of(vectors), D, targets)
+    volume_gradient_of_rows::<_, K, false>(One::<f32>::new(), rows_of(vectors), D, targets)
 }
 
 /// The Gram matrix G_pq = x_p·x_q. Cost: K²·D multiply-adds.
@@ -107,7 +108,8 @@ pub fn determinant<const K: usize, const D: usize>(vectors: &[[f32; D]; K]) -> f
     volume * volume
 }
 
-/// ln V of [`volume`], with its cost; −∞ where the volume is 0.
+/// ln V = ½ Σ ln π, with the cost of [`volume`] and K logarithms; −∞ where the vectors are dependent. It is exact where
+/// the volume itself leaves the range.
 ///
 /// ```
 /// let ln = rivergram_core::gram::tuple::log_volume(&[[1.0, 0.0], [2.0, 1.0]]);
@@ -115,13 +117,12 @@ pub fn determinant<const K: usize, const D: usize>(vectors: &[[f32; D]; K]) -> f
 /// ```
 #[inline(never)]
 pub fn log_volume<const K: usize, const D: usize>(vectors: &[[f32; D]; K]) -> f32 {
-    Lanes::ln(volume(vectors))
+    volume_of_rows::<_, K, true>(One::<f32>::new(), rows_of(vectors), D)
 }
 
 /// ln V of [`log_volume`], and its gradient d ln V/dx = (dV/dx)/V in `gradient`: its rows have length
 /// 1/(distance of x to the span of the others), so it grows without bound towards dependent vectors, where
-/// ln V is −∞ and the gradient 0. A volume below the smallest normal number has lost digits, and so has what
-/// is made of it. Cost: that of [`volume_gradient`].
+/// ln V is −∞ and the gradient 0. Cost: that of [`volume_gradient`] and K logarithms.
 ///
 /// ```
 /// let mut g = [[0.0; 2]; 2];
@@ -134,19 +135,9 @@ pub fn log_volume_gradient<const K: usize, const D: usize>(
     vectors: &[[f32; D]; K],
     gradient: &mut [[f32; D]; K],
 ) -> f32 {
-    let volume = volume_gradient(vectors, gradient);
-    divide(gradient.as_flattened_mut(), volume);
-    Lanes::ln(volume)
-}
-
-/// g ← g/V, 0 where V is: 1/V alone may leave the range.
-#[inline(always)]
-fn divide<T: Real>(gradient: &mut [T], volume: T) {
-    if volume > T::ZERO {
-        for g in gradient {
-            *g = *g / volume;
-        }
-    }
+    let mut targets = gradient.each_mut().map(|row| row.as_mut_slice());
+    swap_base(&mut targets);
+    volume_gradient_of_rows::<_, K, true>(One::<f32>::new(), rows_of(vectors), D, targets)
 }
 
 #[inline(always)]

@@ -3,12 +3,12 @@
 
 use core::iter::repeat;
 
-use super::factor::{swap_base, volume_gradient_of_rows, volume_of_rows};
-use super::{K_WITHOUT_WORKSPACE, divide};
+use super::K_WITHOUT_WORKSPACE;
+use super::factor::{swap_base, volume_gradient_of_rows, volume_of_rows, zero_volume};
 use crate::error::GramError;
 use crate::gram::basis::{self, Item, Rows};
 use crate::gram::pair::check_finite;
-use crate::lanes::{Isa, Kernel, Lanes, Real};
+use crate::lanes::{Isa, Kernel, Real};
 use crate::ops;
 
 /// Floats of workspace that [`volume_on`] and [`volume_gradient_on`] need for k vectors of length d:
@@ -47,7 +47,7 @@ pub fn volume_on<I: Isa>(
     d: usize,
     workspace: &mut [I::Scalar],
 ) -> Result<I::Scalar, GramError> {
-    isa.enter(VolumeKernel {
+    isa.enter(VolumeKernel::<_, false> {
         vectors,
         k,
         d,
@@ -55,19 +55,19 @@ pub fn volume_on<I: Isa>(
     })
 }
 
-struct VolumeKernel<'a, T> {
+struct VolumeKernel<'a, T, const LOG: bool> {
     vectors: &'a [T],
     k: usize,
     d: usize,
     workspace: &'a mut [T],
 }
 
-impl<T: Real> Kernel<T> for VolumeKernel<'_, T> {
+impl<T: Real, const LOG: bool> Kernel<T> for VolumeKernel<'_, T, LOG> {
     type Output = Result<T, GramError>;
     #[inline(always)]
     fn run<I: Isa<Scalar = T>>(self, isa: I) -> Self::Output {
         check(isa, self.vectors, self.k, self.d, self.workspace.len())?;
-        Ok(slice_volume(
+        Ok(slice_volume::<I, LOG>(
             isa,
             self.vectors,
             self.k,
@@ -78,7 +78,7 @@ impl<T: Real> Kernel<T> for VolumeKernel<'_, T> {
 }
 
 #[inline(always)]
-pub(in crate::gram) fn slice_volume<I: Isa>(
+pub(in crate::gram) fn slice_volume<I: Isa, const LOG: bool>(
     isa: I,
     vectors: &[I::Scalar],
     k: usize,
@@ -86,20 +86,22 @@ pub(in crate::gram) fn slice_volume<I: Isa>(
     workspace: &mut [I::Scalar],
 ) -> I::Scalar {
     if k > d {
-        return I::Scalar::ZERO;
+        return zero_volume::<_, LOG>();
     }
     match k {
-        1 => fixed_volume::<I, 1>(isa, vectors, d),
-        2 => fixed_volume::<I, 2>(isa, vectors, d),
-        3 => fixed_volume::<I, 3>(isa, vectors, d),
-        4 => fixed_volume::<I, 4>(isa, vectors, d),
-        5 => fixed_volume::<I, 5>(isa, vectors, d),
-        6 => fixed_volume::<I, 6>(isa, vectors, d),
-        7 => fixed_volume::<I, 7>(isa, vectors, d),
-        8 => fixed_volume::<I, 8>(isa, vectors, d),
+        1 => fixed_volume::<I, 1, LOG>(isa, vectors, d),
+        2 => fixed_volume::<I, 2, LOG>(isa, vectors, d),
+        3 => fixed_volume::<I, 3, LOG>(isa, vectors, d),
+        4 => fixed_volume::<I, 4, LOG>(isa, vectors, d),
+        5 => fixed_volume::<I, 5, LOG>(isa, vectors, d),
+        6 => fixed_volume::<I, 6, LOG>(isa, vectors, d),
+        7 => fixed_volume::<I, 7, LOG>(isa, vectors, d),
+        8 => fixed_volume::<I, 8, LOG>(isa, vectors, d),
         _ => {
             let mut item = Item::split(workspace, k, d);
-            basis::orthonormalise(isa, Rows::contiguous(vectors, d), repeat(true), &mut item)
+            let volume =
+                basis::orthonormalise(isa, Rows::contiguous(vectors, d), repeat(true), &mut item);
+            if LOG { log_of_basis(item.r, k) } else { volume }
         }
     }
 }
@@ -125,7 +127,7 @@ pub fn volume_gradient_on<I: Isa>(
     gradient: &mut [I::Scalar],
     workspace: &mut [I::Scalar],
 ) -> Result<I::Scalar, GramError> {
-    isa.enter(GradientKernel {
+    isa.enter(GradientKernel::<_, false> {
         vectors,
         k,
         d,
@@ -134,7 +136,7 @@ pub fn volume_gradient_on<I: Isa>(
     })
 }
 
-struct GradientKernel<'a, T> {
+struct GradientKernel<'a, T, const LOG: bool> {
     vectors: &'a [T],
     k: usize,
     d: usize,
@@ -142,7 +144,7 @@ struct GradientKernel<'a, T> {
     workspace: &'a mut [T],
 }
 
-impl<T: Real> Kernel<T> for GradientKernel<'_, T> {
+impl<T: Real, const LOG: bool> Kernel<T> for GradientKernel<'_, T, LOG> {
     type Output = Result<T, GramError>;
     #[inline(always)]
     fn run<I: Isa<Scalar = T>>(self, isa: I) -> Self::Output {
@@ -151,7 +153,7 @@ impl<T: Real> Kernel<T> for GradientKernel<'_, T> {
         if need != have {
             return Err(GramError::BufferSize { need, have });
         }
-        Ok(slice_gradient(
+        Ok(slice_gradient::<I, LOG>(
             isa,
             self.vectors,
             self.k,
@@ -163,7 +165,7 @@ impl<T: Real> Kernel<T> for GradientKernel<'_, T> {
 }
 
 #[inline(always)]
-pub(in crate::gram) fn slice_gradient<I: Isa>(
+pub(in crate::gram) fn slice_gradient<I: Isa, const LOG: bool>(
     isa: I,
     vectors: &[I::Scalar],
     k: usize,
@@ -173,17 +175,17 @@ pub(in crate::gram) fn slice_gradient<I: Isa>(
 ) -> I::Scalar {
     if k > d {
         gradient.fill(I::Scalar::ZERO);
-        return I::Scalar::ZERO;
+        return zero_volume::<_, LOG>();
     }
     match k {
-        1 => fixed_gradient::<I, 1>(isa, vectors, d, gradient),
-        2 => fixed_gradient::<I, 2>(isa, vectors, d, gradient),
-        3 => fixed_gradient::<I, 3>(isa, vectors, d, gradient),
-        4 => fixed_gradient::<I, 4>(isa, vectors, d, gradient),
-        5 => fixed_gradient::<I, 5>(isa, vectors, d, gradient),
-        6 => fixed_gradient::<I, 6>(isa, vectors, d, gradient),
-        7 => fixed_gradient::<I, 7>(isa, vectors, d, gradient),
-        8 => fixed_gradient::<I, 8>(isa, vectors, d, gradient),
+        1 => fixed_gradient::<I, 1, LOG>(isa, vectors, d, gradient),
+        2 => fixed_gradient::<I, 2, LOG>(isa, vectors, d, gradient),
+        3 => fixed_gradient::<I, 3, LOG>(isa, vectors, d, gradient),
+        4 => fixed_gradient::<I, 4, LOG>(isa, vectors, d, gradient),
+        5 => fixed_gradient::<I, 5, LOG>(isa, vectors, d, gradient),
+        6 => fixed_gradient::<I, 6, LOG>(isa, vectors, d, gradient),
+        7 => fixed_gradient::<I, 7, LOG>(isa, vectors, d, gradient),
+        8 => fixed_gradient::<I, 8, LOG>(isa, vectors, d, gradient),
         _ => {
             let mut item = Item::split(workspace, k, d);
             let volume =
@@ -193,8 +195,15 @@ pub(in crate::gram) fn slice_gradient<I: Isa>(
                 *g = *q;
             }
             basis::solve(isa, item.r, k, d, gradient);
-            ops::scale(isa, volume, gradient);
-            volume
+            if !LOG {
+                ops::scale(isa, volume, gradient);
+                return volume;
+            }
+            let log = log_of_basis(item.r, k);
+            if !log.is_finite() {
+                gradient.fill(I::Scalar::ZERO);
+            }
+            log
         }
     }
 }
@@ -258,7 +267,7 @@ pub fn determinant_on<I: Isa>(
     Ok(volume * volume)
 }
 
-/// ln V; −∞ where the volume is 0. Errors and cost: those of [`volume_on`].
+/// ln V, also of a volume that leaves the range; −∞ where the vectors are dependent. Errors and cost: those of [`volume_on`].
 ///
 /// ```
 /// use rivergram_core::gram::tuple::log_volume_on;
@@ -276,7 +285,12 @@ pub fn log_volume_on<I: Isa>(
     d: usize,
     workspace: &mut [I::Scalar],
 ) -> Result<I::Scalar, GramError> {
-    Ok(volume_on(isa, vectors, k, d, workspace)?.ln())
+    isa.enter(VolumeKernel::<_, true> {
+        vectors,
+        k,
+        d,
+        workspace,
+    })
 }
 
 /// [`log_volume_gradient`](super::log_volume_gradient) over slices: ln V, and its gradient (dV/dx)/V in `gradient` \[k, d\], 0 where V is
@@ -301,9 +315,19 @@ pub fn log_volume_gradient_on<I: Isa>(
     gradient: &mut [I::Scalar],
     workspace: &mut [I::Scalar],
 ) -> Result<I::Scalar, GramError> {
-    let volume = volume_gradient_on(isa, vectors, k, d, gradient, workspace)?;
-    divide(gradient, volume);
-    Ok(volume.ln())
+    isa.enter(GradientKernel::<_, true> {
+        vectors,
+        k,
+        d,
+        gradient,
+        workspace,
+    })
+}
+
+/// Σ ln R_pp, of k rows of k.
+fn log_of_basis<T: Real>(r: &[T], k: usize) -> T {
+    let diagonal = r.iter().step_by(k.saturating_add(1));
+    diagonal.fold(T::ZERO, |sum, length| sum + length.ln())
 }
 
 #[inline(always)]
@@ -354,12 +378,16 @@ fn split_rows<T, const K: usize>(vectors: &[T], d: usize) -> [&[T]; K] {
 }
 
 #[inline(always)]
-fn fixed_volume<I: Isa, const K: usize>(isa: I, vectors: &[I::Scalar], d: usize) -> I::Scalar {
-    volume_of_rows(isa, split_rows::<_, K>(vectors, d), d)
+fn fixed_volume<I: Isa, const K: usize, const LOG: bool>(
+    isa: I,
+    vectors: &[I::Scalar],
+    d: usize,
+) -> I::Scalar {
+    volume_of_rows::<I, K, LOG>(isa, split_rows::<_, K>(vectors, d), d)
 }
 
 #[inline(always)]
-fn fixed_gradient<I: Isa, const K: usize>(
+fn fixed_gradient<I: Isa, const K: usize, const LOG: bool>(
     isa: I,
     vectors: &[I::Scalar],
     d: usize,
@@ -369,5 +397,5 @@ fn fixed_gradient<I: Isa, const K: usize>(
     let mut targets: [&mut [I::Scalar]; K] =
         core::array::from_fn(|_| chunks.next().unwrap_or_default());
     swap_base(&mut targets);
-    volume_gradient_of_rows(isa, split_rows::<_, K>(vectors, d), d, targets)
+    volume_gradient_of_rows::<I, K, LOG>(isa, split_rows::<_, K>(vectors, d), d, targets)
 }
