@@ -68,7 +68,8 @@ pub enum GramError {
     /// The term needs other modalities of the anchors' tuples, and a rectangle has none: its term takes one
     /// anchor, number 0, and no pairs.
     OneAnchor,
-    /// The temperature is not a positive finite number.
+    /// The temperature is not a positive finite number, or so near 0 that its inverse or a sum of scores over it leaves
+    /// the range.
     Temperature,
     /// The label smoothing is not in \[0, 1\].
     LabelSmoothing,
@@ -147,7 +148,10 @@ impl fmt::Display for GramError {
                 f,
                 "a rectangle takes a term with the one anchor 0, and no pairs"
             ),
-            Self::Temperature => write!(f, "the temperature must be positive and finite"),
+            Self::Temperature => write!(
+                f,
+                "the temperature must be positive and finite, and not so near 0 that scores over it overflow"
+            ),
             Self::LabelSmoothing => write!(f, "the label smoothing must be in [0, 1]"),
             Self::Weight => write!(f, "a weight must be finite and not negative"),
             Self::NoMatch { row } => write!(f, "query {row}: no candidate has its id"),
