@@ -34,7 +34,7 @@ pub enum OptimError {
         /// The length that was given.
         have: usize,
     },
-    /// Saved bytes of another kind of average, of other settings or of another length.
+    /// Saved bytes of another kind of average, of other settings, of another number type or of another length.
     OtherAverage,
     /// Saved bytes that cannot be read.
     Decode(DecodeError),

@@ -701,7 +701,7 @@ fn add_difference<I: Isa>(isa: I, row: &[I::Scalar], base: &[I::Scalar], sum: &m
     }
 }
 
-/// What a saved average must have in common with the one that reads it.
+/// What a saved average must have in common with the one that reads it, besides the type of its numbers.
 struct Setup {
     kind: u8,
     numbers: [u64; 2],
@@ -715,6 +715,15 @@ const fn saved_len<T>(numbers: usize) -> usize {
 }
 
 impl Setup {
+    /// Half as many numbers of twice the size have as many bytes.
+    const fn kind_of<T>(&self) -> u8 {
+        if size_of::<T>() == 4 {
+            self.kind
+        } else {
+            self.kind | 0x80
+        }
+    }
+
     fn save<T: Real>(
         &self,
         updates: u64,
@@ -726,7 +735,7 @@ impl Setup {
             return Err(EncodeError::NoSpace { need, have }.into());
         }
         let mut writer = Writer::new(to, MAGIC, VERSION);
-        writer.u8(self.kind);
+        writer.u8(self.kind_of::<T>());
         for number in self.numbers {
             writer.u64(number);
         }
@@ -737,7 +746,7 @@ impl Setup {
 
     fn load<T: Real>(&self, values: &mut [T], bytes: &[u8]) -> Result<u64, OptimError> {
         let mut reader = Reader::open(bytes, MAGIC, VERSION)?;
-        let mut equal = reader.u8()? == self.kind;
+        let mut equal = reader.u8()? == self.kind_of::<T>();
         for number in self.numbers {
             equal &= reader.u64()? == number;
         }
