@@ -13,7 +13,7 @@
 use crate::error::TrainError;
 use crate::features::Features;
 use crate::lanes::{Isa, Kernel, Lanes, Real};
-use crate::ops::{self, split, take};
+use crate::ops::{self, Walk, split, take};
 
 /// The sizes of a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,9 +190,7 @@ impl Head {
         if !self.normalise {
             return;
         }
-        let outputs = y
-            .chunks_exact(self.output.max(1))
-            .zip(dy.chunks_exact_mut(self.output.max(1)));
+        let outputs = y.rows(self.output).zip(dy.rows_mut(self.output));
         for ((y, dy), inverse) in outputs.zip(cache) {
             ops::normalisation_gradient(isa, y, *inverse, dy);
         }
@@ -317,7 +315,7 @@ impl<T: Real, F: Features<T>> Kernel<T> for Forward<'_, T, F> {
             affine(isa, second, head.hidden, head.output, &*hidden, y, &mut []);
         }
         if head.normalise {
-            for (y, inverse) in y.chunks_exact_mut(head.output.max(1)).zip(inverse_norms) {
+            for (y, inverse) in y.rows_mut(head.output).zip(inverse_norms) {
                 *inverse = ops::inverse_norm(ops::dot(isa, y, y));
                 ops::scale(isa, *inverse, y);
             }
@@ -337,12 +335,12 @@ fn affine<I: Isa, F: Features<I::Scalar>>(
     tile: &mut [I::Scalar],
 ) {
     let (weights, bias) = split(layer, input.saturating_mul(output));
-    for row in y.chunks_exact_mut(output.max(1)) {
+    for row in y.rows_mut(output) {
         for (y, b) in row.iter_mut().zip(bias) {
             *y = *b;
         }
     }
-    let tiles = y.chunks_mut(F::rows_at_once().saturating_mul(output).max(1));
+    let tiles = y.pieces_mut(F::rows_at_once().saturating_mul(output));
     for (start, y) in starts::<F, I::Scalar>(input).zip(tiles) {
         ops::matmul_nt(isa, output, input, x.read(start, tile), weights, y);
     }
@@ -360,11 +358,11 @@ fn affine_gradient<I: Isa, F: Features<I::Scalar>>(
     tile: &mut [I::Scalar],
 ) {
     let (weights, bias) = take(gradient, input.saturating_mul(output));
-    let tiles = dy.chunks(F::rows_at_once().saturating_mul(output).max(1));
+    let tiles = dy.pieces(F::rows_at_once().saturating_mul(output));
     for (start, dy) in starts::<F, I::Scalar>(input).zip(tiles) {
         ops::matmul_tn(isa, output, input, dy, x.read(start, tile), weights);
     }
-    for row in dy.chunks_exact(output.max(1)) {
+    for row in dy.rows(output) {
         ops::axpy(isa, I::Scalar::ONE, row, bias);
     }
 }
@@ -379,7 +377,7 @@ fn starts<F: Features<T>, T>(input: usize) -> impl Iterator<Item = usize> {
 #[inline(always)]
 fn rectify<I: Isa>(isa: I, x: &mut [I::Scalar]) {
     let zero = isa.splat(I::Scalar::ZERO);
-    for x in x.chunks_mut(I::WIDTH) {
+    for x in x.pieces_mut(I::WIDTH) {
         let value = isa.load(x);
         isa.store(I::Lanes::select(value.less(zero), zero, value), x);
     }
@@ -389,7 +387,7 @@ fn rectify<I: Isa>(isa: I, x: &mut [I::Scalar]) {
 #[inline(always)]
 fn rectify_gradient<I: Isa>(isa: I, activation: &[I::Scalar], dx: &mut [I::Scalar]) {
     let zero = isa.splat(I::Scalar::ZERO);
-    for (a, dx) in activation.chunks(I::WIDTH).zip(dx.chunks_mut(I::WIDTH)) {
+    for (a, dx) in activation.pieces(I::WIDTH).zip(dx.pieces_mut(I::WIDTH)) {
         let active = zero.less(isa.load(a));
         isa.store(I::Lanes::select(active, isa.load(dx), zero), dx);
     }

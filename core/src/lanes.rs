@@ -22,6 +22,8 @@ pub trait Isa: Copy + 'static {
     type Scalar: Real;
     /// The vector type.
     type Lanes: Lanes<Isa = Self, Scalar = Self::Scalar>;
+    /// `WIDTH` numbers, one for each lane.
+    type Block: AsRef<[Self::Scalar]> + AsMut<[Self::Scalar]>;
     /// Lanes per vector.
     const WIDTH: usize;
 
@@ -55,6 +57,26 @@ pub trait Isa: Copy + 'static {
     /// assert_eq!(to, [5.0, 0.0]);
     /// ```
     fn store(self, value: Self::Lanes, to: &mut [Self::Scalar]);
+    /// The numbers in blocks of `WIDTH`, and those that are left. Cost: none of them is touched.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::{Isa, One};
+    ///
+    /// let (blocks, rest) = One::<f32>::new().blocks(&[1.0, 2.0]);
+    /// assert_eq!((blocks, rest), (&[[1.0], [2.0]][..], &[][..]));
+    /// ```
+    fn blocks(self, numbers: &[Self::Scalar]) -> (&[Self::Block], &[Self::Scalar]);
+    /// [`Isa::blocks`] to write to. Cost: that of it.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::{Isa, One};
+    ///
+    /// let mut numbers = [1.0_f32, 2.0];
+    /// let (blocks, _) = One::new().blocks_mut(&mut numbers);
+    /// blocks[1] = [5.0];
+    /// assert_eq!(numbers, [1.0, 5.0]);
+    /// ```
+    fn blocks_mut(self, numbers: &mut [Self::Scalar]) -> (&mut [Self::Block], &mut [Self::Scalar]);
     /// Runs a kernel in a function of its own that has this instruction set. Cost: one call.
     ///
     /// ```
@@ -508,6 +530,7 @@ impl<T: Real> One<T> {
 impl<T: Real> Isa for One<T> {
     type Scalar = T;
     type Lanes = T;
+    type Block = [T; 1];
     const WIDTH: usize = 1;
     #[inline(always)]
     fn splat(self, x: T) -> T {
@@ -522,6 +545,14 @@ impl<T: Real> Isa for One<T> {
         if let Some(x) = to.first_mut() {
             *x = value;
         }
+    }
+    #[inline(always)]
+    fn blocks(self, numbers: &[T]) -> (&[[T; 1]], &[T]) {
+        numbers.as_chunks()
+    }
+    #[inline(always)]
+    fn blocks_mut(self, numbers: &mut [T]) -> (&mut [[T; 1]], &mut [T]) {
+        numbers.as_chunks_mut()
     }
     #[inline(never)]
     fn enter<K: Kernel<T>>(self, kernel: K) -> K::Output {

@@ -35,11 +35,10 @@ impl<T: Real> LogSum<T> {
     /// ```
     #[inline(always)]
     pub fn of<I: Isa<Scalar = T>>(isa: I, x: &[T]) -> Self {
-        let chunks = x.chunks_exact(I::WIDTH);
-        let tail = chunks.remainder();
+        let (blocks, tail) = isa.blocks(x);
         let mut max = isa.splat(-T::MAX);
-        for x in chunks.clone() {
-            max = max.max(isa.load(x));
+        for x in blocks {
+            max = max.max(isa.load(x.as_ref()));
         }
         let mut max = max.maximum();
         for &x in tail {
@@ -47,8 +46,8 @@ impl<T: Real> LogSum<T> {
         }
         let shift = isa.splat(max);
         let mut sum = isa.splat(T::ZERO);
-        for x in chunks {
-            sum = sum + (isa.load(x) - shift).exp();
+        for x in blocks {
+            sum = sum + (isa.load(x.as_ref()) - shift).exp();
         }
         let mut sum = sum.sum();
         for &x in tail {

@@ -10,6 +10,7 @@
 
 use crate::lanes::{Isa, Lanes, Real};
 use crate::lse::LogSum;
+use crate::ops::Walk;
 
 /// Why the inputs of a position are no logits and no log-probabilities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,12 +63,11 @@ pub fn log_sum<I: Isa>(isa: I, x: &[I::Scalar]) -> Result<LogSum<I::Scalar>, Inv
 pub fn check<I: Isa>(isa: I, x: &[I::Scalar]) -> Result<(), Invalid> {
     let zero = isa.splat(I::Scalar::ZERO);
     let infinity = isa.splat(I::Scalar::INFINITY);
-    let chunks = x.chunks_exact(I::WIDTH);
-    let tail = chunks.remainder();
+    let (blocks, tail) = isa.blocks(x);
     // A −∞ is no error yet, but rare: like the rest it is left to the closer look.
     let mut fine = true;
-    for x in chunks {
-        let x = isa.load(x);
+    for x in blocks {
+        let x = isa.load(x.as_ref());
         let below = I::Lanes::select(x.less(infinity), zero, infinity);
         let above = I::Lanes::select((-infinity).less(x), zero, infinity);
         fine &= !I::Lanes::any(zero.less(below + above));
@@ -120,12 +120,11 @@ pub fn sum_ln_p<I: Isa>(isa: I, lse: &LogSum<I::Scalar>, x: &[I::Scalar]) -> I::
     const BLOCK: usize = 64;
     let max = isa.splat(lse.max);
     let mut total = I::Scalar::ZERO;
-    for block in x.chunks(BLOCK) {
-        let chunks = block.chunks_exact(I::WIDTH);
-        let tail = chunks.remainder();
+    for piece in x.pieces(BLOCK) {
+        let (blocks, tail) = isa.blocks(piece);
         let mut sum = isa.splat(I::Scalar::ZERO);
-        for x in chunks {
-            sum = sum + (isa.load(x) - max);
+        for x in blocks {
+            sum = sum + (isa.load(x.as_ref()) - max);
         }
         let mut sum = sum.sum();
         for &x in tail {
@@ -179,7 +178,7 @@ pub fn gradient<I: Isa>(
     let ln_sum = isa.splat(lse.ln_sum);
     let uniform = isa.splat(uniform);
     let minus_r = isa.splat(-r);
-    for x in x.chunks_mut(I::WIDTH) {
+    for x in x.pieces_mut(I::WIDTH) {
         let p = ((isa.load(x) - max) - ln_sum).exp();
         isa.store(p.mul_add(minus_r, uniform), x);
     }

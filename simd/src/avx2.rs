@@ -70,6 +70,7 @@ fn first_lanes(_: Avx2, length: usize) -> __m256i {
 impl Isa for Avx2 {
     type Scalar = f32;
     type Lanes = F32x8;
+    type Block = [f32; 8];
     const WIDTH: usize = 8;
 
     #[inline(always)]
@@ -98,6 +99,14 @@ impl Isa for Avx2 {
                 _mm256_maskstore_ps(to.as_mut_ptr(), first_lanes(self, to.len()), value.0)
             },
         }
+    }
+    #[inline(always)]
+    fn blocks(self, numbers: &[f32]) -> (&[[f32; 8]], &[f32]) {
+        numbers.as_chunks()
+    }
+    #[inline(always)]
+    fn blocks_mut(self, numbers: &mut [f32]) -> (&mut [[f32; 8]], &mut [f32]) {
+        numbers.as_chunks_mut()
     }
     #[inline(always)]
     fn enter<K: Kernel<f32>>(self, kernel: K) -> K::Output {

@@ -29,6 +29,7 @@ pub(crate) struct F32x4(f32x4);
 impl Isa for Wide {
     type Scalar = f32;
     type Lanes = F32x4;
+    type Block = [f32; 4];
     const WIDTH: usize = 4;
 
     #[inline(always)]
@@ -56,6 +57,14 @@ impl Isa for Wide {
             [a] => [*a, _, _, _] = v,
             [] => {}
         }
+    }
+    #[inline(always)]
+    fn blocks(self, numbers: &[f32]) -> (&[[f32; 4]], &[f32]) {
+        numbers.as_chunks()
+    }
+    #[inline(always)]
+    fn blocks_mut(self, numbers: &mut [f32]) -> (&mut [[f32; 4]], &mut [f32]) {
+        numbers.as_chunks_mut()
     }
     #[inline(never)]
     fn enter<K: Kernel<f32>>(self, kernel: K) -> K::Output {

@@ -38,6 +38,7 @@
 use super::config::IGNORE;
 use super::select::{Matrix, MatrixMut};
 use crate::lanes::{Isa, Lanes, Real};
+use crate::ops::Walk;
 
 /// C\[i\] = Σ_j exp D_n\[j, i\] over the first `rows` positions j: the expected number of each n-gram.
 ///
@@ -56,8 +57,8 @@ use crate::lanes::{Isa, Lanes, Real};
 #[inline(always)]
 pub fn counts<I: Isa>(isa: I, rows: usize, sums: Matrix<'_, I::Scalar>, counts: &mut [I::Scalar]) {
     counts.fill(I::Scalar::ZERO);
-    for d in sums.data.chunks(sums.stride.max(1)).take(rows) {
-        for (d, c) in d.chunks(I::WIDTH).zip(counts.chunks_mut(I::WIDTH)) {
+    for d in sums.data.pieces(sums.stride).take(rows) {
+        for (d, c) in d.pieces(I::WIDTH).zip(counts.pieces_mut(I::WIDTH)) {
             let p = isa.load(d).exp();
             isa.store(isa.load(c) + p, c);
         }
@@ -138,10 +139,10 @@ pub fn weigh<I: Isa>(
     let zero = isa.splat(I::Scalar::ZERO);
     let factor = isa.splat(factor);
     let columns = derivatives.len();
-    let lines = weights.data.chunks_mut(weights.stride.max(1));
-    for (d, w) in sums.data.chunks(sums.stride.max(1)).zip(lines).take(rows) {
-        let w = w.get_mut(..columns).unwrap_or(&mut []).chunks_mut(I::WIDTH);
-        let of_columns = d.chunks(I::WIDTH).zip(derivatives.chunks(I::WIDTH));
+    let lines = weights.data.pieces_mut(weights.stride);
+    for (d, w) in sums.data.pieces(sums.stride).zip(lines).take(rows) {
+        let w = w.get_mut(..columns).unwrap_or(&mut []).pieces_mut(I::WIDTH);
+        let of_columns = d.pieces(I::WIDTH).zip(derivatives.pieces(I::WIDTH));
         for (w, (d, slope)) in w.zip(of_columns) {
             let slope = isa.load(slope);
             let by_sum = slope * factor * isa.load(d).exp();

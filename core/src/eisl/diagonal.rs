@@ -5,7 +5,7 @@
 //! convolution over the vocabulary is needed, with which arXiv 2106.15078 defines the same sums. Vectors run along i.
 
 use crate::lanes::{Isa, Real};
-use crate::ops::axpy;
+use crate::ops::{Walk, axpy};
 
 /// D_{n−1} becomes D_n, in place; n ≥ 1, and D_0 is all zeros.
 ///
@@ -35,9 +35,9 @@ pub fn extend<I: Isa>(
     let stride = stride.max(1);
     let offset = n.wrapping_sub(1);
     for (s, d) in scores
-        .chunks(stride)
+        .pieces(stride)
         .skip(offset)
-        .zip(sums.chunks_mut(stride))
+        .zip(sums.pieces_mut(stride))
     {
         let s = s.get(offset..).unwrap_or(&[]);
         if let Some(d) = d.get_mut(..s.len()) {
@@ -69,8 +69,8 @@ pub fn spread<I: Isa>(
 ) {
     let stride = stride.max(1);
     for k in 0..n {
-        let below = gradient.chunks_mut(stride).skip(k);
-        for (w, g) in weights.chunks(stride).take(rows).zip(below) {
+        let below = gradient.pieces_mut(stride).skip(k);
+        for (w, g) in weights.pieces(stride).take(rows).zip(below) {
             let g = g.get_mut(k..k.wrapping_add(columns));
             if let (Some(w), Some(g)) = (w.get(..columns), g) {
                 axpy(isa, I::Scalar::ONE, w, g);

@@ -6,6 +6,7 @@ use super::row::RowLoss;
 use super::work::Work;
 use crate::error::{EislBuffer, EislError};
 use crate::lanes::{Isa, Kernel, One, Real};
+use crate::ops::Walk;
 
 /// The loss of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -94,7 +95,7 @@ pub fn loss<I: Isa>(
     workspace: &mut [I::Scalar],
 ) -> Result<Losses<I::Scalar>, EislError> {
     let (checked, mut work, mut tally) = start(config, batch, x.len(), parts, workspace)?;
-    let rows = x.chunks(checked.row_len().max(1));
+    let rows = x.pieces(checked.row_len());
     for (b, x) in (0..batch.shape.batch).zip(rows) {
         let row = checked.forward(isa, b, x, false, &mut work)?;
         tally.add(&checked, b, row, &work);
@@ -135,7 +136,7 @@ pub fn loss_and_gradient<I: Isa>(
     check_len(EislBuffer::Gradient, x.len(), gradient.len())?;
     let (checked, mut work, mut tally) = start(config, batch, x.len(), parts, workspace)?;
     let len = checked.row_len().max(1);
-    let rows = x.chunks(len).zip(gradient.chunks_mut(len));
+    let rows = x.pieces(len).zip(gradient.pieces_mut(len));
     for (b, (x, gradient)) in (0..batch.shape.batch).zip(rows) {
         let row = checked.forward(isa, b, x, true, &mut work)?;
         tally.add(&checked, b, row, &work);
@@ -207,7 +208,7 @@ impl<T: Real> Kernel<T> for InPlace<'_, '_, '_, T> {
             workspace,
         } = self;
         let (checked, mut work, mut tally) = start(config, batch, x.len(), parts, workspace)?;
-        let rows = x.chunks_mut(checked.row_len().max(1));
+        let rows = x.pieces_mut(checked.row_len());
         for (b, x) in (0..batch.shape.batch).zip(rows) {
             let row = checked.forward(isa, b, x, true, &mut work)?;
             tally.add(&checked, b, row, &work);

@@ -25,6 +25,7 @@ use super::work::{Block, Work, part_mut};
 use crate::error::EislError;
 use crate::lanes::{Isa, Kernel, Real};
 use crate::lse::LogSum;
+use crate::ops::Walk;
 use crate::softmax::{self, Invalid};
 
 /// What one row adds to the loss.
@@ -116,7 +117,7 @@ impl<T: Real> Checked<'_, T> {
         work: &mut Work<'_, T>,
     ) {
         let row = self.row(index);
-        let positions = x.chunks_mut(self.batch.shape.vocabulary.max(1));
+        let positions = x.pieces_mut(self.batch.shape.vocabulary);
         for (j, x) in (0..self.batch.shape.positions).zip(positions) {
             if row.uses(j) {
                 self.differentiate_position(isa, &row, j, x, work);
@@ -138,7 +139,7 @@ impl<T: Real> Checked<'_, T> {
     ) -> Result<T, EislError> {
         let config = &self.config;
         let mut ce = T::ZERO;
-        let positions = x.chunks(self.batch.shape.vocabulary.max(1));
+        let positions = x.pieces(self.batch.shape.vocabulary);
         for (j, x) in (0..self.batch.shape.positions).zip(positions) {
             if !row.uses(j) {
                 continue;
@@ -592,7 +593,7 @@ fn leave_out_gaps<T: Real>(target: &Target<'_>, n: usize, m: usize, weights: &mu
     if !target.has_gaps {
         return;
     }
-    for line in weights.chunks_mut(target.labels.len().max(1)) {
+    for line in weights.pieces_mut(target.labels.len()) {
         for (i, w) in (0..m).zip(line) {
             if !target.has_gram(i, n) {
                 *w = T::ZERO;
@@ -611,7 +612,7 @@ fn fill_gap_rows<T: Real>(
     stride: usize,
     matrix: &mut [T],
 ) {
-    for (i, line) in (0..m).zip(matrix.chunks_mut(stride.max(1))) {
+    for (i, line) in (0..m).zip(matrix.pieces_mut(stride)) {
         if !target.has_gram(i, n) {
             line.fill(value);
         }
@@ -621,7 +622,7 @@ fn fill_gap_rows<T: Real>(
 /// The matrix of rows × columns becomes one of columns × rows, through a buffer at least as large.
 #[inline(always)]
 fn transpose<T: Real>(matrix: &mut [T], (rows, columns): (usize, usize), buffer: &mut [T]) {
-    let lines = matrix.chunks(columns.max(1));
+    let lines = matrix.pieces(columns);
     for (r, line) in (0..rows).zip(lines) {
         let column = buffer.iter_mut().skip(r).step_by(rows.max(1));
         for (slot, x) in column.zip(line) {

@@ -13,7 +13,7 @@
 //! Source: the volume of arXiv 2412.11959, eq. 4, by the QR factorisation: det G = (Π_p R_pp)².
 
 use crate::lanes::{Isa, Real};
-use crate::ops::{self, RowOps, take};
+use crate::ops::{self, RowOps, Walk, take};
 
 /// Passes over the basis before a vector that keeps shrinking counts as dependent.
 const PASSES: usize = 4;
@@ -79,10 +79,7 @@ impl<'a, T> Rows<'a, T> {
             skip,
         } = self;
         (0..usize::MAX)
-            .zip(
-                data.chunks(stride.max(1))
-                    .map_while(move |chunk| chunk.get(..d)),
-            )
+            .zip(data.pieces(stride).map_while(move |chunk| chunk.get(..d)))
             .filter(move |(plane, _)| *plane != skip)
             .map(|(_, row)| row)
     }
@@ -274,7 +271,7 @@ pub fn orthonormalise<I: Isa>(
             isa,
             x,
             rows.clone().take(p),
-            done.chunks_exact(d.max(1)),
+            done.rows(d),
             &mut &mut *item.rest,
             item.y,
         );
@@ -291,7 +288,7 @@ pub fn orthonormalise<I: Isa>(
 /// Column p of R: step · (column of the nearest vector) + y above the diagonal, the distance on it.
 #[inline(always)]
 pub(crate) fn store_column<T: Real>(r: &mut [T], m: usize, p: usize, found: Residual<T>, y: &[T]) {
-    for (q, (row, y)) in (0..m).zip(r.chunks_exact_mut(m.max(1)).zip(y)) {
+    for (q, (row, y)) in (0..m).zip(r.rows_mut(m).zip(y)) {
         let near = row.get(found.nearest).copied().unwrap_or_default();
         if let Some(entry) = row.get_mut(p) {
             *entry = match q {
@@ -320,13 +317,10 @@ pub fn solve<I: Isa>(isa: I, r: &[I::Scalar], m: usize, d: usize, g: &mut [I::Sc
             .split_at_mut_checked(after.saturating_mul(d))
             .unwrap_or_default();
         let row = head.get_mut(p.saturating_mul(d)..).unwrap_or_default();
-        let Some(coefficients) = r.chunks_exact(m.max(1)).nth(p) else {
+        let Some(coefficients) = r.rows(m).nth(p) else {
             return;
         };
-        for (other, c) in done
-            .chunks_exact(d.max(1))
-            .zip(coefficients.iter().skip(after))
-        {
+        for (other, c) in done.rows(d).zip(coefficients.iter().skip(after)) {
             ops::axpy(isa, -*c, other, row);
         }
         let pivot = coefficients.get(p).copied().unwrap_or_default();

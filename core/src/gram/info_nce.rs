@@ -12,7 +12,7 @@
 //! Three passes over the matrix: the maxima, the sums of exponentials, the gradient in place.
 
 use crate::lanes::{Isa, Kernel, Lanes, Real};
-use crate::ops::{split, take};
+use crate::ops::{Walk, split, take};
 use crate::softmax;
 
 /// Which cross-entropies of a matrix of scores count.
@@ -259,7 +259,7 @@ impl<T: Real> InfoNce<T> {
     ) {
         let n = columns.len().max(1);
         let stats = row_side.max.iter_mut().zip(row_side.total.iter_mut());
-        for ((scores, there), (max, total)) in scores.chunks_exact_mut(n).zip(rows).zip(stats) {
+        for ((scores, there), (max, total)) in scores.rows_mut(n).zip(rows).zip(stats) {
             if *there == T::ZERO {
                 scores.fill(-T::INFINITY);
                 continue;
@@ -309,7 +309,7 @@ impl<T: Real> InfoNce<T> {
         let stats = row_side.max.iter().zip(row_side.sum.iter());
         let stats = stats.zip(row_side.counts.iter());
         let stats = stats.zip(row_side.target.iter());
-        let rows = scores.chunks_exact_mut(n).zip(row_side.total.iter_mut());
+        let rows = scores.rows_mut(n).zip(row_side.total.iter_mut());
         for (i, ((scores, sum), (((max, ln_sum), counts), target))) in
             (0..usize::MAX).zip(rows.zip(stats))
         {
@@ -385,13 +385,13 @@ impl<T: Real> Row<T> {
             (isa.splat(self.row_uniform), isa.splat(self.column_uniform));
         let (mut row_sum, mut product) = (zero, zero);
         let columns = max
-            .chunks(I::WIDTH)
-            .zip(ln_sum.chunks(I::WIDTH))
-            .zip(counts.chunks(I::WIDTH))
-            .zip(targets.chunks(I::WIDTH))
-            .zip(sums.chunks_mut(I::WIDTH));
+            .pieces(I::WIDTH)
+            .zip(ln_sum.pieces(I::WIDTH))
+            .zip(counts.pieces(I::WIDTH))
+            .zip(targets.pieces(I::WIDTH))
+            .zip(sums.pieces_mut(I::WIDTH));
         for (values, ((((max, ln_sum), counts), target), sum)) in
-            logits.chunks_mut(I::WIDTH).zip(columns)
+            logits.pieces_mut(I::WIDTH).zip(columns)
         {
             let l = isa.load(values);
             let there = lowest.less(l);
@@ -436,10 +436,10 @@ fn logits_of_row<I: Isa>(
     let zero = isa.splat(I::Scalar::ZERO);
     let (mut max, mut total) = (isa.splat(-I::Scalar::MAX), zero);
     let columns = columns
-        .chunks(I::WIDTH)
-        .zip(column_max.chunks_mut(I::WIDTH))
-        .zip(column_total.chunks_mut(I::WIDTH));
-    for (scores, ((there, column_max), column_total)) in scores.chunks_mut(I::WIDTH).zip(columns) {
+        .pieces(I::WIDTH)
+        .zip(column_max.pieces_mut(I::WIDTH))
+        .zip(column_total.pieces_mut(I::WIDTH));
+    for (scores, ((there, column_max), column_total)) in scores.pieces_mut(I::WIDTH).zip(columns) {
         let there = zero.less(isa.load(there));
         let l = isa.splat(scale) * isa.load(scores);
         let finite = I::Lanes::select(there, l, zero);
@@ -463,7 +463,7 @@ fn sums<I: Isa>(
 ) {
     let n = column_side.max.len().max(1);
     let stats = row_side.max.iter().zip(row_side.sum.iter_mut());
-    for (logits, (max, sum)) in logits.chunks_exact(n).zip(stats) {
+    for (logits, (max, sum)) in logits.rows(n).zip(stats) {
         let cut = whole_len::<I>(n);
         let (whole, tail) = split(logits, cut);
         let (max_whole, max_tail) = split(column_side.max, cut);
@@ -485,9 +485,9 @@ fn sums_of_row<I: Isa>(
     let max = isa.splat(max);
     let mut sum = isa.splat(I::Scalar::ZERO);
     let columns = column_max
-        .chunks(I::WIDTH)
-        .zip(column_sum.chunks_mut(I::WIDTH));
-    for (logits, (column_max, column_sum)) in logits.chunks(I::WIDTH).zip(columns) {
+        .pieces(I::WIDTH)
+        .zip(column_sum.pieces_mut(I::WIDTH));
+    for (logits, (column_max, column_sum)) in logits.pieces(I::WIDTH).zip(columns) {
         let l = isa.load(logits);
         sum = sum + (l - max).exp();
         let column = isa.load(column_sum) + (l - isa.load(column_max)).exp();

@@ -12,7 +12,7 @@
 use crate::error::GramError;
 use crate::lanes::Real;
 use crate::lse::LogSum;
-use crate::ops::{self, Sum};
+use crate::ops::{self, Sum, Walk};
 use crate::softmax;
 
 /// The weight of the matching loss in the total loss.
@@ -76,7 +76,7 @@ pub fn matching_loss<T: Real>(
     }
     let is_there = |row: usize| present.is_none_or(|there| there.get(row) == Some(&true));
     let mut there = 0_usize;
-    for (row, logits) in (0..pairs).zip(logits.chunks_exact(2)) {
+    for (row, logits) in (0..pairs).zip(logits.rows(2)) {
         if !is_there(row) {
             continue;
         }
@@ -94,7 +94,7 @@ pub fn matching_loss<T: Real>(
     }
     let share = T::ONE / T::from_usize(there.max(1));
     let mut sum = Sum::default();
-    let rows = logits.chunks_exact(2).zip(gradient.chunks_exact_mut(2));
+    let rows = logits.rows(2).zip(gradient.rows_mut(2));
     for (row, (logits, gradient)) in (0..pairs).zip(rows) {
         if is_there(row) {
             let class = usize::from(row < positives);

@@ -20,7 +20,7 @@ use crate::error::GramError;
 use crate::gram::inverse_temperature;
 use crate::lanes::{Isa, Kernel, Lanes, Real};
 use crate::lse::LogSum;
-use crate::ops::{self, Sum, take};
+use crate::ops::{self, Sum, Walk, take};
 use crate::softmax;
 
 /// What is added to each probability: no candidate but the own is impossible.
@@ -65,7 +65,7 @@ impl Own<'_> {
     #[inline(always)]
     fn has_column(&self, j: usize, columns: usize) -> bool {
         self.items.is_none_or(|there| {
-            let mut planes = there.chunks_exact(columns.max(1));
+            let mut planes = there.rows(columns);
             planes.any(|plane| plane.get(j) == Some(&true))
         })
     }
@@ -204,7 +204,7 @@ impl<T: Real> Weights<'_, T> {
         }
         self.own.check(rows, columns)?;
         let scale = -inverse_temperature(self.temperature)?;
-        for (row, scores) in (0..rows).zip(self.scores.chunks_exact(columns)) {
+        for (row, scores) in (0..rows).zip(self.scores.rows(columns)) {
             if !self.own.has_row(row) {
                 continue;
             }
@@ -236,7 +236,7 @@ impl<T: Real> Kernel<T> for Rows<'_, T> {
         let (scale, rows) = self.0.check()?;
         let (columns, own) = (self.0.columns, self.0.own);
         check_own(rows, columns, own.offset)?;
-        for (i, row) in (0..rows).zip(self.0.scores.chunks_exact_mut(columns.max(1))) {
+        for (i, row) in (0..rows).zip(self.0.scores.rows_mut(columns)) {
             let of_own = i.saturating_add(own.offset);
             if !(own.has_row(i) && own.has_column(of_own, columns)) {
                 row.fill(T::ZERO);
@@ -276,19 +276,19 @@ impl<T: Real> Kernel<T> for Columns<'_, T> {
         max.fill(-T::MAX);
         sum.fill(T::ZERO);
         let scores = self.weights.scores;
-        for (i, row) in (0..rows).zip(scores.chunks_exact_mut(columns.max(1))) {
+        for (i, row) in (0..rows).zip(scores.rows_mut(columns)) {
             if !own.has_row(i) {
                 row.fill(-T::INFINITY);
                 continue;
             }
             ops::scale(isa, scale, row);
-            for (l, max) in row.chunks(I::WIDTH).zip(max.chunks_mut(I::WIDTH)) {
+            for (l, max) in row.pieces(I::WIDTH).zip(max.pieces_mut(I::WIDTH)) {
                 isa.store(isa.load(max).max(isa.load(l)), max);
             }
         }
-        for row in scores.chunks_exact(columns.max(1)) {
-            let stats = max.chunks(I::WIDTH).zip(sum.chunks_mut(I::WIDTH));
-            for (l, (max, sum)) in row.chunks(I::WIDTH).zip(stats) {
+        for row in scores.rows(columns) {
+            let stats = max.pieces(I::WIDTH).zip(sum.pieces_mut(I::WIDTH));
+            for (l, (max, sum)) in row.pieces(I::WIDTH).zip(stats) {
                 let p = (isa.load(l) - isa.load(max)).exp();
                 isa.store(isa.load(sum) + p, sum);
             }
@@ -297,18 +297,18 @@ impl<T: Real> Kernel<T> for Columns<'_, T> {
             *sum = sum.ln();
         }
         let floor = isa.splat(T::constant(FLOOR));
-        for (i, row) in (0..rows).zip(scores.chunks_exact_mut(columns.max(1))) {
+        for (i, row) in (0..rows).zip(scores.rows_mut(columns)) {
             if !own.has_row(i) {
                 row.fill(T::ZERO);
                 continue;
             }
-            let stats = max.chunks(I::WIDTH).zip(sum.chunks(I::WIDTH));
-            for (l, (max, ln_sum)) in row.chunks_mut(I::WIDTH).zip(stats) {
+            let stats = max.pieces(I::WIDTH).zip(sum.pieces(I::WIDTH));
+            for (l, (max, ln_sum)) in row.pieces_mut(I::WIDTH).zip(stats) {
                 let p = (isa.load(l) - isa.load(max) - isa.load(ln_sum)).exp();
                 isa.store(p + floor, l);
             }
         }
-        let own_rows = scores.chunks_exact_mut(columns.max(1)).skip(own.offset);
+        let own_rows = scores.rows_mut(columns).skip(own.offset);
         for (j, row) in (0..columns).zip(own_rows) {
             if let Some(own) = row.get_mut(j) {
                 *own = T::ZERO;
@@ -385,7 +385,7 @@ pub fn draw_rows<T: Real>(
     drawn: &mut [Option<usize>],
 ) -> Result<(), GramError> {
     check_draws(weights.len(), drawn.len(), columns)?;
-    let rows = weights.chunks_exact(columns.max(1));
+    let rows = weights.rows(columns);
     for (drawn, weights) in drawn.iter_mut().zip(rows) {
         *drawn = draw(weights, random());
     }
@@ -417,7 +417,7 @@ pub fn draw_columns<T: Real>(
         return Err(GramError::BufferSize { need, have });
     }
     for (column, drawn) in (0..columns).zip(drawn) {
-        let rows = weights.chunks_exact(columns);
+        let rows = weights.rows(columns);
         let column = rows.filter_map(|weights| weights.get(column).copied());
         *drawn = draw_of(column, random());
     }

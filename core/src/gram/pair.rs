@@ -18,7 +18,7 @@ use crate::gram::basis::{self, Item, Residual, Rows};
 use crate::gram::contrastive::ZeroRows;
 use crate::gram::retrieval::Order;
 use crate::lanes::{Isa, Kernel, Lanes, Real};
-use crate::ops::{self, take};
+use crate::ops::{self, Walk, take};
 
 /// Below this part of |a|², d² is computed from the residual itself.
 const NEAR: f64 = 0.25;
@@ -142,7 +142,7 @@ impl<'a, T: Real> BasesMut<'a, T> {
         scratch: &mut Item<'_, T>,
     ) -> (Bases<'a, T>, usize) {
         let mut degenerate = 0_usize;
-        let rows = self.r.chunks_exact_mut(m.saturating_mul(m).max(1));
+        let rows = self.r.rows_mut(m.saturating_mul(m));
         for (j, (r, volume)) in (0..items).zip(rows.zip(self.volume.iter_mut())) {
             let rows = Rows::of_item(vectors, items, d, j, skip);
             *volume = basis::orthonormalise(isa, rows, presence(present, items, j, skip), scratch);
@@ -151,8 +151,8 @@ impl<'a, T: Real> BasesMut<'a, T> {
             }
             for (plane, q) in self
                 .q
-                .chunks_exact_mut(items.saturating_mul(d).max(1))
-                .zip(scratch.q.chunks_exact(d.max(1)))
+                .rows_mut(items.saturating_mul(d))
+                .zip(scratch.q.rows(d))
             {
                 for (to, from) in plane.iter_mut().skip(j.saturating_mul(d)).zip(q) {
                     *to = *from;
@@ -234,7 +234,7 @@ impl<T: Real> Bases<'_, T> {
     #[inline(always)]
     pub fn r_of(&self, j: usize) -> &[T] {
         let square = self.m.saturating_mul(self.m);
-        self.r.chunks_exact(square.max(1)).nth(j).unwrap_or(&[])
+        self.r.rows(square).nth(j).unwrap_or(&[])
     }
 
     /// Q of item j, m rows. Cost: O(1).
@@ -287,16 +287,10 @@ impl<T: Real> Bases<'_, T> {
         let (d, items) = (self.d.max(1), self.items.max(1));
         y.fill(T::ZERO);
         let plane = distance.len().max(1);
-        for (q, y) in self
-            .q
-            .chunks_exact(items.saturating_mul(d).max(1))
-            .zip(y.chunks_exact_mut(plane))
-        {
+        for (q, y) in self.q.rows(items.saturating_mul(d)).zip(y.rows_mut(plane)) {
             ops::matmul_nt(isa, items, d, anchors, q, y);
         }
-        let rows = anchors
-            .chunks_exact(d)
-            .zip(distance.chunks_exact_mut(items));
+        let rows = anchors.rows(d).zip(distance.rows_mut(items));
         for (i, (anchor, distance)) in (0..usize::MAX).zip(rows) {
             let square = ops::dot(isa, anchor, anchor);
             let start = i.saturating_mul(items);
@@ -317,7 +311,7 @@ impl<T: Real> Bases<'_, T> {
     ) {
         let (rest, y) = take(scratch, self.d);
         let (y, _) = take(y, self.m);
-        for (chunk, values) in (0..self.items).zip(distance.chunks_mut(I::WIDTH)) {
+        for (chunk, values) in (0..self.items).zip(distance.pieces_mut(I::WIDTH)) {
             let anchor_square = isa.splat(square);
             let d_square = distance_square(anchor_square, isa.load(values));
             isa.store(d_square.sqrt(), values);
@@ -370,7 +364,7 @@ impl<T: Real> Kernel<T> for OfItem<'_, T> {
             nearest,
             step,
         } = found;
-        for (y, row) in y.iter_mut().zip(bases.r_of(j).chunks_exact(bases.m.max(1))) {
+        for (y, row) in y.iter_mut().zip(bases.r_of(j).rows(bases.m)) {
             *y += step * row.get(nearest).copied().unwrap_or_default();
         }
         distance
@@ -400,9 +394,9 @@ fn projection_squares<I: Isa>(
     squares: &mut [I::Scalar],
 ) {
     squares.fill(I::Scalar::ZERO);
-    for y in y.chunks_exact(plane) {
+    for y in y.rows(plane) {
         let y = y.get(start..).unwrap_or(&[]);
-        for (y, square) in y.chunks(I::WIDTH).zip(squares.chunks_mut(I::WIDTH)) {
+        for (y, square) in y.pieces(I::WIDTH).zip(squares.pieces_mut(I::WIDTH)) {
             let value = isa.load(y);
             isa.store(value.mul_add(value, isa.load(square)), square);
         }
@@ -560,7 +554,7 @@ pub fn present_vectors<I: Isa>(
     }
     let mut missing = 0_usize;
     let places = (first..usize::MAX).flat_map(|modality| (0..rows).map(move |row| (modality, row)));
-    let vectors = vectors.chunks_exact(d).zip(there.iter_mut());
+    let vectors = vectors.rows(d).zip(there.iter_mut());
     for ((index, (x, there)), (modality, row)) in (0..usize::MAX).zip(vectors).zip(places) {
         *there = present.is_none_or(|present| present.get(index) == Some(&true));
         if *there {
@@ -688,7 +682,7 @@ impl<T: Real> Scores<'_, T> {
             storage.build(isa, self.items, self.flags, usize::MAX, sizes, &mut item);
         bases.distances(isa, self.anchors, self.out, y, scratch);
         if self.measure == Measure::Volume {
-            for row in self.out.chunks_exact_mut(b2.max(1)) {
+            for row in self.out.rows_mut(b2) {
                 for (value, volume) in row.iter_mut().zip(bases.volume) {
                     *value = *value * *volume;
                 }
@@ -703,7 +697,7 @@ impl<T: Real> Scores<'_, T> {
         let [_, _, b2, d] = self.sizes;
         let (sums, _) = take(self.workspace, b2.saturating_mul(d));
         sums.fill(T::ZERO);
-        for (j, sum) in (0..b2).zip(sums.chunks_exact_mut(d.max(1))) {
+        for (j, sum) in (0..b2).zip(sums.rows_mut(d)) {
             let rows = Rows::of_item(self.items, b2, d, j, usize::MAX);
             let present = presence(self.flags, b2, j, usize::MAX);
             for row in basis::present_rows(rows, present) {
@@ -712,8 +706,8 @@ impl<T: Real> Scores<'_, T> {
         }
         self.out.fill(T::ZERO);
         ops::matmul_nt(isa, b2, d, self.anchors, sums, self.out);
-        let anchors = self.anchors.chunks_exact(d.max(1));
-        for (anchor, row) in anchors.zip(self.out.chunks_exact_mut(b2.max(1))) {
+        let anchors = self.anchors.rows(d);
+        for (anchor, row) in anchors.zip(self.out.rows_mut(b2)) {
             ops::scale(isa, ops::inverse_norm(ops::dot(isa, anchor, anchor)), row);
         }
     }
@@ -732,9 +726,9 @@ pub(crate) fn check_finite<I: Isa>(
 ) -> Result<(), GramError> {
     let four = I::Scalar::constant(4.0);
     let mut flags = present.unwrap_or(&[]).iter();
-    let planes = values.chunks_exact(rows.saturating_mul(d).max(1));
+    let planes = values.rows(rows.saturating_mul(d));
     for (plane, values) in (0..usize::MAX).zip(planes) {
-        for (row, x) in (0..rows).zip(values.chunks_exact(d.max(1))) {
+        for (row, x) in (0..rows).zip(values.rows(d)) {
             let there = flags.next() != Some(&false);
             if there && !(four * ops::dot(isa, x, x)).is_finite() {
                 return Err(GramError::NotFinite {

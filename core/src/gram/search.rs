@@ -15,7 +15,7 @@ use crate::gram::contrastive::ZeroRows;
 use crate::gram::pair::{self, Measure, Scores, check_finite};
 use crate::gram::retrieval::TopK;
 use crate::lanes::{Isa, Kernel, Real};
-use crate::ops::{self, take};
+use crate::ops::{self, Walk, take};
 
 /// How to search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,8 +156,8 @@ impl<T: Real, const K: usize> Kernel<T> for Nearest<'_, T, K> {
             });
             degenerate = degenerate.saturating_add(of_tile);
             let first = gallery.search.offset.saturating_add(start);
-            let rows = scores.chunks_exact(n.max(1)).zip(top.iter_mut());
-            for ((scores, top), anchor) in rows.zip(gallery.anchors.chunks_exact(d.max(1))) {
+            let rows = scores.rows(n).zip(top.iter_mut());
+            for ((scores, top), anchor) in rows.zip(gallery.anchors.rows(d)) {
                 if !gallery
                     .search
                     .zero_rows
@@ -179,7 +179,7 @@ impl<T: Real, const K: usize> Kernel<T> for Nearest<'_, T, K> {
 /// Whether any vector of item j is there.
 #[inline(always)]
 fn any_there<T: Real>(flags: &[T], items: usize, j: usize) -> bool {
-    let mut planes = flags.chunks_exact(items.max(1));
+    let mut planes = flags.rows(items);
     planes.any(|flags| flags.get(j).is_some_and(|flag| *flag != T::ZERO))
 }
 
@@ -218,11 +218,11 @@ impl<T: Real> Gallery<'_, T> {
             return Err(GramError::Workspace { need, have });
         }
         let policy = self.search.zero_rows;
-        for (row, x) in (0..b1).zip(self.anchors.chunks_exact(d.max(1))) {
+        for (row, x) in (0..b1).zip(self.anchors.rows(d)) {
             check_finite(isa, x, None, 1, d, 0).map_err(|_| not_finite(0, row))?;
             policy.check(ops::dot(isa, x, x), 0, row)?;
         }
-        let vectors = self.items.chunks_exact(d.max(1));
+        let vectors = self.items.rows(d);
         let places = (1..=m).flat_map(|modality| (0..b2).map(move |row| (modality, row)));
         for ((index, x), (modality, row)) in (0..usize::MAX).zip(vectors).zip(places) {
             if !self.is_present(index) {
@@ -251,15 +251,11 @@ impl<T: Real> Gallery<'_, T> {
         flags: &mut [T],
     ) {
         let [_, m, b2, d] = self.sizes;
-        let planes = vectors
-            .chunks_exact_mut(n.saturating_mul(d).max(1))
-            .zip(flags.chunks_exact_mut(n.max(1)));
+        let planes = vectors.rows_mut(n.saturating_mul(d)).zip(flags.rows_mut(n));
         for (p, (vectors, flags)) in (0..m).zip(planes) {
             let first = p.saturating_mul(b2).saturating_add(start);
             let from = self.items.get(first.saturating_mul(d)..).unwrap_or(&[]);
-            let rows = vectors
-                .chunks_exact_mut(d.max(1))
-                .zip(from.chunks_exact(d.max(1)));
+            let rows = vectors.rows_mut(d).zip(from.rows(d));
             for ((index, flag), (to, from)) in (first..usize::MAX).zip(flags).zip(rows) {
                 let is_there = self.is_present(index)
                     && self.search.zero_rows.keeps(ops::dot(isa, from, from));

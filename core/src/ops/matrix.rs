@@ -14,7 +14,7 @@
 //! Cost: 2·n·m·k operations. The work is done in tiles of two rows by four, so that six loads serve
 //! eight products; single rows left over go through [`dot`] and [`axpy`].
 
-use super::{axpy, dot};
+use super::{Walk, axpy, dot};
 use crate::lanes::{Isa, Kernel, Lanes, Real};
 
 /// What a product reads, and the C that it adds to.
@@ -58,19 +58,16 @@ impl<T: Real> Kernel<T> for Nt<'_, T> {
         if m == 0 || k == 0 {
             return;
         }
-        let (a_pairs, mut c_pairs) = (
-            a.chunks_exact(k.saturating_mul(2)),
-            c.chunks_exact_mut(m.saturating_mul(2)),
-        );
-        let a_last = a_pairs.remainder();
-        for (a, c) in a_pairs.zip(c_pairs.by_ref()) {
+        let mut a_pairs = a.rows(k.saturating_mul(2));
+        let mut c_pairs = c.rows_mut(m.saturating_mul(2));
+        for (a, c) in a_pairs.by_ref().zip(c_pairs.by_ref()) {
             if let Some((c0, c1)) = c.split_at_mut_checked(m) {
                 two_rows(isa, k, rows(a, k), b, [c0, c1]);
             }
         }
-        if !a_last.is_empty() {
-            for (b, c) in b.chunks_exact(k).zip(c_pairs.into_remainder()) {
-                *c += dot(isa, a_last, b);
+        if !a_pairs.rest.is_empty() {
+            for (b, c) in b.rows(k).zip(c_pairs.rest) {
+                *c += dot(isa, a_pairs.rest, b);
             }
         }
     }
@@ -85,24 +82,23 @@ fn two_rows<I: Isa>(
     b: &[I::Scalar],
     [c0, c1]: [&mut [I::Scalar]; 2],
 ) {
-    let blocks = b.chunks_exact(k.saturating_mul(4));
-    let b_rest = blocks.remainder();
-    let (mut c0, mut c1) = (c0.chunks_exact_mut(4), c1.chunks_exact_mut(4));
-    for ((b, c0), c1) in blocks.zip(c0.by_ref()).zip(c1.by_ref()) {
+    let mut blocks = b.rows(k.saturating_mul(4));
+    let ((c0, c0_rest), (c1, c1_rest)) = (c0.as_chunks_mut::<4>(), c1.as_chunks_mut::<4>());
+    // The fours of C go first: where they end, no block of B is lost.
+    for ((c0, c1), b) in c0.iter_mut().zip(c1).zip(blocks.by_ref()) {
         let sums = dots_2x4(isa, a, rows(b, k));
         for ((c0, c1), sums) in c0.iter_mut().zip(c1).zip(sums) {
             *c0 += sums[0].sum();
             *c1 += sums[1].sum();
         }
     }
-    let (c0, c1) = (c0.into_remainder(), c1.into_remainder());
-    for ((b, c0), c1) in b_rest.chunks_exact(k).zip(c0).zip(c1) {
+    for ((b, c0), c1) in blocks.rest.rows(k).zip(c0_rest).zip(c1_rest) {
         *c0 += dot(isa, a[0], b);
         *c1 += dot(isa, a[1], b);
     }
 }
 
-/// Vectors that one turn of an inner loop takes. A microcontroller without indexed loads of floats advances six
+/// Blocks that one turn of an inner loop takes. A microcontroller without indexed loads of floats advances six
 /// pointers by instructions of their own in each turn.
 const UNROLL: usize = if cfg!(target_os = "none") { 4 } else { 1 };
 
@@ -110,41 +106,52 @@ const UNROLL: usize = if cfg!(target_os = "none") { 4 } else { 1 };
 /// and six loads serve eight products.
 #[inline(always)]
 fn dots_2x4<I: Isa>(isa: I, a: [&[I::Scalar]; 2], b: [&[I::Scalar]; 4]) -> [[I::Lanes; 2]; 4] {
-    let [a0, a1] = a.map(|row| row.chunks_exact(UNROLL * I::WIDTH));
-    let [b0, b1, b2, b3] = b.map(|row| row.chunks_exact(UNROLL * I::WIDTH));
-    let tails = (
-        [a0.remainder(), a1.remainder()],
-        [
-            b0.remainder(),
-            b1.remainder(),
-            b2.remainder(),
-            b3.remainder(),
-        ],
-    );
+    let [(a0, a0_tail), (a1, a1_tail)] = a.map(|row| isa.blocks(row));
+    let [(b0, b0_tail), (b1, b1_tail), (b2, b2_tail), (b3, b3_tail)] = b.map(|row| isa.blocks(row));
+    let [(a0, a0_rest), (a1, a1_rest)] = [a0, a1].map(|row| row.as_chunks::<UNROLL>());
+    let [(b0, b0_rest), (b1, b1_rest), (b2, b2_rest), (b3, b3_rest)] =
+        [b0, b1, b2, b3].map(|row| row.as_chunks::<UNROLL>());
     let mut sums = [[isa.splat(I::Scalar::ZERO); 2]; 4];
-    for (((((a0, a1), b0), b1), b2), b3) in a0.zip(a1).zip(b0).zip(b1).zip(b2).zip(b3) {
+    let a = a0.iter().zip(a1);
+    for (((((a0, a1), b0), b1), b2), b3) in a.zip(b0).zip(b1).zip(b2).zip(b3) {
         add_products(isa, [a0, a1], [b0, b1, b2, b3], &mut sums);
     }
-    add_products(isa, tails.0, tails.1, &mut sums);
+    let b_rest = [b0_rest, b1_rest, b2_rest, b3_rest];
+    add_products(isa, [a0_rest, a1_rest], b_rest, &mut sums);
+    if !a0_tail.is_empty() {
+        let b_tails = [b0_tail, b1_tail, b2_tail, b3_tail];
+        add_loaded(isa, [a0_tail, a1_tail], b_tails, &mut sums);
+    }
     sums
 }
 
 #[inline(always)]
 fn add_products<I: Isa>(
     isa: I,
+    [a0, a1]: [&[I::Block]; 2],
+    [b0, b1, b2, b3]: [&[I::Block]; 4],
+    sums: &mut [[I::Lanes; 2]; 4],
+) {
+    let a = a0.iter().zip(a1);
+    for (((((a0, a1), b0), b1), b2), b3) in a.zip(b0).zip(b1).zip(b2).zip(b3) {
+        let b = [b0.as_ref(), b1.as_ref(), b2.as_ref(), b3.as_ref()];
+        add_loaded(isa, [a0.as_ref(), a1.as_ref()], b, sums);
+    }
+}
+
+/// Adds the products of as many numbers as there are lanes, or of fewer.
+#[inline(always)]
+fn add_loaded<I: Isa>(
+    isa: I,
     a: [&[I::Scalar]; 2],
     b: [&[I::Scalar]; 4],
     sums: &mut [[I::Lanes; 2]; 4],
 ) {
-    let [a0, a1] = a.map(|row| row.chunks(I::WIDTH));
-    let [b0, b1, b2, b3] = b.map(|row| row.chunks(I::WIDTH));
-    for (((((a0, a1), b0), b1), b2), b3) in a0.zip(a1).zip(b0).zip(b1).zip(b2).zip(b3) {
-        let a = [isa.load(a0), isa.load(a1)];
-        for (b, sums) in [b0, b1, b2, b3].into_iter().zip(&mut *sums) {
-            let b = isa.load(b);
-            sums[0] = a[0].mul_add(b, sums[0]);
-            sums[1] = a[1].mul_add(b, sums[1]);
-        }
+    let a = [isa.load(a[0]), isa.load(a[1])];
+    for (b, sums) in b.into_iter().zip(sums) {
+        let b = isa.load(b);
+        sums[0] = a[0].mul_add(b, sums[0]);
+        sums[1] = a[1].mul_add(b, sums[1]);
     }
 }
 
@@ -180,29 +187,24 @@ impl<T: Real> Kernel<T> for Nn<'_, T> {
         if m == 0 || k == 0 {
             return;
         }
-        let blocks = b.chunks_exact(k.saturating_mul(4));
-        let (a_pairs, mut c_pairs) = (
-            a.chunks_exact(m.saturating_mul(2)),
-            c.chunks_exact_mut(k.saturating_mul(2)),
-        );
-        let a_last = a_pairs.remainder();
-        for (a, c) in a_pairs.zip(c_pairs.by_ref()) {
+        let mut a_pairs = a.rows(m.saturating_mul(2));
+        let mut c_pairs = c.rows_mut(k.saturating_mul(2));
+        for (a, c) in a_pairs.by_ref().zip(c_pairs.by_ref()) {
             let ([a0, a1], Some((c0, c1))) = (rows(a, m), c.split_at_mut_checked(k)) else {
                 return;
             };
             let ((a0, a0_rest), (a1, a1_rest)) = (a0.as_chunks(), a1.as_chunks());
-            for ((a0, a1), b) in a0.iter().zip(a1).zip(blocks.clone()) {
+            let mut blocks = b.rows(k.saturating_mul(4));
+            for ((a0, a1), b) in a0.iter().zip(a1).zip(blocks.by_ref()) {
                 axpy_2x4(isa, [*a0, *a1], rows(b, k), [c0, c1]);
             }
-            let b_rest = blocks.remainder().chunks_exact(k);
-            for ((a0, a1), b) in a0_rest.iter().zip(a1_rest).zip(b_rest) {
+            for ((a0, a1), b) in a0_rest.iter().zip(a1_rest).zip(blocks.rest.rows(k)) {
                 axpy(isa, *a0, b, c0);
                 axpy(isa, *a1, b, c1);
             }
         }
-        let c_last = c_pairs.into_remainder();
-        for (a, b) in a_last.iter().zip(b.chunks_exact(k)) {
-            axpy(isa, *a, b, c_last);
+        for (a, b) in a_pairs.rest.iter().zip(b.rows(k)) {
+            axpy(isa, *a, b, c_pairs.rest);
         }
     }
 }
@@ -240,16 +242,13 @@ impl<T: Real> Kernel<T> for Tn<'_, T> {
         if m == 0 || k == 0 {
             return;
         }
-        let (a, b) = (
-            a.chunks_exact(m.saturating_mul(4)),
-            b.chunks_exact(k.saturating_mul(4)),
-        );
-        let (a_rest, b_rest) = (a.remainder(), b.remainder());
-        for (a, b) in a.zip(b) {
+        let mut a_fours = a.rows(m.saturating_mul(4));
+        let mut b_fours = b.rows(k.saturating_mul(4));
+        for (a, b) in a_fours.by_ref().zip(b_fours.by_ref()) {
             rank_four(isa, k, rows(a, m), rows(b, k), c);
         }
-        for (a, b) in a_rest.chunks_exact(m).zip(b_rest.chunks_exact(k)) {
-            for (a, c) in a.iter().zip(c.chunks_exact_mut(k)) {
+        for (a, b) in a_fours.rest.rows(m).zip(b_fours.rest.rows(k)) {
+            for (a, c) in a.iter().zip(c.rows_mut(k)) {
                 axpy(isa, *a, b, c);
             }
         }
@@ -266,7 +265,7 @@ fn rank_four<I: Isa>(
     c: &mut [I::Scalar],
 ) {
     let [(a0, last0), (a1, last1), (a2, last2), (a3, last3)] = a.map(|row| row.as_chunks());
-    let mut c = c.chunks_exact_mut(k.saturating_mul(2));
+    let mut c = c.rows_mut(k.saturating_mul(2));
     for ((((a0, a1), a2), a3), c) in a0.iter().zip(a1).zip(a2).zip(a3).zip(c.by_ref()) {
         let Some((c0, c1)) = c.split_at_mut_checked(k) else {
             return;
@@ -275,10 +274,9 @@ fn rank_four<I: Isa>(
         let alpha = [[a00, a10, a20, a30], [a01, a11, a21, a31]];
         axpy_2x4(isa, alpha, b, [c0, c1]);
     }
-    let c_last = c.into_remainder();
     for (a, b) in [last0, last1, last2, last3].into_iter().zip(b) {
         for a in a {
-            axpy(isa, *a, b, c_last);
+            axpy(isa, *a, b, c.rest);
         }
     }
 }
@@ -304,29 +302,21 @@ impl<T: Real> Kernel<T> for Axpy2x4<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa<Scalar = T>>(self, isa: I) {
-        let Axpy2x4 {
-            alpha,
-            x,
-            y: [y0, y1],
-        } = self;
-        let alpha = [splat4(isa, alpha[0]), splat4(isa, alpha[1])];
-        let [x0, x1, x2, x3] = x.map(|row| row.chunks_exact(UNROLL * I::WIDTH));
-        let tails = [
-            x0.remainder(),
-            x1.remainder(),
-            x2.remainder(),
-            x3.remainder(),
-        ];
-        let (mut y0, mut y1) = (
-            y0.chunks_exact_mut(UNROLL * I::WIDTH),
-            y1.chunks_exact_mut(UNROLL * I::WIDTH),
-        );
-        let x = x0.zip(x1).zip(x2).zip(x3);
-        for (((((x0, x1), x2), x3), y0), y1) in x.zip(y0.by_ref()).zip(y1.by_ref()) {
+        let alpha = [splat4(isa, self.alpha[0]), splat4(isa, self.alpha[1])];
+        let [(x0, x0_tail), (x1, x1_tail), (x2, x2_tail), (x3, x3_tail)] =
+            self.x.map(|row| isa.blocks(row));
+        let [(y0, y0_tail), (y1, y1_tail)] = self.y.map(|row| isa.blocks_mut(row));
+        let [(x0, x0_rest), (x1, x1_rest), (x2, x2_rest), (x3, x3_rest)] =
+            [x0, x1, x2, x3].map(|row| row.as_chunks::<UNROLL>());
+        let [(y0, y0_rest), (y1, y1_rest)] = [y0, y1].map(|row| row.as_chunks_mut::<UNROLL>());
+        let x = x0.iter().zip(x1).zip(x2).zip(x3);
+        for (((((x0, x1), x2), x3), y0), y1) in x.zip(y0).zip(y1) {
             add_multiples(isa, &alpha, [x0, x1, x2, x3], [y0, y1]);
         }
-        let y = [y0.into_remainder(), y1.into_remainder()];
-        add_multiples(isa, &alpha, tails, y);
+        let x_rest = [x0_rest, x1_rest, x2_rest, x3_rest];
+        add_multiples(isa, &alpha, x_rest, [y0_rest, y1_rest]);
+        let x_tails = [x0_tail, x1_tail, x2_tail, x3_tail];
+        add_loaded_multiples(isa, &alpha, x_tails, [y0_tail, y1_tail]);
     }
 }
 
@@ -339,26 +329,42 @@ fn splat4<I: Isa>(isa: I, [a, b, c, d]: [I::Scalar; 4]) -> [I::Lanes; 4] {
 fn add_multiples<I: Isa>(
     isa: I,
     alpha: &[[I::Lanes; 4]; 2],
-    x: [&[I::Scalar]; 4],
-    [y0, y1]: [&mut [I::Scalar]; 2],
+    [x0, x1, x2, x3]: [&[I::Block]; 4],
+    [y0, y1]: [&mut [I::Block]; 2],
 ) {
-    let [x0, x1, x2, x3] = x.map(|row| row.chunks(I::WIDTH));
-    let y = y0.chunks_mut(I::WIDTH).zip(y1.chunks_mut(I::WIDTH));
-    for ((((x0, x1), x2), x3), (y0, y1)) in x0.zip(x1).zip(x2).zip(x3).zip(y) {
-        let x = [isa.load(x0), isa.load(x1), isa.load(x2), isa.load(x3)];
-        for (alpha, y) in alpha.iter().zip([y0, y1]) {
-            let mut sum = isa.load(y);
-            for (alpha, x) in alpha.iter().zip(x) {
-                sum = alpha.mul_add(x, sum);
-            }
-            isa.store(sum, y);
+    let x = x0.iter().zip(x1).zip(x2).zip(x3);
+    for (((((x0, x1), x2), x3), y0), y1) in x.zip(y0).zip(y1) {
+        let x = [x0.as_ref(), x1.as_ref(), x2.as_ref(), x3.as_ref()];
+        add_loaded_multiples(isa, alpha, x, [y0.as_mut(), y1.as_mut()]);
+    }
+}
+
+/// Adds multiples of as many numbers as there are lanes, or of fewer.
+#[inline(always)]
+fn add_loaded_multiples<I: Isa>(
+    isa: I,
+    alpha: &[[I::Lanes; 4]; 2],
+    x: [&[I::Scalar]; 4],
+    y: [&mut [I::Scalar]; 2],
+) {
+    let x = [
+        isa.load(x[0]),
+        isa.load(x[1]),
+        isa.load(x[2]),
+        isa.load(x[3]),
+    ];
+    for (alpha, y) in alpha.iter().zip(y) {
+        let mut sum = isa.load(y);
+        for (alpha, x) in alpha.iter().zip(x) {
+            sum = alpha.mul_add(x, sum);
         }
+        isa.store(sum, y);
     }
 }
 
 /// The first `R` rows of `length` numbers; those that are not there are empty.
 #[inline(always)]
 fn rows<T, const R: usize>(block: &[T], length: usize) -> [&[T]; R] {
-    let mut rows = block.chunks_exact(length);
+    let mut rows = block.rows(length);
     core::array::from_fn(|_| rows.next().unwrap_or(&[]))
 }

@@ -9,10 +9,11 @@
 
 mod matrix;
 mod sum;
-
-pub(crate) use sum::Sum;
+mod walk;
 
 pub use matrix::{matmul_nn, matmul_nt, matmul_tn};
+pub(crate) use sum::Sum;
+pub(crate) use walk::Walk;
 
 use crate::lanes::{Isa, Kernel, Lanes, Real};
 
@@ -122,14 +123,14 @@ impl<T: Real> Kernel<T> for SubProduct<'_, T> {
     fn run<I: Isa<Scalar = T>>(self, isa: I) {
         let SubProduct { x, s, b, y } = self;
         let s = isa.splat(s);
-        let (x, b) = (x.chunks_exact(I::WIDTH), b.chunks_exact(I::WIDTH));
-        let (x_tail, b_tail) = (x.remainder(), b.remainder());
-        let mut y = y.chunks_exact_mut(I::WIDTH);
-        for ((x, b), y) in x.zip(b).zip(y.by_ref()) {
-            isa.store(isa.load(x).sub_product(s, isa.load(b)), y);
+        let ((x, x_tail), (b, b_tail)) = (isa.blocks(x), isa.blocks(b));
+        let (y, y_tail) = isa.blocks_mut(y);
+        for ((x, b), y) in x.iter().zip(b).zip(y) {
+            let difference = isa.load(x.as_ref()).sub_product(s, isa.load(b.as_ref()));
+            isa.store(difference, y.as_mut());
         }
         let difference = isa.load(x_tail).sub_product(s, isa.load(b_tail));
-        isa.store(difference, y.into_remainder());
+        isa.store(difference, y_tail);
     }
 }
 
@@ -155,41 +156,34 @@ impl<T: Real> Kernel<T> for Dot<'_, T> {
     type Output = T;
     #[inline(always)]
     fn run<I: Isa<Scalar = T>>(self, isa: I) -> T {
-        let length = BLOCK * I::WIDTH;
         let n = self.0.len().min(self.1.len());
-        let (a, b) = (split(self.0, n).0, split(self.1, n).0);
-        if n <= length {
-            return dot_block(isa, a, b).sum();
+        let (a, a_tail) = isa.blocks(split(self.0, n).0);
+        let (b, b_tail) = isa.blocks(split(self.1, n).0);
+        let mut total = isa.load(a_tail) * isa.load(b_tail);
+        if a.len() <= BLOCK {
+            return (dot_blocks(isa, a, b) + total).sum();
         }
-        let mut total = isa.splat(T::ZERO);
-        for (a, b) in a.chunks(length).zip(b.chunks(length)) {
-            total = total + dot_block(isa, a, b);
+        for (a, b) in a.pieces(BLOCK).zip(b.pieces(BLOCK)) {
+            total = total + dot_blocks(isa, a, b);
         }
         total.sum()
     }
 }
 
 #[inline(always)]
-fn dot_block<I: Isa>(isa: I, a: &[I::Scalar], b: &[I::Scalar]) -> I::Lanes {
+fn dot_blocks<I: Isa>(isa: I, a: &[I::Block], b: &[I::Block]) -> I::Lanes {
     // Four sums hide the latency of the additions.
     let mut sums = [isa.splat(I::Scalar::ZERO); 4];
-    let (a_blocks, b_blocks) = (a.chunks_exact(4 * I::WIDTH), b.chunks_exact(4 * I::WIDTH));
-    let (a_rest, b_rest) = (
-        a_blocks.remainder().chunks_exact(I::WIDTH),
-        b_blocks.remainder().chunks_exact(I::WIDTH),
-    );
-    let tails = (a_rest.remainder(), b_rest.remainder());
-    for (a, b) in a_blocks.zip(b_blocks) {
-        let vectors = a.chunks_exact(I::WIDTH).zip(b.chunks_exact(I::WIDTH));
-        for (sum, (a, b)) in sums.iter_mut().zip(vectors) {
-            *sum = isa.load(a).mul_add(isa.load(b), *sum);
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<4>(), b.as_chunks::<4>());
+    for (a, b) in a.iter().zip(b) {
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum = isa.load(a.as_ref()).mul_add(isa.load(b.as_ref()), *sum);
         }
     }
-    for (sum, (a, b)) in sums.iter_mut().zip(a_rest.zip(b_rest)) {
-        *sum = isa.load(a).mul_add(isa.load(b), *sum);
+    for ((sum, a), b) in sums.iter_mut().zip(a_rest).zip(b_rest) {
+        *sum = isa.load(a.as_ref()).mul_add(isa.load(b.as_ref()), *sum);
     }
-    let tail = isa.load(tails.0) * isa.load(tails.1);
-    (sums[0] + sums[1]) + (sums[2] + sums[3]) + tail
+    (sums[0] + sums[1]) + (sums[2] + sums[3])
 }
 
 /// y += α·x. Cost: 2·D operations.
@@ -214,13 +208,11 @@ impl<T: Real> Kernel<T> for Axpy<'_, T> {
     fn run<I: Isa<Scalar = T>>(self, isa: I) {
         let Axpy(alpha, x, y) = self;
         let alpha = isa.splat(alpha);
-        let x = x.chunks_exact(I::WIDTH);
-        let x_tail = x.remainder();
-        let mut y = y.chunks_exact_mut(I::WIDTH);
-        for (x, y) in x.zip(y.by_ref()) {
-            isa.store(alpha.mul_add(isa.load(x), isa.load(y)), y);
+        let ((x, x_tail), (y, y_tail)) = (isa.blocks(x), isa.blocks_mut(y));
+        for (x, y) in x.iter().zip(y) {
+            let sum = alpha.mul_add(isa.load(x.as_ref()), isa.load(y.as_ref()));
+            isa.store(sum, y.as_mut());
         }
-        let y_tail = y.into_remainder();
         isa.store(alpha.mul_add(isa.load(x_tail), isa.load(y_tail)), y_tail);
     }
 }
@@ -246,11 +238,10 @@ impl<T: Real> Kernel<T> for Scale<'_, T> {
     #[inline(always)]
     fn run<I: Isa<Scalar = T>>(self, isa: I) {
         let alpha = isa.splat(self.0);
-        let mut y = self.1.chunks_exact_mut(I::WIDTH);
-        for y in y.by_ref() {
-            isa.store(alpha * isa.load(y), y);
+        let (y, y_tail) = isa.blocks_mut(self.1);
+        for y in y {
+            isa.store(alpha * isa.load(y.as_ref()), y.as_mut());
         }
-        let y_tail = y.into_remainder();
         isa.store(alpha * isa.load(y_tail), y_tail);
     }
 }

@@ -1,6 +1,7 @@
 //! Adam with decoupled weight decay.
 
 use crate::lanes::{Isa, Lanes, Real, count};
+use crate::ops::Walk;
 
 /// The constants of one AdamW update.
 #[derive(Clone, Copy)]
@@ -33,8 +34,8 @@ impl<T: Real> AdamW<T> {
         );
         let (lr, root) = (isa.splat(self.lr), isa.splat(self.root));
         let (decay, epsilon) = (isa.splat(self.decay), isa.splat(self.epsilon));
-        let moments = m.chunks_mut(I::WIDTH).zip(v.chunks_mut(I::WIDTH));
-        let rows = w.chunks_mut(I::WIDTH).zip(g.chunks(I::WIDTH)).zip(moments);
+        let moments = m.pieces_mut(I::WIDTH).zip(v.pieces_mut(I::WIDTH));
+        let rows = w.pieces_mut(I::WIDTH).zip(g.pieces(I::WIDTH)).zip(moments);
         for ((w, g), (m, v)) in rows {
             let gradient = isa.load(g);
             let first = beta1.mul_add(isa.load(m), rest1 * gradient);

@@ -33,6 +33,7 @@ use super::check_len;
 use crate::encode::{OVERHEAD, Reader, Writer};
 use crate::error::{EncodeError, OptimError};
 use crate::lanes::{Isa, Lanes, Real, count};
+use crate::ops::Walk;
 
 const MAGIC: [u8; 4] = *b"rgAV";
 const VERSION: u32 = 1;
@@ -46,7 +47,7 @@ fn blend<I: Isa>(isa: I, gamma: I::Scalar, weights: &[I::Scalar], average: &mut 
         return;
     }
     let gamma = isa.splat(gamma);
-    for (w, a) in weights.chunks(I::WIDTH).zip(average.chunks_mut(I::WIDTH)) {
+    for (w, a) in weights.pieces(I::WIDTH).zip(average.pieces_mut(I::WIDTH)) {
         let value = isa.load(a);
         isa.store(gamma.mul_add(isa.load(w) - value, value), a);
     }
@@ -564,7 +565,7 @@ impl Lawa {
         let due = updates.checked_rem(self.every) == Some(0) && updates > self.updates;
         self.updates = updates;
         if due && let Some(slot) = self.newest() {
-            let mut rows = ring.chunks_exact_mut(weights.len().max(1));
+            let mut rows = ring.rows_mut(weights.len());
             if let Some(row) = rows.nth(slot) {
                 copy(weights, row);
             }
@@ -612,18 +613,16 @@ impl Lawa {
     ) -> Result<usize, OptimError> {
         check_len(self.ring_len(mean.len()), ring.len())?;
         let (held, width) = (self.held(), mean.len().max(1));
-        let latest = self
-            .newest()
-            .and_then(|slot| ring.chunks_exact(width).nth(slot));
+        let latest = self.newest().and_then(|slot| ring.rows(width).nth(slot));
         let Some(latest) = latest else {
             return Ok(held);
         };
         mean.fill(I::Scalar::ZERO);
-        for row in ring.chunks_exact(width).take(held) {
+        for row in ring.rows(width).take(held) {
             add_difference(isa, row, latest, mean);
         }
         let share = isa.splat(I::Scalar::ONE / I::Scalar::from_usize(held));
-        for (mean, latest) in mean.chunks_mut(I::WIDTH).zip(latest.chunks(I::WIDTH)) {
+        for (mean, latest) in mean.pieces_mut(I::WIDTH).zip(latest.pieces(I::WIDTH)) {
             isa.store(share.mul_add(isa.load(mean), isa.load(latest)), mean);
         }
         Ok(held)
@@ -695,8 +694,8 @@ impl Lawa {
 /// sum += row − base.
 #[inline(always)]
 fn add_difference<I: Isa>(isa: I, row: &[I::Scalar], base: &[I::Scalar], sum: &mut [I::Scalar]) {
-    let rows = row.chunks(I::WIDTH).zip(base.chunks(I::WIDTH));
-    for ((row, base), sum) in rows.zip(sum.chunks_mut(I::WIDTH)) {
+    let rows = row.pieces(I::WIDTH).zip(base.pieces(I::WIDTH));
+    for ((row, base), sum) in rows.zip(sum.pieces_mut(I::WIDTH)) {
         isa.store(isa.load(sum) + (isa.load(row) - isa.load(base)), sum);
     }
 }

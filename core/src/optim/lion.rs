@@ -2,6 +2,7 @@
 
 use super::sgd::stepped;
 use crate::lanes::{Isa, Lanes, Real};
+use crate::ops::Walk;
 
 /// The constants of one Lion update.
 #[derive(Clone, Copy)]
@@ -22,8 +23,8 @@ impl<T: Real> Lion<T> {
             isa.splat(T::ONE - self.beta2),
         );
         let (down, decay) = (isa.splat(-self.lr), isa.splat(self.weight_decay));
-        let rows = w.chunks_mut(I::WIDTH).zip(g.chunks(I::WIDTH));
-        for ((w, g), m) in rows.zip(m.chunks_mut(I::WIDTH)) {
+        let rows = w.pieces_mut(I::WIDTH).zip(g.pieces(I::WIDTH));
+        for ((w, g), m) in rows.zip(m.pieces_mut(I::WIDTH)) {
             let (gradient, momentum) = (isa.load(g), isa.load(m));
             let direction = sign(isa, beta1.mul_add(momentum, rest1 * gradient));
             isa.store(beta2.mul_add(momentum, rest2 * gradient), m);

@@ -1,7 +1,7 @@
 //! Stochastic gradient descent, with and without momentum.
 
 use crate::lanes::{Isa, Lanes, Real};
-use crate::ops;
+use crate::ops::{self, Walk};
 
 /// w − lr·(u + λ·w), given −lr. Not (1 − lr·λ)·w − lr·u: that factor would round the same way at every update.
 #[inline(always)]
@@ -30,7 +30,7 @@ impl<T: Real> Sgd<T> {
             return;
         }
         let (down, decay) = (isa.splat(-self.lr), isa.splat(self.weight_decay));
-        for (w, g) in w.chunks_mut(I::WIDTH).zip(g.chunks(I::WIDTH)) {
+        for (w, g) in w.pieces_mut(I::WIDTH).zip(g.pieces(I::WIDTH)) {
             isa.store(stepped(isa.load(w), isa.load(g), down, decay), w);
         }
     }

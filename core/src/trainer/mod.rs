@@ -47,7 +47,7 @@ use crate::features::{self, Features, Int8};
 use crate::gram::contrastive::{self, Anchor, GramLoss, GramReport, Term, gram_loss_in_place};
 use crate::head::Head;
 use crate::lanes::{Isa, Real};
-use crate::ops::{split, take};
+use crate::ops::{Walk, split, take};
 use crate::optim::Optimizer;
 use crate::schedule::State;
 use learn::{Backward, Learn};
@@ -872,11 +872,7 @@ impl<'a, T: Real> Trainer<'a, T> {
 
         let mut parameters: &[T] = self.storage.parameters;
         let mut cache: &mut [T] = &mut *caches;
-        for ((head, x), y) in heads
-            .iter()
-            .zip(inputs)
-            .zip(outputs.chunks_exact_mut(plane))
-        {
+        for ((head, x), y) in heads.iter().zip(inputs).zip(outputs.rows_mut(plane)) {
             let (own, others) = split(parameters, head.parameters_len());
             let (own_cache, other_caches) = take(cache, head.cache_len(rows));
             let (tile, _) = take(scratch, F::tile_len(head.input));

@@ -16,6 +16,8 @@ fn isa<T: Real>(one: One<T>) {
     keep(Isa::splat(one, real::<T>()));
     keep(Isa::load(one, slice()));
     Isa::store(one, real(), slice_mut());
+    keep(Isa::blocks(one, slice()));
+    keep(Isa::blocks_mut(one, slice_mut()));
 }
 
 fn lanes<T: Real>() {

@@ -7,7 +7,7 @@ use super::prepare::Prepared;
 use super::work::plane;
 use crate::gram::info_nce::Direction;
 use crate::lanes::Real;
-use crate::ops::take;
+use crate::ops::{Walk, take};
 
 /// Planes \[.., rows\] of prepared vectors.
 #[derive(Clone, Copy)]
@@ -201,8 +201,8 @@ impl<T: Real> Sink<'_, T> {
         } = self;
         let of_plane = start.saturating_add(*len);
         before
-            .chunks_exact_mut((*plane_len).max(1))
-            .chain(after.chunks_exact_mut((*plane_len).max(1)))
+            .rows_mut(*plane_len)
+            .chain(after.rows_mut(*plane_len))
             .map(move |plane| plane.get_mut(*start..of_plane).unwrap_or_default())
     }
 
@@ -212,7 +212,6 @@ impl<T: Real> Sink<'_, T> {
     pub(super) fn sums<'s>(&'s mut self, e: &'s mut [T]) -> impl Iterator<Item = &'s mut [T]> {
         let own = if self.wants_items() { self.len } else { 0 };
         let instead = if e.is_empty() { usize::MAX } else { 0 };
-        e.chunks_exact_mut(own.max(1))
-            .chain(self.items().take(instead))
+        e.rows_mut(own).chain(self.items().take(instead))
     }
 }

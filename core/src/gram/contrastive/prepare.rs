@@ -3,7 +3,7 @@
 use super::{Batch, GramLoss};
 use crate::error::GramError;
 use crate::lanes::{Isa, Real};
-use crate::ops::{self, take};
+use crate::ops::{self, Walk, take};
 
 /// Some planes of prepared vectors.
 pub(super) struct Prepared<'a, T> {
@@ -49,9 +49,9 @@ impl<'a, T: Real> Prepared<'a, T> {
     ) -> Result<usize, GramError> {
         let mut missing = 0_usize;
         let d = batch.d.max(1);
-        let mut vectors = batch.vectors.chunks_exact(d);
+        let mut vectors = batch.vectors.rows(d);
         let flags = self.present.iter_mut().zip(self.inverse_norm.iter_mut());
-        let rows = self.unit.chunks_exact_mut(d).zip(flags);
+        let rows = self.unit.rows_mut(d).zip(flags);
         for (index, (unit, (present, inverse))) in (0..usize::MAX).zip(rows) {
             let (plane, row) = (index.checked_div(batch.rows), index.checked_rem(batch.rows));
             let modality = plane.unwrap_or_default().saturating_add(first);
@@ -117,10 +117,7 @@ impl<'a, T: Real> Prepared<'a, T> {
         d: usize,
         gradient: &mut [T],
     ) {
-        let rows = self
-            .unit
-            .chunks_exact(d.max(1))
-            .zip(gradient.chunks_exact_mut(d.max(1)));
+        let rows = self.unit.rows(d).zip(gradient.rows_mut(d));
         for ((unit, gradient), inverse) in rows.zip(self.inverse_norm.iter()) {
             ops::normalisation_gradient(isa, unit, *inverse, gradient);
         }
@@ -132,9 +129,7 @@ impl<'a, T: Real> Prepared<'a, T> {
 fn copy_rows<T: Real>(from: &[T], to: &mut [T], planes: usize, start: usize) {
     let from_len = from.len().checked_div(planes).unwrap_or_default();
     let to_len = to.len().checked_div(planes).unwrap_or_default();
-    let planes = from
-        .chunks_exact(from_len.max(1))
-        .zip(to.chunks_exact_mut(to_len.max(1)));
+    let planes = from.rows(from_len).zip(to.rows_mut(to_len));
     for (from, to) in planes {
         for (to, from) in to.iter_mut().zip(from.iter().skip(start)) {
             *to = *from;

@@ -7,7 +7,7 @@ use crate::gram::basis::{self, Item};
 use crate::gram::info_nce::{Direction, InfoNce, matched};
 use crate::gram::pair::{self, Bases, BasesMut};
 use crate::lanes::{Isa, Lanes, Real};
-use crate::ops::{self, take};
+use crate::ops::{self, Walk, take};
 
 /// Adds the volume loss with one anchor, times `weight`, to the report and to the gradient.
 #[inline(always)]
@@ -23,7 +23,7 @@ pub(super) fn volume_term<I: Isa>(
 ) {
     let all = layout.all;
     scratch.columns.fill(I::Scalar::ZERO);
-    let planes = (0..usize::MAX).zip(all.present.chunks_exact(all.rows.max(1)));
+    let planes = (0..usize::MAX).zip(all.present.rows(all.rows));
     for (_, present) in planes.filter(|(index, _)| *index != layout.skip(anchor)) {
         for (column, present) in scratch.columns.iter_mut().zip(present) {
             *column = column.max(*present);
@@ -85,11 +85,7 @@ fn volume_matrix<I: Isa>(
     );
     let mut pairs = Pairs::split(matrices, *sizes);
     bases.distances(isa, anchors, pairs.distance, pairs.y, sums);
-    for (scores, distance) in pairs
-        .scores
-        .chunks_exact_mut(rows.max(1))
-        .zip(pairs.distance.chunks_exact(rows.max(1)))
-    {
+    for (scores, distance) in pairs.scores.rows_mut(rows).zip(pairs.distance.rows(rows)) {
         for ((score, distance), volume) in scores.iter_mut().zip(distance).zip(bases.volume) {
             *score = *distance * *volume;
         }
@@ -112,18 +108,16 @@ fn volume_matrix<I: Isa>(
     coefficients(isa, &bases, &mut pairs, &mut sums, sink.wants_items());
     let matrix = pairs.scores.len().max(1);
     let plane_len = rows.saturating_mul(d).max(1);
-    let planes = bases.q.chunks_exact(plane_len);
-    for (q, y) in planes.zip(pairs.y.chunks_exact(matrix)) {
+    let planes = bases.q.rows(plane_len);
+    for (q, y) in planes.zip(pairs.y.rows(matrix)) {
         ops::matmul_nn(isa, rows, d, y, q, sink.anchors);
     }
     if sink.wants_items() {
-        for (y, e) in pairs.y.chunks_exact(matrix).zip(sink.sums(e)) {
+        for (y, e) in pairs.y.rows(matrix).zip(sink.sums(e)) {
             ops::matmul_tn(isa, rows, d, y, anchors, e);
         }
     }
-    let anchor_rows = anchors
-        .chunks_exact(d.max(1))
-        .zip(sink.anchors.chunks_exact_mut(d.max(1)));
+    let anchor_rows = anchors.rows(d).zip(sink.anchors.rows_mut(d));
     for ((a, g), sum) in anchor_rows.zip(sums.row_sums.iter()) {
         ops::axpy(isa, *sum, a, g);
     }
@@ -148,13 +142,8 @@ fn near_pairs<I: Isa>(
     let (rows, d, m) = (bases.items.max(1), bases.d.max(1), bases.m);
     let (rest, y) = take(sums.residual, d);
     let (y, _) = take(y, m);
-    let matrices = pairs
-        .scores
-        .chunks_exact_mut(rows)
-        .zip(pairs.distance.chunks_exact(rows));
-    for (i, ((scores, distances), anchor)) in
-        (0..usize::MAX).zip(matrices.zip(anchors.chunks_exact(d)))
-    {
+    let matrices = pairs.scores.rows_mut(rows).zip(pairs.distance.rows(rows));
+    for (i, ((scores, distances), anchor)) in (0..usize::MAX).zip(matrices.zip(anchors.rows(d))) {
         // Nothing where the anchors carry no gradient.
         let start = i.saturating_mul(d);
         let of_anchor = start..start.saturating_add(d);
@@ -198,10 +187,7 @@ fn coefficients<I: Isa>(
 ) {
     let rows = bases.items.max(1);
     let plane_len = pairs.scores.len().max(1);
-    let matrices = pairs
-        .scores
-        .chunks_exact_mut(rows)
-        .zip(pairs.distance.chunks_exact(rows));
+    let matrices = pairs.scores.rows_mut(rows).zip(pairs.distance.rows(rows));
     let products_len = if wants_items { sums.products.len() } else { 0 };
     let (all_products, _) = take(sums.products, products_len);
     for (i, ((scores, distances), row_sum)) in
@@ -210,17 +196,17 @@ fn coefficients<I: Isa>(
         *row_sum = coefficient_row(isa, scores, distances, bases.volume, sums.volume_products);
         let start = i.saturating_mul(rows);
         let end = start.saturating_add(rows);
-        let planes = all_products.chunks_exact_mut(bases.m.saturating_mul(rows).max(1));
+        let planes = all_products.rows_mut(bases.m.saturating_mul(rows));
         for (p, products) in (0..bases.m).zip(planes) {
             let yp = plane(pairs.y, p, plane_len).get(start..end).unwrap_or(&[]);
-            for (q, products) in (0..bases.m).zip(products.chunks_exact_mut(rows)) {
+            for (q, products) in (0..bases.m).zip(products.rows_mut(rows)) {
                 let yq = plane(pairs.y, q, plane_len).get(start..end).unwrap_or(&[]);
                 add_products(isa, scores, yp, yq, products);
             }
         }
-        for y in pairs.y.chunks_exact_mut(plane_len) {
+        for y in pairs.y.rows_mut(plane_len) {
             let y = y.get_mut(start..end).unwrap_or_default();
-            for (y, c) in y.chunks_mut(I::WIDTH).zip(scores.chunks(I::WIDTH)) {
+            for (y, c) in y.pieces_mut(I::WIDTH).zip(scores.pieces(I::WIDTH)) {
                 isa.store(-(isa.load(c) * isa.load(y)), y);
             }
         }
@@ -240,10 +226,10 @@ fn coefficient_row<I: Isa>(
     let one = isa.splat(I::Scalar::ONE);
     let mut sum = zero;
     let columns = distances
-        .chunks(I::WIDTH)
-        .zip(volumes.chunks(I::WIDTH))
-        .zip(volume_products.chunks_mut(I::WIDTH));
-    for (scores, ((distance, volume), product)) in scores.chunks_mut(I::WIDTH).zip(columns) {
+        .pieces(I::WIDTH)
+        .zip(volumes.pieces(I::WIDTH))
+        .zip(volume_products.pieces_mut(I::WIDTH));
+    for (scores, ((distance, volume), product)) in scores.pieces_mut(I::WIDTH).zip(columns) {
         let (w, d, volume) = (isa.load(scores), isa.load(distance), isa.load(volume));
         isa.store((w * d).mul_add(volume, isa.load(product)), product);
         let positive = zero.less(d);
@@ -268,10 +254,10 @@ fn add_products<I: Isa>(
     products: &mut [I::Scalar],
 ) {
     let factors = c
-        .chunks(I::WIDTH)
-        .zip(yp.chunks(I::WIDTH))
-        .zip(yq.chunks(I::WIDTH));
-    for (((c, yp), yq), product) in factors.zip(products.chunks_mut(I::WIDTH)) {
+        .pieces(I::WIDTH)
+        .zip(yp.pieces(I::WIDTH))
+        .zip(yq.pieces(I::WIDTH));
+    for (((c, yp), yq), product) in factors.zip(products.pieces_mut(I::WIDTH)) {
         let value = (isa.load(c) * isa.load(yp)).mul_add(isa.load(yq), isa.load(product));
         isa.store(value, product);
     }
@@ -293,7 +279,7 @@ fn item_gradients<I: Isa>(
         let start = j.saturating_mul(d);
         let of_item = start..start.saturating_add(d);
         // Out of e, which may be where the gradient goes.
-        for (g, e) in g.chunks_exact_mut(d).zip(sink.sums(e)) {
+        for (g, e) in g.rows_mut(d).zip(sink.sums(e)) {
             let e = e.get_mut(of_item.clone()).unwrap_or_default();
             for (g, e) in g.iter_mut().zip(e) {
                 (*g, *e) = (*e, I::Scalar::ZERO);
@@ -302,7 +288,7 @@ fn item_gradients<I: Isa>(
         if *volume == I::Scalar::ZERO {
             continue;
         }
-        for (p, g) in (0..m).zip(g.chunks_exact_mut(d)) {
+        for (p, g) in (0..m).zip(g.rows_mut(d)) {
             for (q, row) in (0..m).zip(bases.q_of(j).iter()) {
                 let at = p
                     .saturating_mul(m)
@@ -317,7 +303,7 @@ fn item_gradients<I: Isa>(
             }
         }
         basis::solve(isa, bases.r_of(j), m, d, g);
-        for (plane, g) in sink.items().zip(g.chunks_exact(d)) {
+        for (plane, g) in sink.items().zip(g.rows(d)) {
             let to = plane.get_mut(of_item.clone()).unwrap_or_default();
             ops::axpy(isa, I::Scalar::ONE, g, to);
         }

@@ -31,6 +31,7 @@ use self::determinant::root_of_determinant;
 use crate::error::GramError;
 use crate::gram::tuple::K_WITHOUT_WORKSPACE;
 use crate::lanes::Lanes;
+use crate::ops::Walk;
 
 /// The largest number of dimensions: 131072 products of −128 by −128 would be 2³¹.
 pub const MOST_DIMENSIONS: usize = 131_071;
@@ -177,7 +178,7 @@ fn is_scale(scale: f32) -> bool {
 // A function each, so that three vectors do not take the stack of eight.
 #[inline(never)]
 fn fixed_volume<const K: usize>(vectors: &[i8], scales: &[f32], d: usize) -> f32 {
-    let mut rows = vectors.chunks_exact(d.max(1));
+    let mut rows = vectors.rows(d);
     volume_of_rows::<K>(core::array::from_fn(|_| rows.next().unwrap_or(&[])), scales)
 }
 

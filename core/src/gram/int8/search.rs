@@ -13,7 +13,7 @@ use crate::gram::contrastive::ZeroRows;
 use crate::gram::pair::Measure;
 use crate::gram::retrieval::TopK;
 use crate::gram::search::Search;
-use crate::ops;
+use crate::ops::{self, Walk};
 
 /// Items of M int8 vectors each, every modality in a table of its own: row j of each belongs to item j.
 #[derive(Clone, Copy, Debug)]
@@ -112,7 +112,7 @@ impl<'a, const M: usize> Gallery<'a, M> {
                 }
             }
             let modality = p.saturating_add(1);
-            let vectors = numbers.chunks_exact(d).zip(scales);
+            let vectors = numbers.rows(d).zip(scales);
             for (row, (numbers, scale)) in (0..rows).zip(vectors) {
                 if !self.is_present(p, row) {
                     continue;

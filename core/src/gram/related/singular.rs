@@ -23,7 +23,7 @@ use crate::error::GramError;
 use crate::gram::basis::{self, Item, Rows};
 use crate::gram::{inverse_temperature, matching, tuple};
 use crate::lanes::{Isa, Kernel, Lanes, Real};
-use crate::ops;
+use crate::ops::{self, Walk};
 
 /// The most vectors.
 pub const K_MAX: usize = tuple::K_WITHOUT_WORKSPACE;
@@ -130,7 +130,7 @@ impl<'a, T: Real> Singular<'a, T> {
         }
         // [k, k] over the rows of Q.
         let mut matrix = [T::ZERO; K_MAX * K_MAX];
-        for (p, row) in (0..k).zip(matrix.chunks_exact_mut(k.max(1))) {
+        for (p, row) in (0..k).zip(matrix.rows_mut(k)) {
             for ((c, u), v) in weights.iter().zip(&self.left).zip(&self.right) {
                 let factor = *c * u.get(p).copied().unwrap_or_default();
                 for (entry, v) in row.iter_mut().zip(v) {
@@ -172,9 +172,7 @@ impl<'a, T: Real> Kernel<T> for Decompose<'_, 'a, T> {
         }
         let mut item = Item::split(workspace, k, d);
         // The square of a shorter vector has lost its digits.
-        let present = vectors
-            .chunks_exact(d.max(1))
-            .map(|x| !ops::is_zero(ops::dot(isa, x, x)));
+        let present = vectors.rows(d).map(|x| !ops::is_zero(ops::dot(isa, x, x)));
         basis::orthonormalise(
             isa,
             Rows::contiguous(vectors, d),
@@ -182,7 +180,7 @@ impl<'a, T: Real> Kernel<T> for Decompose<'_, 'a, T> {
             &mut item,
         );
         let mut rows = [[T::ZERO; K_MAX]; K_MAX];
-        for (to, from) in rows.iter_mut().zip(item.r.chunks_exact(k.max(1))) {
+        for (to, from) in rows.iter_mut().zip(item.r.rows(k)) {
             for ((to, from), present) in to.iter_mut().zip(from).zip(present.clone()) {
                 *to = if present { *from } else { T::ZERO };
             }

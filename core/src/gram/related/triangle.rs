@@ -11,7 +11,7 @@
 use crate::error::GramError;
 use crate::gram::tuple;
 use crate::lanes::{Isa, Kernel, Real};
-use crate::ops::{self, take};
+use crate::ops::{self, Walk, take};
 
 /// The area of a triangle of fixed size. Cost: 4·D additions and multiply-adds.
 ///
@@ -174,10 +174,7 @@ impl<T: Real> Kernel<T> for Area<'_, T> {
         }
         let (sides, _) = take(self.workspace, need);
         let (a, others) = ops::split(self.corners, d);
-        for (side, corner) in sides
-            .chunks_exact_mut(d.max(1))
-            .zip(others.chunks_exact(d.max(1)))
-        {
+        for (side, corner) in sides.rows_mut(d).zip(others.rows(d)) {
             subtract(a, corner, side);
         }
         let half = T::constant(0.5);

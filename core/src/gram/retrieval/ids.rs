@@ -3,6 +3,7 @@
 use super::{Order, best_of, rank_of};
 use crate::error::GramError;
 use crate::lanes::Real;
+use crate::ops::Walk;
 
 /// The rank of the first item with this id among a text's scores \[items\]; `None` where no item has it.
 /// Cost: one comparison per item.
@@ -53,7 +54,7 @@ pub fn forward_ranks<T: Real, Id: PartialEq>(
     if items.is_empty() && !texts.is_empty() {
         return Err(GramError::NoMatch { row: 0 });
     }
-    let rows = scores.chunks_exact(items.len().max(1)).zip(texts);
+    let rows = scores.rows(items.len()).zip(texts);
     for ((row, rank), (scores, id)) in (0..texts.len()).zip(ranks).zip(rows) {
         *rank = forward_rank(scores, items, id, order).ok_or(GramError::NoMatch { row })?;
     }
@@ -83,7 +84,7 @@ pub fn backward_rank<T: Real, Id: PartialEq>(
     if scores.len() != texts.len().saturating_mul(items.len()) {
         return None;
     }
-    let rows = scores.chunks_exact(items.len().max(1));
+    let rows = scores.rows(items.len());
     let column = rows.filter_map(|row| row.get(item).copied());
     let texts = (0..texts.len()).zip(texts);
     let matching = texts

@@ -2,7 +2,7 @@
 
 use super::{Order, best_of};
 use crate::lanes::Real;
-use crate::ops::Sum;
+use crate::ops::{Sum, Walk};
 
 /// R@k: the share of ranks below k, in \[0, 1\]; 0 of no ranks. Cost: one comparison per rank.
 ///
@@ -110,7 +110,7 @@ impl<T: Real> Metrics<T> {
 /// ```
 pub fn gramian_value<T: Real>(volumes: &[T], items: usize) -> Option<T> {
     let (mut sum, mut rows) = (Sum::default(), 0_usize);
-    for row in volumes.chunks_exact(items.max(1)) {
+    for row in volumes.rows(items) {
         let candidates = (0..row.len()).zip(row.iter().copied());
         let (least, _) = best_of(candidates, Order::Ascending)?;
         sum = sum.plus(least);

@@ -1,6 +1,7 @@
 //! The factors of one tuple: Z = T·X and Z·Zᵀ = L·diag(π)·Lᵀ, from which the volume and its gradient come.
 
 use crate::lanes::{Isa, Kernel, Lanes, Real};
+use crate::ops::Walk;
 
 /// Passes over k vectors before a pivot that keeps collapsing counts as 0. Cost: O(1).
 ///
@@ -332,22 +333,21 @@ fn gram_of_differences<I: Isa, const K: usize>(
 #[inline(always)]
 fn three<I: Isa>(isa: I, a: &[I::Scalar], b: &[I::Scalar], c: &[I::Scalar]) -> [I::Scalar; 6] {
     let zero = isa.splat(I::Scalar::ZERO);
-    let (mut total, mut error) = ([zero; 6], [zero; 6]);
-    let block = 2 * Frame::<I::Scalar, 3>::BLOCK * I::WIDTH;
-    for ((a, b), c) in a.chunks(block).zip(b.chunks(block)).zip(c.chunks(block)) {
+    let ((a, a_tail), (b, b_tail), (c, c_tail)) = (isa.blocks(a), isa.blocks(b), isa.blocks(c));
+    let mut total = plus_loaded(isa, [zero; 6], [a_tail, b_tail, c_tail]);
+    let mut error = [zero; 6];
+    let length = 2 * Frame::<I::Scalar, 3>::BLOCK;
+    for ((a, b), c) in a.pieces(length).zip(b.pieces(length)).zip(c.pieces(length)) {
         let (mut even, mut odd) = ([zero; 6], [zero; 6]);
-        let pairs = a.chunks_exact(2 * I::WIDTH);
-        let pairs = pairs.zip(b.chunks_exact(2 * I::WIDTH));
-        let pairs = pairs.zip(c.chunks_exact(2 * I::WIDTH));
-        for ((a, b), c) in pairs {
-            even = plus_products(even, isa.load(a), isa.load(b), isa.load(c));
-            odd = plus_products(odd, second(isa, a), second(isa, b), second(isa, c));
+        let ((a, a_last), (b, b_last), (c, c_last)) =
+            (a.as_chunks::<2>(), b.as_chunks::<2>(), c.as_chunks::<2>());
+        for (([a0, a1], [b0, b1]), [c0, c1]) in a.iter().zip(b).zip(c) {
+            even = plus_loaded(isa, even, [a0.as_ref(), b0.as_ref(), c0.as_ref()]);
+            odd = plus_loaded(isa, odd, [a1.as_ref(), b1.as_ref(), c1.as_ref()]);
         }
-        let a = a.chunks_exact(2 * I::WIDTH).remainder();
-        let b = b.chunks_exact(2 * I::WIDTH).remainder();
-        let c = c.chunks_exact(2 * I::WIDTH).remainder();
-        even = plus_products(even, isa.load(a), isa.load(b), isa.load(c));
-        odd = plus_products(odd, second(isa, a), second(isa, b), second(isa, c));
+        if let ([a], [b], [c]) = (a_last, b_last, c_last) {
+            even = plus_loaded(isa, even, [a.as_ref(), b.as_ref(), c.as_ref()]);
+        }
         for i in 0..6 {
             let (sum, rest) = total[i].two_sum(even[i] + odd[i]);
             total[i] = sum;
@@ -361,10 +361,10 @@ fn three<I: Isa>(isa: I, a: &[I::Scalar], b: &[I::Scalar], c: &[I::Scalar]) -> [
     sums
 }
 
-/// The second vector of a row.
+/// [`plus_products`] of as many numbers as there are lanes, or of fewer.
 #[inline(always)]
-fn second<I: Isa>(isa: I, row: &[I::Scalar]) -> I::Lanes {
-    isa.load(row.get(I::WIDTH..).unwrap_or_default())
+fn plus_loaded<I: Isa>(isa: I, sums: [I::Lanes; 6], [a, b, c]: [&[I::Scalar]; 3]) -> [I::Lanes; 6] {
+    plus_products(sums, isa.load(a), isa.load(b), isa.load(c))
 }
 
 /// The products of a and of the differences to it, added to [aa, ab, bb, ac, bc, cc].

@@ -9,7 +9,7 @@ use crate::error::GramError;
 use crate::gram::basis::{self, Item, Rows};
 use crate::gram::pair::check_finite;
 use crate::lanes::{Isa, Kernel, Real};
-use crate::ops;
+use crate::ops::{self, Walk};
 
 /// Floats of workspace that [`volume_on`] and [`volume_gradient_on`] need for k vectors of length d:
 /// none for k up to [`K_WITHOUT_WORKSPACE`].
@@ -235,8 +235,8 @@ pub fn gram_matrix_on<I: Isa>(
             have: gram.len(),
         });
     }
-    for (x, row) in vectors.chunks_exact(d).zip(gram.chunks_exact_mut(k)) {
-        for (y, g) in vectors.chunks_exact(d).zip(row) {
+    for (x, row) in vectors.rows(d).zip(gram.rows_mut(k)) {
+        for (y, g) in vectors.rows(d).zip(row) {
             *g = ops::dot(isa, x, y);
         }
     }
@@ -371,7 +371,7 @@ pub(in crate::gram) fn check_vectors<I: Isa>(
 
 #[inline(always)]
 fn split_rows<T, const K: usize>(vectors: &[T], d: usize) -> [&[T]; K] {
-    let mut chunks = vectors.chunks_exact(d.max(1));
+    let mut chunks = vectors.rows(d);
     let mut rows = core::array::from_fn(|_| chunks.next().unwrap_or(&[]));
     swap_base(&mut rows);
     rows
@@ -393,7 +393,7 @@ fn fixed_gradient<I: Isa, const K: usize, const LOG: bool>(
     d: usize,
     gradient: &mut [I::Scalar],
 ) -> I::Scalar {
-    let mut chunks = gradient.chunks_exact_mut(d.max(1));
+    let mut chunks = gradient.rows_mut(d);
     let mut targets: [&mut [I::Scalar]; K] =
         core::array::from_fn(|_| chunks.next().unwrap_or_default());
     swap_base(&mut targets);
