@@ -377,7 +377,7 @@ fn starts<F: Features<T>, T>(input: usize) -> impl Iterator<Item = usize> {
 #[inline(always)]
 fn rectify<I: Isa>(isa: I, x: &mut [I::Scalar]) {
     let zero = isa.splat(I::Scalar::ZERO);
-    for x in x.pieces_mut(I::WIDTH) {
+    for x in isa.pieces_mut(x) {
         let value = isa.load(x);
         isa.store(I::Lanes::select(value.less(zero), zero, value), x);
     }
@@ -387,7 +387,7 @@ fn rectify<I: Isa>(isa: I, x: &mut [I::Scalar]) {
 #[inline(always)]
 fn rectify_gradient<I: Isa>(isa: I, activation: &[I::Scalar], dx: &mut [I::Scalar]) {
     let zero = isa.splat(I::Scalar::ZERO);
-    for (a, dx) in activation.pieces(I::WIDTH).zip(dx.pieces_mut(I::WIDTH)) {
+    for (a, dx) in isa.pieces(activation).zip(isa.pieces_mut(dx)) {
         let active = zero.less(isa.load(a));
         isa.store(I::Lanes::select(active, isa.load(dx), zero), dx);
     }

@@ -77,6 +77,26 @@ pub trait Isa: Copy + 'static {
     /// assert_eq!(numbers, [1.0, 5.0]);
     /// ```
     fn blocks_mut(self, numbers: &mut [Self::Scalar]) -> (&mut [Self::Block], &mut [Self::Scalar]);
+    /// The numbers in pieces of `WIDTH`, the last of which may be shorter. Cost: none of them is touched.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::{Isa, One};
+    ///
+    /// assert!(One::<f32>::new().pieces(&[1.0, 2.0]).eq([[1.0], [2.0]]));
+    /// ```
+    fn pieces(self, numbers: &[Self::Scalar]) -> impl Iterator<Item = &[Self::Scalar]>;
+    /// [`Isa::pieces`] to write to. Cost: that of it.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::{Isa, One};
+    ///
+    /// let mut numbers = [1.0_f32, 2.0];
+    /// for x in One::new().pieces_mut(&mut numbers) {
+    ///     x[0] += 1.0;
+    /// }
+    /// assert_eq!(numbers, [2.0, 3.0]);
+    /// ```
+    fn pieces_mut(self, numbers: &mut [Self::Scalar]) -> impl Iterator<Item = &mut [Self::Scalar]>;
     /// Runs a kernel in a function of its own that has this instruction set. Cost: one call.
     ///
     /// ```
@@ -553,6 +573,14 @@ impl<T: Real> Isa for One<T> {
     #[inline(always)]
     fn blocks_mut(self, numbers: &mut [T]) -> (&mut [[T; 1]], &mut [T]) {
         numbers.as_chunks_mut()
+    }
+    #[inline(always)]
+    fn pieces(self, numbers: &[T]) -> impl Iterator<Item = &[T]> {
+        numbers.iter().map(core::slice::from_ref)
+    }
+    #[inline(always)]
+    fn pieces_mut(self, numbers: &mut [T]) -> impl Iterator<Item = &mut [T]> {
+        numbers.iter_mut().map(core::slice::from_mut)
     }
     #[inline(never)]
     fn enter<K: Kernel<T>>(self, kernel: K) -> K::Output {

@@ -178,7 +178,7 @@ pub fn gradient<I: Isa>(
     let ln_sum = isa.splat(lse.ln_sum);
     let uniform = isa.splat(uniform);
     let minus_r = isa.splat(-r);
-    for x in x.pieces_mut(I::WIDTH) {
+    for x in isa.pieces_mut(x) {
         let p = ((isa.load(x) - max) - ln_sum).exp();
         isa.store(p.mul_add(minus_r, uniform), x);
     }

@@ -109,6 +109,14 @@ impl Isa for Avx2 {
         numbers.as_chunks_mut()
     }
     #[inline(always)]
+    fn pieces(self, numbers: &[f32]) -> impl Iterator<Item = &[f32]> {
+        numbers.chunks(Self::WIDTH)
+    }
+    #[inline(always)]
+    fn pieces_mut(self, numbers: &mut [f32]) -> impl Iterator<Item = &mut [f32]> {
+        numbers.chunks_mut(Self::WIDTH)
+    }
+    #[inline(always)]
     fn enter<K: Kernel<f32>>(self, kernel: K) -> K::Output {
         // SAFETY: the token was made after detection.
         unsafe { run_avx2(kernel, self) }

@@ -66,6 +66,14 @@ impl Isa for Wide {
     fn blocks_mut(self, numbers: &mut [f32]) -> (&mut [[f32; 4]], &mut [f32]) {
         numbers.as_chunks_mut()
     }
+    #[inline(always)]
+    fn pieces(self, numbers: &[f32]) -> impl Iterator<Item = &[f32]> {
+        numbers.chunks(Self::WIDTH)
+    }
+    #[inline(always)]
+    fn pieces_mut(self, numbers: &mut [f32]) -> impl Iterator<Item = &mut [f32]> {
+        numbers.chunks_mut(Self::WIDTH)
+    }
     #[inline(never)]
     fn enter<K: Kernel<f32>>(self, kernel: K) -> K::Output {
         kernel.run(self)

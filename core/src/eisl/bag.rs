@@ -58,7 +58,7 @@ use crate::ops::Walk;
 pub fn counts<I: Isa>(isa: I, rows: usize, sums: Matrix<'_, I::Scalar>, counts: &mut [I::Scalar]) {
     counts.fill(I::Scalar::ZERO);
     for d in sums.data.pieces(sums.stride).take(rows) {
-        for (d, c) in d.pieces(I::WIDTH).zip(counts.pieces_mut(I::WIDTH)) {
+        for (d, c) in isa.pieces(d).zip(isa.pieces_mut(counts)) {
             let p = isa.load(d).exp();
             isa.store(isa.load(c) + p, c);
         }
@@ -141,8 +141,8 @@ pub fn weigh<I: Isa>(
     let columns = derivatives.len();
     let lines = weights.data.pieces_mut(weights.stride);
     for (d, w) in sums.data.pieces(sums.stride).zip(lines).take(rows) {
-        let w = w.get_mut(..columns).unwrap_or(&mut []).pieces_mut(I::WIDTH);
-        let of_columns = d.pieces(I::WIDTH).zip(derivatives.pieces(I::WIDTH));
+        let w = isa.pieces_mut(w.get_mut(..columns).unwrap_or(&mut []));
+        let of_columns = isa.pieces(d).zip(isa.pieces(derivatives));
         for (w, (d, slope)) in w.zip(of_columns) {
             let slope = isa.load(slope);
             let by_sum = slope * factor * isa.load(d).exp();

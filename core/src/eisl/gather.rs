@@ -8,7 +8,6 @@
 use super::config::IGNORE;
 use crate::lanes::{Isa, Lanes, Real};
 use crate::lse::LogSum;
-use crate::ops::Walk;
 
 /// The column of a label, unless it is padding: −100, `zeroed` or any other negative number. Cost: three comparisons.
 ///
@@ -92,7 +91,7 @@ pub fn clip<I: Isa>(
     let zero = isa.splat(I::Scalar::ZERO);
     let clamp = isa.splat(clamp.unwrap_or(-I::Scalar::INFINITY));
     let mut sum = zero;
-    for (s, g) in scores.pieces(I::WIDTH).zip(gradient.pieces_mut(I::WIDTH)) {
+    for (s, g) in isa.pieces(scores).zip(isa.pieces_mut(gradient)) {
         let kept = I::Lanes::select(clamp.less(isa.load(s)), isa.load(g), zero);
         isa.store(kept, g);
         sum = sum + kept;

@@ -16,7 +16,6 @@
 
 use super::config::Select;
 use crate::lanes::{Isa, Lanes, Real};
-use crate::ops::Walk;
 
 /// Which reduction, of n-grams of which order.
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +75,7 @@ pub fn select<I: Isa>(
     values: &mut [I::Scalar],
     mut weights: Option<(MatrixMut<'_, I::Scalar>, I::Scalar)>,
 ) {
-    for (block, values) in (0..values.len()).zip(values.pieces_mut(I::WIDTH)) {
+    for (block, values) in (0..values.len()).zip(isa.pieces_mut(values)) {
         let column = Column {
             first: block.wrapping_mul(I::WIDTH),
             width: values.len(),

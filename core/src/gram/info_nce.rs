@@ -384,14 +384,14 @@ impl<T: Real> Row<T> {
         let (row_uniform, column_uniform) =
             (isa.splat(self.row_uniform), isa.splat(self.column_uniform));
         let (mut row_sum, mut product) = (zero, zero);
-        let columns = max
-            .pieces(I::WIDTH)
-            .zip(ln_sum.pieces(I::WIDTH))
-            .zip(counts.pieces(I::WIDTH))
-            .zip(targets.pieces(I::WIDTH))
-            .zip(sums.pieces_mut(I::WIDTH));
+        let columns = isa
+            .pieces(max)
+            .zip(isa.pieces(ln_sum))
+            .zip(isa.pieces(counts))
+            .zip(isa.pieces(targets))
+            .zip(isa.pieces_mut(sums));
         for (values, ((((max, ln_sum), counts), target), sum)) in
-            logits.pieces_mut(I::WIDTH).zip(columns)
+            isa.pieces_mut(logits).zip(columns)
         {
             let l = isa.load(values);
             let there = lowest.less(l);
@@ -435,11 +435,11 @@ fn logits_of_row<I: Isa>(
 ) -> (I::Scalar, I::Scalar) {
     let zero = isa.splat(I::Scalar::ZERO);
     let (mut max, mut total) = (isa.splat(-I::Scalar::MAX), zero);
-    let columns = columns
-        .pieces(I::WIDTH)
-        .zip(column_max.pieces_mut(I::WIDTH))
-        .zip(column_total.pieces_mut(I::WIDTH));
-    for (scores, ((there, column_max), column_total)) in scores.pieces_mut(I::WIDTH).zip(columns) {
+    let columns = isa
+        .pieces(columns)
+        .zip(isa.pieces_mut(column_max))
+        .zip(isa.pieces_mut(column_total));
+    for (scores, ((there, column_max), column_total)) in isa.pieces_mut(scores).zip(columns) {
         let there = zero.less(isa.load(there));
         let l = isa.splat(scale) * isa.load(scores);
         let finite = I::Lanes::select(there, l, zero);
@@ -484,10 +484,8 @@ fn sums_of_row<I: Isa>(
 ) -> I::Scalar {
     let max = isa.splat(max);
     let mut sum = isa.splat(I::Scalar::ZERO);
-    let columns = column_max
-        .pieces(I::WIDTH)
-        .zip(column_sum.pieces_mut(I::WIDTH));
-    for (logits, (column_max, column_sum)) in logits.pieces(I::WIDTH).zip(columns) {
+    let columns = isa.pieces(column_max).zip(isa.pieces_mut(column_sum));
+    for (logits, (column_max, column_sum)) in isa.pieces(logits).zip(columns) {
         let l = isa.load(logits);
         sum = sum + (l - max).exp();
         let column = isa.load(column_sum) + (l - isa.load(column_max)).exp();

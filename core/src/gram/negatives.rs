@@ -282,13 +282,13 @@ impl<T: Real> Kernel<T> for Columns<'_, T> {
                 continue;
             }
             ops::scale(isa, scale, row);
-            for (l, max) in row.pieces(I::WIDTH).zip(max.pieces_mut(I::WIDTH)) {
+            for (l, max) in isa.pieces(row).zip(isa.pieces_mut(max)) {
                 isa.store(isa.load(max).max(isa.load(l)), max);
             }
         }
         for row in scores.rows(columns) {
-            let stats = max.pieces(I::WIDTH).zip(sum.pieces_mut(I::WIDTH));
-            for (l, (max, sum)) in row.pieces(I::WIDTH).zip(stats) {
+            let stats = isa.pieces(max).zip(isa.pieces_mut(sum));
+            for (l, (max, sum)) in isa.pieces(row).zip(stats) {
                 let p = (isa.load(l) - isa.load(max)).exp();
                 isa.store(isa.load(sum) + p, sum);
             }
@@ -302,8 +302,8 @@ impl<T: Real> Kernel<T> for Columns<'_, T> {
                 row.fill(T::ZERO);
                 continue;
             }
-            let stats = max.pieces(I::WIDTH).zip(sum.pieces(I::WIDTH));
-            for (l, (max, ln_sum)) in row.pieces_mut(I::WIDTH).zip(stats) {
+            let stats = isa.pieces(max).zip(isa.pieces(sum));
+            for (l, (max, ln_sum)) in isa.pieces_mut(row).zip(stats) {
                 let p = (isa.load(l) - isa.load(max) - isa.load(ln_sum)).exp();
                 isa.store(p + floor, l);
             }

@@ -311,7 +311,7 @@ impl<T: Real> Bases<'_, T> {
     ) {
         let (rest, y) = take(scratch, self.d);
         let (y, _) = take(y, self.m);
-        for (chunk, values) in (0..self.items).zip(distance.pieces_mut(I::WIDTH)) {
+        for (chunk, values) in (0..self.items).zip(isa.pieces_mut(distance)) {
             let anchor_square = isa.splat(square);
             let d_square = distance_square(anchor_square, isa.load(values));
             isa.store(d_square.sqrt(), values);
@@ -396,7 +396,7 @@ fn projection_squares<I: Isa>(
     squares.fill(I::Scalar::ZERO);
     for y in y.rows(plane) {
         let y = y.get(start..).unwrap_or(&[]);
-        for (y, square) in y.pieces(I::WIDTH).zip(squares.pieces_mut(I::WIDTH)) {
+        for (y, square) in isa.pieces(y).zip(isa.pieces_mut(squares)) {
             let value = isa.load(y);
             isa.store(value.mul_add(value, isa.load(square)), square);
         }

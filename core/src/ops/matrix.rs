@@ -315,8 +315,10 @@ impl<T: Real> Kernel<T> for Axpy2x4<'_, T> {
         }
         let x_rest = [x0_rest, x1_rest, x2_rest, x3_rest];
         add_multiples(isa, &alpha, x_rest, [y0_rest, y1_rest]);
-        let x_tails = [x0_tail, x1_tail, x2_tail, x3_tail];
-        add_loaded_multiples(isa, &alpha, x_tails, [y0_tail, y1_tail]);
+        if !y0_tail.is_empty() {
+            let x_tails = [x0_tail, x1_tail, x2_tail, x3_tail];
+            add_loaded_multiples(isa, &alpha, x_tails, [y0_tail, y1_tail]);
+        }
     }
 }
 

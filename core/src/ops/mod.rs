@@ -129,8 +129,10 @@ impl<T: Real> Kernel<T> for SubProduct<'_, T> {
             let difference = isa.load(x.as_ref()).sub_product(s, isa.load(b.as_ref()));
             isa.store(difference, y.as_mut());
         }
-        let difference = isa.load(x_tail).sub_product(s, isa.load(b_tail));
-        isa.store(difference, y_tail);
+        if !y_tail.is_empty() {
+            let difference = isa.load(x_tail).sub_product(s, isa.load(b_tail));
+            isa.store(difference, y_tail);
+        }
     }
 }
 
@@ -213,7 +215,10 @@ impl<T: Real> Kernel<T> for Axpy<'_, T> {
             let sum = alpha.mul_add(isa.load(x.as_ref()), isa.load(y.as_ref()));
             isa.store(sum, y.as_mut());
         }
-        isa.store(alpha.mul_add(isa.load(x_tail), isa.load(y_tail)), y_tail);
+        if !y_tail.is_empty() {
+            let sum = alpha.mul_add(isa.load(x_tail), isa.load(y_tail));
+            isa.store(sum, y_tail);
+        }
     }
 }
 
@@ -242,7 +247,9 @@ impl<T: Real> Kernel<T> for Scale<'_, T> {
         for y in y {
             isa.store(alpha * isa.load(y.as_ref()), y.as_mut());
         }
-        isa.store(alpha * isa.load(y_tail), y_tail);
+        if !y_tail.is_empty() {
+            isa.store(alpha * isa.load(y_tail), y_tail);
+        }
     }
 }
 

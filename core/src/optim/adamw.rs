@@ -1,7 +1,6 @@
 //! Adam with decoupled weight decay.
 
 use crate::lanes::{Isa, Lanes, Real, count};
-use crate::ops::Walk;
 
 /// The constants of one AdamW update.
 #[derive(Clone, Copy)]
@@ -34,8 +33,8 @@ impl<T: Real> AdamW<T> {
         );
         let (lr, root) = (isa.splat(self.lr), isa.splat(self.root));
         let (decay, epsilon) = (isa.splat(self.decay), isa.splat(self.epsilon));
-        let moments = m.pieces_mut(I::WIDTH).zip(v.pieces_mut(I::WIDTH));
-        let rows = w.pieces_mut(I::WIDTH).zip(g.pieces(I::WIDTH)).zip(moments);
+        let moments = isa.pieces_mut(m).zip(isa.pieces_mut(v));
+        let rows = isa.pieces_mut(w).zip(isa.pieces(g)).zip(moments);
         for ((w, g), (m, v)) in rows {
             let gradient = isa.load(g);
             let first = beta1.mul_add(isa.load(m), rest1 * gradient);

@@ -47,7 +47,7 @@ fn blend<I: Isa>(isa: I, gamma: I::Scalar, weights: &[I::Scalar], average: &mut 
         return;
     }
     let gamma = isa.splat(gamma);
-    for (w, a) in weights.pieces(I::WIDTH).zip(average.pieces_mut(I::WIDTH)) {
+    for (w, a) in isa.pieces(weights).zip(isa.pieces_mut(average)) {
         let value = isa.load(a);
         isa.store(gamma.mul_add(isa.load(w) - value, value), a);
     }
@@ -622,7 +622,7 @@ impl Lawa {
             add_difference(isa, row, latest, mean);
         }
         let share = isa.splat(I::Scalar::ONE / I::Scalar::from_usize(held));
-        for (mean, latest) in mean.pieces_mut(I::WIDTH).zip(latest.pieces(I::WIDTH)) {
+        for (mean, latest) in isa.pieces_mut(mean).zip(isa.pieces(latest)) {
             isa.store(share.mul_add(isa.load(mean), isa.load(latest)), mean);
         }
         Ok(held)
@@ -694,8 +694,8 @@ impl Lawa {
 /// sum += row − base.
 #[inline(always)]
 fn add_difference<I: Isa>(isa: I, row: &[I::Scalar], base: &[I::Scalar], sum: &mut [I::Scalar]) {
-    let rows = row.pieces(I::WIDTH).zip(base.pieces(I::WIDTH));
-    for ((row, base), sum) in rows.zip(sum.pieces_mut(I::WIDTH)) {
+    let rows = isa.pieces(row).zip(isa.pieces(base));
+    for ((row, base), sum) in rows.zip(isa.pieces_mut(sum)) {
         isa.store(isa.load(sum) + (isa.load(row) - isa.load(base)), sum);
     }
 }

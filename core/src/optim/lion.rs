@@ -2,7 +2,6 @@
 
 use super::sgd::stepped;
 use crate::lanes::{Isa, Lanes, Real};
-use crate::ops::Walk;
 
 /// The constants of one Lion update.
 #[derive(Clone, Copy)]
@@ -23,8 +22,8 @@ impl<T: Real> Lion<T> {
             isa.splat(T::ONE - self.beta2),
         );
         let (down, decay) = (isa.splat(-self.lr), isa.splat(self.weight_decay));
-        let rows = w.pieces_mut(I::WIDTH).zip(g.pieces(I::WIDTH));
-        for ((w, g), m) in rows.zip(m.pieces_mut(I::WIDTH)) {
+        let rows = isa.pieces_mut(w).zip(isa.pieces(g));
+        for ((w, g), m) in rows.zip(isa.pieces_mut(m)) {
             let (gradient, momentum) = (isa.load(g), isa.load(m));
             let direction = sign(isa, beta1.mul_add(momentum, rest1 * gradient));
             isa.store(beta2.mul_add(momentum, rest2 * gradient), m);

@@ -1,7 +1,7 @@
 //! Stochastic gradient descent, with and without momentum.
 
 use crate::lanes::{Isa, Lanes, Real};
-use crate::ops::{self, Walk};
+use crate::ops;
 
 /// w − lr·(u + λ·w), given −lr. Not (1 − lr·λ)·w − lr·u: that factor would round the same way at every update.
 #[inline(always)]
@@ -30,7 +30,7 @@ impl<T: Real> Sgd<T> {
             return;
         }
         let (down, decay) = (isa.splat(-self.lr), isa.splat(self.weight_decay));
-        for (w, g) in w.pieces_mut(I::WIDTH).zip(g.pieces(I::WIDTH)) {
+        for (w, g) in isa.pieces_mut(w).zip(isa.pieces(g)) {
             isa.store(stepped(isa.load(w), isa.load(g), down, decay), w);
         }
     }

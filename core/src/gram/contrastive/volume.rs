@@ -206,7 +206,7 @@ fn coefficients<I: Isa>(
         }
         for y in pairs.y.rows_mut(plane_len) {
             let y = y.get_mut(start..end).unwrap_or_default();
-            for (y, c) in y.pieces_mut(I::WIDTH).zip(scores.pieces(I::WIDTH)) {
+            for (y, c) in isa.pieces_mut(y).zip(isa.pieces(scores)) {
                 isa.store(-(isa.load(c) * isa.load(y)), y);
             }
         }
@@ -225,11 +225,11 @@ fn coefficient_row<I: Isa>(
     let zero = isa.splat(I::Scalar::ZERO);
     let one = isa.splat(I::Scalar::ONE);
     let mut sum = zero;
-    let columns = distances
-        .pieces(I::WIDTH)
-        .zip(volumes.pieces(I::WIDTH))
-        .zip(volume_products.pieces_mut(I::WIDTH));
-    for (scores, ((distance, volume), product)) in scores.pieces_mut(I::WIDTH).zip(columns) {
+    let columns = isa
+        .pieces(distances)
+        .zip(isa.pieces(volumes))
+        .zip(isa.pieces_mut(volume_products));
+    for (scores, ((distance, volume), product)) in isa.pieces_mut(scores).zip(columns) {
         let (w, d, volume) = (isa.load(scores), isa.load(distance), isa.load(volume));
         isa.store((w * d).mul_add(volume, isa.load(product)), product);
         let positive = zero.less(d);
@@ -253,11 +253,8 @@ fn add_products<I: Isa>(
     yq: &[I::Scalar],
     products: &mut [I::Scalar],
 ) {
-    let factors = c
-        .pieces(I::WIDTH)
-        .zip(yp.pieces(I::WIDTH))
-        .zip(yq.pieces(I::WIDTH));
-    for (((c, yp), yq), product) in factors.zip(products.pieces_mut(I::WIDTH)) {
+    let factors = isa.pieces(c).zip(isa.pieces(yp)).zip(isa.pieces(yq));
+    for (((c, yp), yq), product) in factors.zip(isa.pieces_mut(products)) {
         let value = (isa.load(c) * isa.load(yp)).mul_add(isa.load(yq), isa.load(product));
         isa.store(value, product);
     }
