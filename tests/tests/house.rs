@@ -26,6 +26,7 @@ const UNSAFE_ELSEWHERE: &[&str] = &[
     "tests/firmware/board/src/memory.rs",
     "tests/firmware/board/src/stack.rs",
     "tests/firmware/programs/src/bin/faults.rs",
+    "tests/no-panic/src/bin/c.rs",
     "tests/no-panic/src/bin/f32.rs",
     "tests/no-panic/src/bin/f64.rs",
     "tests/no-panic/src/bin/panics.rs",

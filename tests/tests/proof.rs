@@ -1,4 +1,4 @@
-//! The proof that core cannot panic is complete: it calls every public function.
+//! The proof that core and the C API cannot panic is complete: it has every public function.
 
 use std::collections::BTreeSet;
 
@@ -50,7 +50,7 @@ fn public_functions(source: &Source) -> Vec<Function> {
 /// The name of the function that a line declares `pub`.
 fn public_name(line: &str) -> Option<String> {
     let mut rest = line.trim_start().strip_prefix("pub ")?;
-    for qualifier in ["const ", "unsafe ", "extern "] {
+    for qualifier in ["const ", "unsafe ", "extern ", "\"C\" "] {
         rest = rest.strip_prefix(qualifier).unwrap_or(rest);
     }
     let name = rest.strip_prefix("fn ")?;
@@ -148,6 +148,30 @@ fn every_public_function_of_core_is_proven() {
         missing.join("\n")
     );
     assert!(proven > 100, "only {proven} public functions are found");
+}
+
+#[test]
+fn every_function_of_the_c_api_is_proven() {
+    let files = rust_files();
+    let program = format!("{PROOF}bin/c.rs");
+    let proof = files.iter().filter(|source| source.path == program);
+    let proven: BTreeSet<_> = proof
+        .flat_map(|source| words(&source.code))
+        .map(|found| found.word)
+        .collect();
+    let api = files
+        .iter()
+        .filter(|source| source.path.starts_with("c-api/src/"));
+    let exported = api
+        .flat_map(|source| source.text.lines())
+        .filter(|line| line.contains(" extern \"C\" fn "));
+    let names: Vec<_> = exported.filter_map(public_name).collect();
+    let missing: Vec<_> = names
+        .iter()
+        .filter(|name| !proven.contains(name.as_str()))
+        .collect();
+    assert!(missing.is_empty(), "not in {program}: {missing:?}");
+    assert!(names.len() > 30, "only {} functions are found", names.len());
 }
 
 fn source(path: &str, code: &str) -> Source {

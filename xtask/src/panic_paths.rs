@@ -41,18 +41,6 @@ impl Display for PanicPath {
     }
 }
 
-impl PanicPath {
-    /// Whether this is the library dividing by the length of its chunks. The length is not 0: a constructor
-    /// refuses that, with a panic that would be a place of its own. But where the compiler keeps an iterator's
-    /// function as one, it does not see that there.
-    pub(crate) fn is_chunk_count(&self) -> bool {
-        let in_chunks = |frame: &String| frame.contains("library/core/src/slice/iter.rs:");
-        // Innermost is the division itself, or a rounding one of integers around it.
-        self.panics.ends_with("panic_const_div_by_zero")
-            && self.frames.iter().take(2).any(in_chunks)
-    }
-}
-
 /// Every place of a program that can panic, each once. It needs line tables.
 pub(crate) fn of(program: &Path, root: &Path) -> Result<Vec<PanicPath>, String> {
     let options = ["--disassemble", "--demangle", "--no-show-raw-insn"];
@@ -274,19 +262,5 @@ mod tests {
         assert_eq!(frames, want);
         assert!(is_exact(&frames));
         assert!(!is_exact(&frames[1..]));
-    }
-
-    #[test]
-    fn only_the_division_by_a_length_of_chunks_is_told_apart() {
-        let path = |panics: &str, place: &str| PanicPath {
-            panics: panics.to_string(),
-            within: String::new(),
-            frames: vec!["core/src/ops/mod.rs:1:1 f".to_string(), place.to_string()],
-        };
-        let division = "core::panicking::panic_const::panic_const_div_by_zero";
-        let chunks = "/rustc/1/library/core/src/slice/iter.rs:1521:34 size_hint";
-        assert!(path(division, chunks).is_chunk_count());
-        assert!(!path(division, "core/src/ops/mod.rs:9:9 f").is_chunk_count());
-        assert!(!path("core::panicking::panic_fmt", chunks).is_chunk_count());
     }
 }

@@ -1,4 +1,4 @@
-//! The proof that core cannot panic.
+//! The proof that core cannot panic, nor can the C API.
 //!
 //! A panic handler calls a function that nobody defines. The programs of this crate call every public function
 //! of core with arguments that the compiler knows nothing about. If any of these calls could panic, the
@@ -8,15 +8,16 @@
 //! - `f32`: every function in single precision. It is also searched for double precision, which a
 //!   microcontroller would emulate; there is none.
 //! - `f64`: the same functions in double precision.
-//! - `panics`: indexes freely, and must be found out. It shows that the proof can fail.
+//! - `c`: every function of the C API.
+//! - `panics`: indexes freely, and must not link. It shows that the proof can fail.
 //!
 //! **Adding a function of core**: add a call to the file of its room here (`src/gram.rs` for `core/src/gram`,
 //! and so on), in the form `Type::function(…)` or `module::function(…)`, each argument from [`any`], [`slice`]
 //! or [`slice_mut`], and the result into [`keep`]. A test of the workspace (`tests/tests/proof.rs`) names what
 //! is missing. Generic functions are proven for the sizes that stand here.
 //!
-//! `cargo xtask test no-panic` compiles the programs for two instruction sets, with and without overflow
-//! checks, for speed and for size, and names the places that can panic.
+//! `cargo xtask test no-panic` links the programs for two instruction sets, with and without overflow
+//! checks, for speed and for size. Of one that does not link it names the places that can panic.
 #![no_std]
 
 pub mod eisl;

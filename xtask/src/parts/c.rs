@@ -8,13 +8,13 @@ use std::time::Duration;
 use super::Part;
 use crate::cross::{self, Toolchain};
 use crate::job::{Job, say};
-use crate::panic_paths::{self, PanicPath};
+use crate::panic_paths;
 use crate::qemu::{self, BOARDS, Board};
 use crate::tools::{Probe, Tool};
 
 pub(super) const PART: Part = Part {
     name: "c",
-    about: "the C library in programs: every error, the example here and on a Cortex-M4F, no call of a panic",
+    about: "the C library in programs: every error, the example here and on a Cortex-M4F",
     tools: &[
         cross::COMPILER,
         panic_paths::LLVM,
@@ -174,9 +174,7 @@ fn on_a_board(job: &mut Job<'_>, folder: &Path) {
                 .map(|name| format!("-Wl,--undefined={name}"))
                 .collect();
             say(&format!("{} functions", keep.len()));
-            if let Some(program) = link(job, ONE, "all.elf", &keep) {
-                prove(job, &program);
-            }
+            link(job, ONE, "all.elf", &keep);
         }
     }
 }
@@ -194,8 +192,6 @@ fn bare_library(job: &mut Job<'_>, board: &Board) -> Option<PathBuf> {
     let mut build = toolchain.cargo(job.workspace, false, &words);
     build.args(["--crate-type", "staticlib", "--no-default-features"]);
     build.args(["--features", "panic-handler", "--target", board.triple]);
-    // Line tables, so that a call of a panic can be named.
-    build.args(["--config", "profile.release.debug=\"line-tables-only\""]);
     let folder = toolchain.target_folder(&job.workspace.target);
     let archive = folder.join(board.triple).join("release/librivergram_c.a");
     job.run(&mut build).then_some(archive)
@@ -215,25 +211,6 @@ fn functions(header: &str) -> Vec<&str> {
         }
     }
     names
-}
-
-/// Nothing in the program calls a panic, see the part `no-panic`.
-fn prove(job: &mut Job<'_>, program: &Path) {
-    match panic_paths::of(program, &job.workspace.root) {
-        Err(why) => job.fail(why),
-        Ok(paths) => {
-            let (divisions, panics): (Vec<_>, Vec<_>) =
-                paths.into_iter().partition(PanicPath::is_chunk_count);
-            for path in &panics {
-                job.fail(format_args!("the C library can panic: {path}"));
-            }
-            say(&format!(
-                "paths to a panic: {}; divisions by a chunk length: {}",
-                panics.len(),
-                divisions.len()
-            ));
-        }
-    }
 }
 
 fn compare(job: &mut Job<'_>, output: &[u8], on: &str) {

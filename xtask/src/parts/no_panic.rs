@@ -1,4 +1,4 @@
-//! The proof that core cannot panic, and that its `f32` paths do without double precision: programs of
+//! The proof that core and the C API cannot panic, and that their `f32` paths do without double precision: programs of
 //! `tests/no-panic` link, or do not, and their symbols are read.
 
 use std::path::{Path, PathBuf};
@@ -7,11 +7,11 @@ use std::process::Command;
 use super::{CLIPPY, DENY_WARNINGS, Part, RUSTFMT};
 use crate::cross::{self, Toolchain};
 use crate::job::{Job, say};
-use crate::panic_paths::{self, PanicPath};
+use crate::panic_paths;
 
 pub(super) const PART: Part = Part {
     name: "no-panic",
-    about: "core cannot panic, and computes f32 without double precision: proven on linked programs",
+    about: "core and the C API cannot panic, and compute f32 without double precision: proven by the linker",
     tools: &[
         cross::COMPILER,
         cross::LINKER,
@@ -29,16 +29,19 @@ const TRIPLES: [&str; 2] = ["thumbv7em-none-eabihf", "thumbv6m-none-eabi"];
 /// without overflow checks. `f64` is proven without checks: what calculates with integers is the same code in
 /// both, but for that in libm, which is not ours.
 const PROFILES: [(&str, &[&str]); 4] = [
-    ("speed", &["f32", "f64"]),
-    ("speed-checked", &["f32"]),
-    ("size", &["f32"]),
-    ("size-checked", &["f32"]),
+    ("speed", &["f32", "f64", "c"]),
+    ("speed-checked", &["f32", "c"]),
+    ("size", &["f32", "c"]),
+    ("size-checked", &["f32", "c"]),
 ];
 
 /// The program that can panic.
 const COUNTERPART: &str = "panics";
 
-/// Defines the function that nobody defines, so that the program can be read where it would not link.
+/// The function that the panic handler calls and nobody defines.
+const MISSING: &str = "a_panic_is_possible";
+
+/// Defines it, so that a program that does not link can be read.
 const DEFINED: &str = "-Clink-arg=--defsym=a_panic_is_possible=0";
 
 /// Where the programs lie.
@@ -54,8 +57,11 @@ fn run(job: &mut Job<'_>) {
 
     for (profile, programs) in PROFILES {
         for (toolchain, triples) in Toolchain::group(job, &TRIPLES) {
-            if !job.run(&mut build(job, toolchain, &triples, profile, programs)) {
-                continue;
+            let links = job.run(&mut build(job, toolchain, &triples, profile, programs));
+            if !links {
+                // The linker only says that the handler is reached. Every program is read: it is built once more.
+                let mut again = build(job, toolchain, &triples, profile, programs);
+                job.run(again.env("RUSTFLAGS", DEFINED));
             }
             for triple in triples {
                 let case = Case {
@@ -66,11 +72,20 @@ fn run(job: &mut Job<'_>) {
                     name: format!("{triple}, {profile}"),
                 };
                 for program in programs {
-                    case.prove(job, program);
-                    case.doubles(job, program);
+                    if links {
+                        say(&format!("{program} links for {}: no panic", case.name));
+                        case.doubles(job, program);
+                    } else {
+                        case.explain(job, program);
+                    }
                 }
-                case.roots(job, triple.ends_with("eabihf"));
-                case.disprove(job);
+                if links {
+                    case.roots(job, triple.ends_with("eabihf"));
+                }
+                case.disprove(
+                    job,
+                    &mut build(job, toolchain, &[triple], profile, &[COUNTERPART]),
+                );
             }
         }
     }
@@ -86,12 +101,10 @@ fn build(
 ) -> Command {
     let words = ["build", "--profile", profile];
     let mut command = toolchain.bare(job.workspace, triples, &words);
-    for program in programs.iter().chain([&COUNTERPART]) {
+    for program in programs {
         command.args(["--bin", program]);
     }
-    command
-        .env("RUSTFLAGS", DEFINED)
-        .current_dir(job.workspace.root.join(CRATE));
+    command.current_dir(job.workspace.root.join(CRATE));
     command
 }
 
@@ -102,49 +115,42 @@ struct Case {
 }
 
 impl Case {
-    /// The program has no path to a panic. Where nothing in it calls one, it would link without the missing
-    /// function. A division by the length of chunks may be left, see [`PanicPath::is_chunk_count`].
-    fn prove(&self, job: &mut Job<'_>, program: &str) {
-        let paths = match panic_paths::of(&self.folder.join(program), &job.workspace.root) {
-            Ok(paths) => paths,
-            Err(why) => return job.fail(why),
-        };
-        let (divisions, panics): (Vec<_>, Vec<_>) =
-            paths.into_iter().partition(PanicPath::is_chunk_count);
-        for path in &panics {
-            job.fail(format_args!(
-                "{program} can panic for {}: {path}",
-                self.name
-            ));
-        }
-        if panics.is_empty() {
-            say(&format!(
-                "{program} cannot panic for {}; divisions by a chunk length: {}",
-                self.name,
-                divisions.len()
-            ));
+    /// Names the places of a program, linked with the missing function, that can panic.
+    fn explain(&self, job: &mut Job<'_>, program: &str) {
+        match panic_paths::of(&self.folder.join(program), &job.workspace.root) {
+            Err(why) => job.fail(why),
+            Ok(paths) => {
+                for path in paths {
+                    let name = &self.name;
+                    job.fail(format_args!("{program} can panic for {name}: {path}"));
+                }
+            }
         }
     }
 
-    /// The program that can panic is found out.
-    fn disprove(&self, job: &mut Job<'_>) {
-        let root = &job.workspace.root;
-        let paths = panic_paths::of(&self.folder.join(COUNTERPART), root).unwrap_or_default();
-        if paths.iter().all(PanicPath::is_chunk_count) {
-            job.fail(format_args!(
-                "`{COUNTERPART}` indexes freely, and that is not found for {}: the proof proves nothing",
+    /// The program that can panic does not link, for want of the missing function.
+    fn disprove(&self, job: &mut Job<'_>, build: &mut Command) {
+        let refused = build.output().map(|output| {
+            let why = String::from_utf8_lossy(&output.stderr);
+            !output.status.success() && why.contains(&format!("undefined symbol: {MISSING}"))
+        });
+        match refused {
+            Err(error) => job.fail(error),
+            Ok(true) => say(&format!("{COUNTERPART} does not link for {}", self.name)),
+            Ok(false) => job.fail(format_args!(
+                "`{COUNTERPART}` indexes freely and is not refused for {}: the proof proves nothing",
                 self.name
-            ));
+            )),
         }
     }
 
-    /// No function of double precision is in the program for `f32`; in that for `f64` there are some, or
-    /// the search would not find them.
+    /// No function of double precision is in a program but that for `f64`, where there are some, or the search would
+    /// not find them.
     fn doubles(&self, job: &mut Job<'_>, program: &str) {
         match doubles_in(&self.folder.join(program)) {
             Err(why) => job.fail(why),
-            Ok(found) if program == "f32" && !found.is_empty() => job.fail(format_args!(
-                "double precision on an f32 path for {}: {}",
+            Ok(found) if program != "f64" && !found.is_empty() => job.fail(format_args!(
+                "double precision in `{program}` for {}: {}",
                 self.name,
                 found.join(" ")
             )),
