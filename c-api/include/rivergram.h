@@ -1610,6 +1610,86 @@ rivergram_status rivergram_volume_gradient(const float *vectors,
                                            struct rivergram_error *error);
 
 /**
+ * The volume of two vectors: as `rivergram_volume` with k = 2, and a program that calls only this links only the code
+ * of two vectors.
+ *
+ * Contract:
+ * As `rivergram_volume`.
+ */
+rivergram_status rivergram_volume2(const float *vectors,
+                                   size_t vectors_len,
+                                   size_t d,
+                                   float *volume,
+                                   struct rivergram_error *error);
+
+/**
+ * The volume of three vectors, see `rivergram_volume2`.
+ *
+ * Contract:
+ * As `rivergram_volume`.
+ */
+rivergram_status rivergram_volume3(const float *vectors,
+                                   size_t vectors_len,
+                                   size_t d,
+                                   float *volume,
+                                   struct rivergram_error *error);
+
+/**
+ * The volume of four vectors, see `rivergram_volume2`.
+ *
+ * Contract:
+ * As `rivergram_volume`.
+ */
+rivergram_status rivergram_volume4(const float *vectors,
+                                   size_t vectors_len,
+                                   size_t d,
+                                   float *volume,
+                                   struct rivergram_error *error);
+
+/**
+ * The volume of two vectors and its gradient: as `rivergram_volume_gradient` with k = 2, and a program that calls only
+ * this links only the code of two vectors.
+ *
+ * Contract:
+ * As `rivergram_volume_gradient`.
+ */
+rivergram_status rivergram_volume_gradient2(const float *vectors,
+                                            size_t vectors_len,
+                                            size_t d,
+                                            float *gradient,
+                                            size_t gradient_len,
+                                            float *volume,
+                                            struct rivergram_error *error);
+
+/**
+ * The volume of three vectors and its gradient, see `rivergram_volume_gradient2`.
+ *
+ * Contract:
+ * As `rivergram_volume_gradient`.
+ */
+rivergram_status rivergram_volume_gradient3(const float *vectors,
+                                            size_t vectors_len,
+                                            size_t d,
+                                            float *gradient,
+                                            size_t gradient_len,
+                                            float *volume,
+                                            struct rivergram_error *error);
+
+/**
+ * The volume of four vectors and its gradient, see `rivergram_volume_gradient2`.
+ *
+ * Contract:
+ * As `rivergram_volume_gradient`.
+ */
+rivergram_status rivergram_volume_gradient4(const float *vectors,
+                                            size_t vectors_len,
+                                            size_t d,
+                                            float *gradient,
+                                            size_t gradient_len,
+                                            float *volume,
+                                            struct rivergram_error *error);
+
+/**
  * A row of floats in eight bits: n = x / scale to the nearest integer into `quantised`, which is as long as `x`.
  * `scale` is max|x| / 127; 0 for a row of zeros. Cost: two passes.
  *

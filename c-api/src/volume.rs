@@ -1,6 +1,6 @@
 //! The volume of one tuple.
 
-use rivergram_core::gram::{int8, tuple};
+use rivergram_core::gram::{fixed, int8, tuple};
 use rivergram_core::lanes::One;
 
 use crate::raw::{In, Out, answer, apart};
@@ -91,6 +91,194 @@ pub unsafe extern "C" fn rivergram_volume_gradient(
             volume.write(value);
             Ok(())
         })
+    }
+}
+
+/// The functions that follow, of K vectors: the checks are those of any number.
+///
+/// # Safety
+/// The contract of [`crate::raw`].
+#[inline(always)]
+unsafe fn fixed_volume<const K: usize>(
+    vectors: *const f32,
+    vectors_len: usize,
+    d: usize,
+    volume: *mut f32,
+    error: *mut rivergram_error,
+) -> rivergram_status {
+    let vectors = In::array(c"vectors", vectors, vectors_len);
+    let volume = Out::one(c"volume", volume);
+    // SAFETY: as promised to this function; `apart` saw all memory before it is used.
+    unsafe {
+        answer(error, || {
+            apart(&[vectors.span()?, volume.span()?])?;
+            volume.write(fixed::volume_on::<K, _>(One::new(), vectors.slice(), d)?);
+            Ok(())
+        })
+    }
+}
+
+/// As [`fixed_volume`].
+///
+/// # Safety
+/// The contract of [`crate::raw`].
+#[inline(always)]
+unsafe fn fixed_gradient<const K: usize>(
+    vectors: *const f32,
+    vectors_len: usize,
+    d: usize,
+    gradient: *mut f32,
+    gradient_len: usize,
+    volume: *mut f32,
+    error: *mut rivergram_error,
+) -> rivergram_status {
+    let vectors = In::array(c"vectors", vectors, vectors_len);
+    let gradient = Out::array(c"gradient", gradient, gradient_len);
+    let volume = Out::optional(c"volume", volume);
+    // SAFETY: as promised to this function; `apart` saw all memory before it is used.
+    unsafe {
+        answer(error, || {
+            apart(&[vectors.span()?, gradient.span()?, volume.span()?])?;
+            check_len(c"gradient", vectors_len, gradient_len)?;
+            let (vectors, gradient) = (vectors.slice(), gradient.slice());
+            let value = fixed::volume_gradient_on::<K, _>(One::new(), vectors, d, gradient)?;
+            volume.write(value);
+            Ok(())
+        })
+    }
+}
+
+/// The volume of two vectors: as `rivergram_volume` with k = 2, and a program that calls only this links only the code
+/// of two vectors.
+///
+/// # Safety
+/// As `rivergram_volume`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rivergram_volume2(
+    vectors: *const f32,
+    vectors_len: usize,
+    d: usize,
+    volume: *mut f32,
+    error: *mut rivergram_error,
+) -> rivergram_status {
+    // SAFETY: as promised to this function.
+    unsafe { fixed_volume::<2>(vectors, vectors_len, d, volume, error) }
+}
+
+/// The volume of three vectors, see `rivergram_volume2`.
+///
+/// # Safety
+/// As `rivergram_volume`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rivergram_volume3(
+    vectors: *const f32,
+    vectors_len: usize,
+    d: usize,
+    volume: *mut f32,
+    error: *mut rivergram_error,
+) -> rivergram_status {
+    // SAFETY: as promised to this function.
+    unsafe { fixed_volume::<3>(vectors, vectors_len, d, volume, error) }
+}
+
+/// The volume of four vectors, see `rivergram_volume2`.
+///
+/// # Safety
+/// As `rivergram_volume`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rivergram_volume4(
+    vectors: *const f32,
+    vectors_len: usize,
+    d: usize,
+    volume: *mut f32,
+    error: *mut rivergram_error,
+) -> rivergram_status {
+    // SAFETY: as promised to this function.
+    unsafe { fixed_volume::<4>(vectors, vectors_len, d, volume, error) }
+}
+
+/// The volume of two vectors and its gradient: as `rivergram_volume_gradient` with k = 2, and a program that calls only
+/// this links only the code of two vectors.
+///
+/// # Safety
+/// As `rivergram_volume_gradient`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rivergram_volume_gradient2(
+    vectors: *const f32,
+    vectors_len: usize,
+    d: usize,
+    gradient: *mut f32,
+    gradient_len: usize,
+    volume: *mut f32,
+    error: *mut rivergram_error,
+) -> rivergram_status {
+    // SAFETY: as promised to this function.
+    unsafe {
+        fixed_gradient::<2>(
+            vectors,
+            vectors_len,
+            d,
+            gradient,
+            gradient_len,
+            volume,
+            error,
+        )
+    }
+}
+
+/// The volume of three vectors and its gradient, see `rivergram_volume_gradient2`.
+///
+/// # Safety
+/// As `rivergram_volume_gradient`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rivergram_volume_gradient3(
+    vectors: *const f32,
+    vectors_len: usize,
+    d: usize,
+    gradient: *mut f32,
+    gradient_len: usize,
+    volume: *mut f32,
+    error: *mut rivergram_error,
+) -> rivergram_status {
+    // SAFETY: as promised to this function.
+    unsafe {
+        fixed_gradient::<3>(
+            vectors,
+            vectors_len,
+            d,
+            gradient,
+            gradient_len,
+            volume,
+            error,
+        )
+    }
+}
+
+/// The volume of four vectors and its gradient, see `rivergram_volume_gradient2`.
+///
+/// # Safety
+/// As `rivergram_volume_gradient`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rivergram_volume_gradient4(
+    vectors: *const f32,
+    vectors_len: usize,
+    d: usize,
+    gradient: *mut f32,
+    gradient_len: usize,
+    volume: *mut f32,
+    error: *mut rivergram_error,
+) -> rivergram_status {
+    // SAFETY: as promised to this function.
+    unsafe {
+        fixed_gradient::<4>(
+            vectors,
+            vectors_len,
+            d,
+            gradient,
+            gradient_len,
+            volume,
+            error,
+        )
     }
 }
 

@@ -69,6 +69,46 @@ static void volume(void)
     TRUE(rivergram_volume_workspace_len(8, 3) == 0 && rivergram_volume_workspace_len(9, 20) > 0);
 }
 
+typedef rivergram_status fixed_volume(const float *, size_t, size_t, float *, rivergram_error *);
+typedef rivergram_status fixed_gradient(const float *, size_t, size_t, float *, size_t, float *, rivergram_error *);
+
+/* Volumes of a fixed number of vectors: the errors, and the values of any number. */
+static void volume_fixed(size_t k, fixed_volume *volume, fixed_gradient *gradient)
+{
+    float x[4 * 5], g[4 * 5], want[4 * 5], v = -1, all;
+    const size_t len = k * 5;
+    for (size_t i = 0; i < len; i++)
+        x[i] = (float)(i * i % 7) - 2;
+    FAILS(volume(NULL, len, 5, &v, &error), NULL_POINTER, "vectors");
+    FAILS(volume(x, len, 5, NULL, &error), NULL_POINTER, "volume");
+    FAILS(volume((const float *)((char *)x + 1), len, 5, &v, &error), MISALIGNED, "vectors");
+    FAILS(volume(x, len, 5, x + len - 1, &error), OVERLAP, "volume");
+    FAILS(volume(x, SIZE_MAX, 5, &v, &error), LENGTH, "vectors");
+    FAILS(volume(x, 0, 0, &v, &error), SIZE, "k, rows or d");
+    FAILS(volume(x, len, SIZE_MAX / 2, &v, &error), LENGTH, "vectors");
+    FAILS(gradient(NULL, len, 5, g, len, &v, &error), NULL_POINTER, "vectors");
+    FAILS(gradient(x, len, 5, NULL, len, &v, &error), NULL_POINTER, "gradient");
+    FAILS(gradient(x, len, 5, g, len - 1, &v, &error), LENGTH, "gradient");
+    FAILS(gradient(x, len, 5, x, len, &v, &error), OVERLAP, "gradient");
+    FAILS(gradient(x, len, 5, g, len, g, &error), OVERLAP, "gradient");
+    TRUE(v == -1);
+    (void)volume(x, len - 1, 5, &v, &error);
+    TRUE(error.need == len && error.have == len - 1);
+    OK(volume(x, len, 5, &v, &error));
+    OK(rivergram_volume_gradient(x, len, k, 5, want, len, NULL, 0, &all, &error));
+    TRUE(v == all && v > 0);
+    v = -1;
+    OK(gradient(x, len, 5, g, len, &v, &error));
+    TRUE(v == all && memcmp(g, want, len * sizeof *g) == 0);
+    OK(gradient(x, len, 5, g, len, NULL, &error));
+    OK(volume(x, k, 1, &v, &error));
+    TRUE(v == 0);
+    x[len - 1] = NAN;
+    FAILS(volume(x, len, 5, &v, &error), NOT_FINITE, "vectors");
+    (void)gradient(x, len, 5, g, len, &v, &error);
+    TRUE(error.status == RIVERGRAM_STATUS_NOT_FINITE && error.index[0] == k - 1);
+}
+
 static void volume_i8(void)
 {
     const int8_t n[6] = {3, 0, 0, 5, 4, 0};
@@ -534,6 +574,9 @@ int main(void)
         TRUE(strcmp(rivergram_status_text(status), "no such status") != 0);
     TRUE(strcmp(rivergram_status_text(RIVERGRAM_STATUS_REFUSED + 1), "no such status") == 0);
     volume();
+    volume_fixed(2, rivergram_volume2, rivergram_volume_gradient2);
+    volume_fixed(3, rivergram_volume3, rivergram_volume_gradient3);
+    volume_fixed(4, rivergram_volume4, rivergram_volume_gradient4);
     volume_i8();
     gram();
     eisl();

@@ -63,6 +63,39 @@ fn volumes_are_those_of_core() {
 }
 
 #[test]
+fn volumes_of_fixed_numbers_of_vectors_are_those_of_any() {
+    let volumes = [
+        c::rivergram_volume2,
+        c::rivergram_volume3,
+        c::rivergram_volume4,
+    ];
+    let gradients = [
+        c::rivergram_volume_gradient2,
+        c::rivergram_volume_gradient3,
+        c::rivergram_volume_gradient4,
+    ];
+    let random = &mut Random::new(5);
+    for ((k, volume), gradient) in (2..).zip(volumes).zip(gradients) {
+        for d in [1, 3, 4, 64, 65] {
+            let x = numbers(random, k * d);
+            let mut want = vec![0.0; k * d];
+            let all = tuple::volume_gradient_on(One::new(), &x, k, d, &mut want, &mut []).unwrap();
+            let (mut v, mut both, mut g) = (-1.0, -1.0, vec![-1.0; k * d]);
+            let (pointer, len) = (g.as_mut_ptr(), g.len());
+            // SAFETY: each pointer is that of a vector or a variable, with its length.
+            let statuses = unsafe {
+                [
+                    volume(x.as_ptr(), x.len(), d, &mut v, null_mut()),
+                    gradient(x.as_ptr(), x.len(), d, pointer, len, &mut both, null_mut()),
+                ]
+            };
+            assert_eq!(statuses, [OK; 2]);
+            assert_eq!((v, both, &g), (all, all, &want), "k = {k}, d = {d}");
+        }
+    }
+}
+
+#[test]
 fn gram_losses_are_those_of_core() {
     let random = &mut Random::new(2);
     let (k, rows, d) = (3, 4, 5);

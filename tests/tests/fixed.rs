@@ -1,9 +1,9 @@
 //! The faces of fixed size against the functions over slices, and the ends of ranges.
 
 use rivergram_core::eisl::{self, Batch, Config, Losses, Parts, Shape};
-use rivergram_core::error::EislError;
+use rivergram_core::error::{EislError, GramError};
 use rivergram_core::gram::contrastive::{self, GramLoss, gram_loss};
-use rivergram_core::gram::tuple;
+use rivergram_core::gram::{fixed, tuple};
 use rivergram_core::lanes::{One, Real};
 
 fn numbers<const N: usize, const D: usize>() -> [[f32; D]; N] {
@@ -23,6 +23,60 @@ fn fixed_tuples_are_those_of_slices() {
     let log_volume = tuple::log_volume_on(isa, flat, 3, 7, none).expect("valid");
     assert_eq!(tuple::log_volume(&x), log_volume);
     assert_eq!(tuple::log_volume(&[[1.0_f32, 2.0]; 2]), f32::NEG_INFINITY);
+}
+
+/// Volume, gradient and errors of K vectors against those of any number.
+fn fixed_numbers_of_vectors<const K: usize, T: Real>() {
+    let isa = One::<T>::new();
+    let none = &mut [];
+    for d in 0..20 {
+        let rows = numbers::<K, 20>();
+        let x: Vec<T> = rows
+            .iter()
+            .flat_map(|row| &row[..d])
+            .map(|x| T::constant((*x).into()))
+            .collect();
+        let want = tuple::volume_on(isa, &x, K, d, none);
+        assert_eq!(
+            fixed::volume_on::<K, _>(isa, &x, d),
+            want,
+            "K = {K}, d = {d}"
+        );
+        let (mut g, mut all) = (vec![T::ONE; K * d], vec![T::ZERO; K * d]);
+        let want = tuple::volume_gradient_on(isa, &x, K, d, &mut all, none);
+        assert_eq!(fixed::volume_gradient_on::<K, _>(isa, &x, d, &mut g), want);
+        assert!(want.is_err() || g == all, "K = {K}, d = {d}");
+    }
+    let mut x = vec![T::ONE; K * 4];
+    let short = GramError::BufferSize {
+        need: K * 4,
+        have: K * 4 - 1,
+    };
+    assert_eq!(fixed::volume_on::<K, _>(isa, &x[1..], 4), Err(short));
+    assert_eq!(
+        fixed::volume_gradient_on::<K, _>(isa, &x, 4, &mut vec![T::ONE; K * 4 - 1]),
+        Err(short)
+    );
+    x[K * 4 - 1] = T::constant(f64::NAN);
+    let nan = GramError::NotFinite {
+        modality: K - 1,
+        row: 0,
+    };
+    assert_eq!(fixed::volume_on::<K, _>(isa, &x, 4), Err(nan));
+    assert_eq!(
+        fixed::volume_gradient_on::<K, _>(isa, &x, 4, &mut vec![T::ONE; K * 4]),
+        Err(nan)
+    );
+}
+
+#[test]
+fn fixed_numbers_of_vectors_are_as_any() {
+    fixed_numbers_of_vectors::<1, f32>();
+    fixed_numbers_of_vectors::<2, f32>();
+    fixed_numbers_of_vectors::<3, f32>();
+    fixed_numbers_of_vectors::<4, f32>();
+    fixed_numbers_of_vectors::<8, f32>();
+    fixed_numbers_of_vectors::<3, f64>();
 }
 
 #[test]

@@ -13,6 +13,7 @@
 //! | module | for |
 //! |---|---|
 //! | [`mod@tuple`] | one tuple: volume, gradient, Gram matrix, determinant, log-volume |
+//! | [`fixed`] | volume and gradient of a slice of K vectors, without the code for other numbers of vectors |
 //! | [`basis`], [`pair`] | anchors against items: orthonormal rows, distances, volume matrices |
 //! | [`contrastive`] | the loss of a batch in both directions, with all its gradients |
 //! | [`retrieval`], [`search`] | ranks, recall and the best few; the nearest items without the matrix of scores |
@@ -22,6 +23,7 @@
 
 pub mod basis;
 pub mod contrastive;
+pub mod fixed;
 mod info_nce;
 pub mod int8;
 pub mod matching;

@@ -4,6 +4,7 @@ use rivergram_core::gram::basis::{self, Item, Rows};
 use rivergram_core::gram::contrastive::{
     self, Batch, Gathered, GramLoss, Rectangle, Shard, ZeroRows,
 };
+use rivergram_core::gram::fixed;
 use rivergram_core::gram::int8::{self, Gallery};
 use rivergram_core::gram::matching;
 use rivergram_core::gram::negatives::{self, Own};
@@ -34,7 +35,21 @@ pub fn room<T: Real>() {
     search(one);
 }
 
+fn some_vectors<const K: usize, T: Real>(one: One<T>) {
+    keep(fixed::volume_on::<K, _>(one, slice(), size()));
+    let gradient = slice_mut();
+    keep(fixed::volume_gradient_on::<K, _>(
+        one,
+        slice(),
+        size(),
+        gradient,
+    ));
+}
+
 fn tuples<T: Real>(one: One<T>) {
+    some_vectors::<2, T>(one);
+    some_vectors::<3, T>(one);
+    some_vectors::<8, T>(one);
     keep(tuple::sweeps(size()));
     keep(tuple::workspace_len(size(), size()));
     keep(tuple::volume_on(one, slice(), size(), size(), slice_mut()));
@@ -379,13 +394,13 @@ fn top<T: Real, const K: usize>() {
 
 /// What exists in single precision only.
 pub fn single_precision() {
-    fixed::<1, 1>();
-    fixed::<2, 3>();
-    fixed::<3, 1>();
-    fixed::<3, 16>();
-    fixed::<4, 8>();
-    fixed::<4, 64>();
-    fixed::<8, 32>();
+    fixed_size::<1, 1>();
+    fixed_size::<2, 3>();
+    fixed_size::<3, 1>();
+    fixed_size::<3, 16>();
+    fixed_size::<4, 8>();
+    fixed_size::<4, 64>();
+    fixed_size::<8, 32>();
     triangles::<1>();
     triangles::<16>();
     eight_bits::<1, 1>();
@@ -441,7 +456,7 @@ fn triangles<const D: usize>() {
     keep(gradient);
 }
 
-fn fixed<const K: usize, const D: usize>() {
+fn fixed_size<const K: usize, const D: usize>() {
     let vectors = &any([[0.0; D]; K]);
     keep(tuple::volume(vectors));
     let mut gradient = any([[0.0; D]; K]);

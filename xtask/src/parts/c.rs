@@ -75,6 +75,9 @@ const CORTEX_M4F: [&str; 9] = [
     SCRIPT,
 ];
 
+/// The most bytes of code of a program that calls only the volume of three vectors; 3.3 KB are the start and newlib.
+const CODE_OF_ONE: u64 = 12 << 10;
+
 /// A program takes seconds; this is for a machine that is busy.
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -163,7 +166,12 @@ fn on_a_board(job: &mut Job<'_>, folder: &Path) {
         report_size(job, &program);
     }
     if let Some(program) = link(job, ONE, "volume_only.elf", &[]) {
-        report_size(job, &program);
+        match report_size(job, &program) {
+            Some(code) if code > CODE_OF_ONE => job.fail(format_args!(
+                "{ONE}: {code} bytes of code, and {CODE_OF_ONE} is the limit"
+            )),
+            _ => {}
+        }
     }
     // A program that keeps every function of the header.
     match std::fs::read_to_string(job.workspace.root.join(HEADER)) {
@@ -224,11 +232,32 @@ fn compare(job: &mut Job<'_>, output: &[u8], on: &str) {
     }
 }
 
-fn report_size(job: &mut Job<'_>, program: &Path) {
-    match panic_paths::llvm("size", &[], program) {
-        Ok(table) => say(&table),
-        Err(why) => job.fail(why),
+/// Prints the sizes of a program; returns the bytes of code, constants included.
+fn report_size(job: &mut Job<'_>, program: &Path) -> Option<u64> {
+    let table = match panic_paths::llvm("size", &["--format=berkeley"], program) {
+        Ok(table) => table,
+        Err(why) => {
+            job.fail(why);
+            return None;
+        }
+    };
+    say(&table);
+    let code = code_in(&table);
+    if code.is_none() {
+        job.fail(format_args!("llvm-size printed no number: `{table}`"));
     }
+    code
+}
+
+/// The first number below the headings.
+fn code_in(table: &str) -> Option<u64> {
+    table
+        .lines()
+        .nth(1)?
+        .split_whitespace()
+        .next()?
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]
@@ -240,5 +269,12 @@ mod tests {
         let header = "/**\n * Not rivergram_a(x).\n */\nrivergram_status rivergram_b(float *x,\n\
             const char *rivergram_c(uint32_t status);\n#define RIVERGRAM_D(x) rivergram_e(x)\n";
         assert_eq!(functions(header), ["rivergram_b", "rivergram_c"]);
+    }
+
+    #[test]
+    fn the_size_of_the_code_is_the_first_number() {
+        let table = "   text\t   data\tfilename\n  11020\t    108\ta.elf\n";
+        assert_eq!(code_in(table), Some(11020));
+        assert_eq!(code_in("error\n"), None);
     }
 }
