@@ -1914,3 +1914,7 @@ rivergram_status rivergram_wsds_load(struct rivergram_wsds *state,
 /* Floats of workspace of rivergram_trainer_align, for linear heads of d outputs each. */
 #define RIVERGRAM_ALIGN_WORKSPACE_LEN(heads, rows, d) \
     ((heads) * (rows) * ((d) + 1) + RIVERGRAM_GRAM_WORKSPACE_LEN(heads, rows, d))
+
+/* Floats of workspace of rivergram_trainer_transcribe, for a linear head. */
+#define RIVERGRAM_TRANSCRIBE_WORKSPACE_LEN(batch, positions, targets, vocabulary, orders) \
+    ((batch) * (positions) * ((vocabulary) + 1) + RIVERGRAM_EISL_WORKSPACE_LEN(positions, targets, orders))

@@ -276,6 +276,15 @@ static void eisl(void)
     for (size_t t = 1; t < 9; t++)
         for (size_t u = 1; u < 9; u++)
             TRUE(rivergram_eisl_workspace_len(t, u, 3) == RIVERGRAM_EISL_WORKSPACE_LEN(t, u, 3));
+    for (size_t t = 1; t < 9; t++) {
+        const rivergram_head head = {.input = 64, .output = 11};
+        const rivergram_trainer trainer = {.heads = &head, .heads_len = 1};
+        const rivergram_eisl_batch sizes = {.batch = 4, .positions = t, .targets = 9 - t, .vocabulary = 11};
+        size_t need = 0;
+        OK(rivergram_eisl_options_paper(orders, 2, &o, &error));
+        OK(rivergram_trainer_transcribe_workspace_len(&trainer, &o, &sizes, &need, &error));
+        TRUE(need == RIVERGRAM_TRANSCRIBE_WORKSPACE_LEN(4, t, 9 - t, 11, 2));
+    }
 }
 
 static void wsds(void)

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::Part;
+use super::{Part, firmware};
 use crate::cross::{self, Toolchain};
 use crate::job::{Job, say};
 use crate::panic_paths;
@@ -14,7 +14,7 @@ use crate::tools::{Probe, Tool};
 
 pub(super) const PART: Part = Part {
     name: "c",
-    about: "the C library in programs: every error, the example here and on a Cortex-M4F",
+    about: "the C library in programs: every error, the examples here and on a Cortex-M4F",
     tools: &[
         cross::COMPILER,
         panic_paths::LLVM,
@@ -42,18 +42,31 @@ const fn tool(probe: &'static [&'static str], apt: &'static str) -> Tool {
 const ARM_GCC: &str = "arm-none-eabi-gcc";
 const BOARD: &str = "cortex-m4f";
 
-/// A C file of an example or a test.
-const EXAMPLE: &str = "c-api/examples/fine_tune.c";
+/// An example: its files, and the file that says what it prints everywhere.
+struct Example {
+    sources: &'static [&'static str],
+    output: &'static str,
+}
+
+const EXAMPLES: [Example; 2] = [
+    Example {
+        sources: &["c-api/examples/tour.c"],
+        output: "c-api/examples/tour.txt",
+    },
+    // The same data, seeds and settings as those of the firmware in Rust, and so the same lines.
+    Example {
+        sources: &["c-api/examples/fine_tune.c", "c-api/examples/data.S"],
+        output: "tests/firmware/snapshots/fine-tune/cortex-m4f.txt",
+    },
+];
+
 const BARE: &str = "c-api/examples/cortex-m4f/startup.c";
 const SCRIPT: &str = "-Tc-api/examples/cortex-m4f/mps2-an386.ld";
 const ERRORS: &str = "c-api/tests/errors.c";
 const ONE: &str = "c-api/tests/volume_only.c";
 const HEADER: &str = "c-api/include/rivergram.h";
 
-/// What the example prints, everywhere.
-const OUTPUT: &str = "c-api/examples/fine_tune.txt";
-
-const STRICT: [&str; 7] = [
+const STRICT: [&str; 8] = [
     "-O2",
     "-Wall",
     "-Wextra",
@@ -61,6 +74,7 @@ const STRICT: [&str; 7] = [
     "-pedantic",
     "-Ic-api/include",
     "-Wl,--gc-sections",
+    "-Wa,-Itests/firmware/programs/data",
 ];
 
 const CORTEX_M4F: [&str; 9] = [
@@ -108,28 +122,32 @@ fn on_this_machine(job: &mut Job<'_>, folder: &Path) {
     let release = job.workspace.target.join("release");
     let archive = release.join("librivergram_c.a");
     let shared = release.join("librivergram_c.so");
+    let link = |job: &mut Job<'_>, sources: &[&str], library: &Path, kind: &str| {
+        let program = folder.join(format!("{kind}-{}", stem(sources)));
+        let mut compile = job.workspace.command("gcc");
+        compile.arg("-std=c11").args(STRICT).args(sources);
+        compile.arg(library).arg("-lm").arg("-o").arg(&program);
+        if !job.run(&mut compile) {
+            return None;
+        }
+        let mut start = job.workspace.command(&program);
+        start.env("LD_LIBRARY_PATH", &release);
+        Some(start)
+    };
     for (kind, library) in [("static", &archive), ("shared", &shared)] {
-        for source in [ERRORS, EXAMPLE] {
-            let stem = Path::new(source).file_stem().unwrap_or_default();
-            let program = folder.join(format!("{kind}-{}", stem.display()));
-            let mut compile = job.workspace.command("gcc");
-            compile.arg("-std=c11").args(STRICT).arg(source);
-            compile.arg(library).arg("-lm").arg("-o").arg(&program);
-            if !job.run(&mut compile) {
+        if let Some(mut start) = link(job, &[ERRORS], library, kind) {
+            job.run(&mut start);
+        }
+        for example in &EXAMPLES {
+            let Some(mut start) = link(job, example.sources, library, kind) else {
                 continue;
-            }
-            let mut start = job.workspace.command(&program);
-            start.env("LD_LIBRARY_PATH", &release);
-            if source == ERRORS {
-                job.run(&mut start);
-            } else {
-                match start.output() {
-                    Ok(output) if output.status.success() => compare(job, &output.stdout, kind),
-                    Ok(output) => {
-                        job.fail(format_args!("{}: {}", program.display(), output.status))
-                    }
-                    Err(error) => job.fail(format_args!("{}: {error}", program.display())),
+            };
+            match start.output() {
+                Ok(output) if output.status.success() => {
+                    example.compare(job, &output.stdout, kind);
                 }
+                Ok(output) => job.fail(format_args!("{start:?}: {}", output.status)),
+                Err(error) => job.fail(format_args!("{start:?}: {error}")),
             }
         }
     }
@@ -150,22 +168,26 @@ fn on_a_board(job: &mut Job<'_>, folder: &Path) {
     let Some(archive) = bare_library(job, board) else {
         return;
     };
-    let link = |job: &mut Job<'_>, source: &str, name: &str, more: &[String]| {
+    let link = |job: &mut Job<'_>, sources: &[&str], name: &str, more: &[String]| {
         let program = folder.join(name);
         let mut compile = job.workspace.command(ARM_GCC);
         compile.args(STRICT).args(CORTEX_M4F).args(more);
-        compile.args([source, BARE]).arg(&archive).arg("-lm");
+        compile.args(sources).arg(BARE).arg(&archive).arg("-lm");
         job.run(compile.arg("-o").arg(&program)).then_some(program)
     };
-    if let Some(program) = link(job, EXAMPLE, "fine_tune.elf", &[]) {
+    for example in &EXAMPLES {
+        let name = example.name();
+        let Some(program) = link(job, example.sources, &format!("{name}.elf"), &[]) else {
+            continue;
+        };
         match board.run(&program, LIMIT, &[]) {
-            Ok(outcome) if outcome.code == Some(0) => compare(job, &outcome.output, BOARD),
-            Ok(outcome) => job.fail(format_args!("{EXAMPLE} on {BOARD}: {outcome}")),
+            Ok(outcome) if outcome.code == Some(0) => example.compare(job, &outcome.output, BOARD),
+            Ok(outcome) => job.fail(format_args!("{name} on {BOARD}: {outcome}")),
             Err(why) => job.fail(why),
         }
         report_size(job, &program);
     }
-    if let Some(program) = link(job, ONE, "volume_only.elf", &[]) {
+    if let Some(program) = link(job, &[ONE], "volume_only.elf", &[]) {
         match report_size(job, &program) {
             Some(code) if code > CODE_OF_ONE => job.fail(format_args!(
                 "{ONE}: {code} bytes of code, and {CODE_OF_ONE} is the limit"
@@ -182,7 +204,7 @@ fn on_a_board(job: &mut Job<'_>, folder: &Path) {
                 .map(|name| format!("-Wl,--undefined={name}"))
                 .collect();
             say(&format!("{} functions", keep.len()));
-            link(job, ONE, "all.elf", &keep);
+            link(job, &[ONE], "all.elf", &keep);
         }
     }
 }
@@ -221,14 +243,29 @@ fn functions(header: &str) -> Vec<&str> {
     names
 }
 
-fn compare(job: &mut Job<'_>, output: &[u8], on: &str) {
-    match std::fs::read(job.workspace.root.join(OUTPUT)) {
-        Ok(want) if want == output => say(&format!("{EXAMPLE}, {on}: prints {OUTPUT}")),
-        Ok(_) => job.fail(format_args!(
-            "{EXAMPLE}, {on}: does not print {OUTPUT}, but\n{}",
-            String::from_utf8_lossy(output)
-        )),
-        Err(error) => job.fail(format_args!("{OUTPUT}: {error}")),
+/// The name of the first file, without its ending.
+fn stem(sources: &[&str]) -> String {
+    let first = sources.first().map(Path::new).and_then(Path::file_stem);
+    first.unwrap_or_default().display().to_string()
+}
+
+impl Example {
+    fn name(&self) -> String {
+        stem(self.sources)
+    }
+
+    fn compare(&self, job: &mut Job<'_>, printed: &[u8], on: &str) {
+        let (name, file) = (self.name(), self.output);
+        match std::fs::read_to_string(job.workspace.root.join(file)) {
+            Ok(want) if firmware::without_sizes(&want).as_bytes() == printed => {
+                say(&format!("{name}, {on}: prints {file}"));
+            }
+            Ok(_) => job.fail(format_args!(
+                "{name}, {on}: does not print {file}, but\n{}",
+                String::from_utf8_lossy(printed)
+            )),
+            Err(error) => job.fail(format_args!("{file}: {error}")),
+        }
     }
 }
 

@@ -272,6 +272,13 @@ fn differences(stored: &str, printed: &str) -> Vec<String> {
         .collect()
 }
 
+/// What a program itself printed: a snapshot without the sizes.
+pub(super) fn without_sizes(snapshot: &str) -> String {
+    let lines = snapshot.lines();
+    let printed = lines.filter(|line| !SIZES.iter().any(|name| line.starts_with(name)));
+    printed.map(|line| format!("{line}\n")).collect()
+}
+
 fn is_near(stored: &str, printed: &str) -> bool {
     let size = |line: &str| {
         let name = SIZES.iter().find(|name| line.starts_with(**name))?;
@@ -297,6 +304,12 @@ mod tests {
             "image  :\nsection  size  addr\n.text  100  0\n.rodata  20  100\n.bss 7 9\nTotal 127\n";
         assert_eq!(sum(table, &IN_FLASH), 120);
         assert_eq!(sum(table, &IN_RAM), 7);
+    }
+
+    #[test]
+    fn a_snapshot_without_sizes_is_what_was_printed() {
+        let snapshot = "state: 8 bytes\nR@1 1/2\nstack: 9 bytes\n";
+        assert_eq!(without_sizes(snapshot), "R@1 1/2\n");
     }
 
     #[test]
