@@ -79,6 +79,45 @@ const SIZES: [&str; 4] = [
     "stack: ",
 ];
 
+/// What sizes of a program on a board must not exceed together, in bytes, whatever the snapshot says.
+struct Limit {
+    program: &'static str,
+    board: &'static str,
+    /// Of [`SIZES`].
+    sizes: &'static [&'static str],
+    most: u64,
+}
+
+const LIMITS: [Limit; 4] = [
+    // Heads, SGD without a buffer for the gradient, the GRAM loss: of the 16 KB of a microbit.
+    Limit {
+        program: "heads",
+        board: "cortex-m0",
+        sizes: &["static data: "],
+        most: 12 << 10,
+    },
+    // And after it a head of 64 features and 11 tokens, strips of up to 12 digits, SGD, the sequence loss.
+    Limit {
+        program: "fine-tune",
+        board: "cortex-m0",
+        sizes: &["static data: ", "stack: "],
+        most: 16 << 10,
+    },
+    // The same two with AdamW.
+    Limit {
+        program: "heads",
+        board: "cortex-m4f",
+        sizes: &["static data: "],
+        most: 26 << 10,
+    },
+    Limit {
+        program: "fine-tune",
+        board: "cortex-m4f",
+        sizes: &["static data: ", "stack: "],
+        most: 32 << 10,
+    },
+];
+
 /// The most that a size may have grown, in percent, before it is looked at and blessed.
 const GROWTH: u64 = 5;
 
@@ -127,7 +166,12 @@ fn run(job: &mut Job<'_>) {
             }
             for program in &PROGRAMS {
                 match print(job, board, program, &images.join(program.name)) {
-                    Ok(text) => compare(job, board, program, &text),
+                    Ok(text) => {
+                        for why in broken(program.name, board.name, &text) {
+                            job.fail(why);
+                        }
+                        compare(job, board, program, &text);
+                    }
                     Err(why) => job.fail(why),
                 }
             }
@@ -279,12 +323,38 @@ pub(super) fn without_sizes(snapshot: &str) -> String {
     printed.map(|line| format!("{line}\n")).collect()
 }
 
+/// The limits that a program exceeds, a sentence each.
+fn broken(program: &str, board: &str, printed: &str) -> Vec<String> {
+    let limits = LIMITS.iter();
+    let own = limits.filter(|limit| limit.program == program && limit.board == board);
+    let broken = own.filter_map(|limit| {
+        let numbers: Vec<u64> = printed
+            .lines()
+            .filter_map(size)
+            .filter(|(name, _)| limit.sizes.contains(name))
+            .map(|(_, number)| number)
+            .collect();
+        let sum: u64 = numbers.iter().sum();
+        let what = limit.sizes.concat();
+        if numbers.len() != limit.sizes.len() {
+            return Some(format!("{program} on {board}: does not say {what}"));
+        }
+        (sum > limit.most).then(|| {
+            let most = limit.most;
+            format!("{program} on {board}: {what}{sum} bytes, and {most} is the limit")
+        })
+    });
+    broken.collect()
+}
+
+/// The name and the bytes of a line that says how large something is.
+fn size(line: &str) -> Option<(&'static str, u64)> {
+    let name = SIZES.iter().find(|name| line.starts_with(**name))?;
+    let number = line.strip_prefix(name)?.strip_suffix(" bytes")?;
+    Some((*name, number.parse().ok()?))
+}
+
 fn is_near(stored: &str, printed: &str) -> bool {
-    let size = |line: &str| {
-        let name = SIZES.iter().find(|name| line.starts_with(**name))?;
-        let number = line.strip_prefix(name)?.strip_suffix(" bytes")?;
-        Some((*name, number.parse::<u64>().ok()?))
-    };
     match (size(stored), size(printed)) {
         (Some((name, old)), Some((same, new))) => {
             // The stack is told in units.
@@ -304,6 +374,20 @@ mod tests {
             "image  :\nsection  size  addr\n.text  100  0\n.rodata  20  100\n.bss 7 9\nTotal 127\n";
         assert_eq!(sum(table, &IN_FLASH), 120);
         assert_eq!(sum(table, &IN_RAM), 7);
+    }
+
+    #[test]
+    fn what_exceeds_a_limit_or_is_not_said_is_named() {
+        let broken = |text| broken("fine-tune", "cortex-m0", text);
+        assert!(broken("stack: 384 bytes\nstatic data: 16000 bytes\n").is_empty());
+        assert_eq!(
+            broken("stack: 385 bytes\nstatic data: 16000 bytes\n"),
+            ["fine-tune on cortex-m0: static data: stack: 16385 bytes, and 16384 is the limit"]
+        );
+        assert_eq!(
+            broken("stack: 1 bytes\n"),
+            ["fine-tune on cortex-m0: does not say static data: stack: "]
+        );
     }
 
     #[test]
