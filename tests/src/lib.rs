@@ -12,9 +12,10 @@ pub mod random;
 pub mod source;
 pub mod train;
 
-/// The examples of the README files, run as documentation tests.
+/// The examples of the README files and of the page for firmware, run as documentation tests.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 #[doc = include_str!("../../core/README.md")]
 #[doc = include_str!("../../simd/README.md")]
+#[doc = include_str!("../../docs/firmware.md")]
 pub struct Readme;
