@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use self::table::{Cost, Section, Table};
 use crate::cross::{LLD, Toolchain};
 use crate::job::{Job, say};
@@ -143,9 +145,17 @@ fn measure(job: &mut Job<'_>) -> Option<Table> {
             let words = ["build", "--profile", profile];
             let mut build = toolchain.bare(job.workspace, &triples, &words);
             build.env("RUSTFLAGS", "-Dwarnings");
-            if !job.run(build.current_dir(job.workspace.root.join(CRATE))) {
+            build.current_dir(job.workspace.root.join(CRATE));
+            if !job.run(&mut build) {
                 continue;
             }
+            let scripts = match script_folders(&mut build) {
+                Ok(folders) => folders,
+                Err(why) => {
+                    job.fail(why);
+                    continue;
+                }
+            };
             let machines = MACHINES.iter();
             for machine in machines.filter(|machine| triples.contains(&machine.triple)) {
                 let folder = toolchain.target_folder(&job.workspace.target);
@@ -153,6 +163,7 @@ fn measure(job: &mut Job<'_>) -> Option<Table> {
                 let archive = Archive {
                     file: folder.join("librivergram_size.a"),
                     script: job.workspace.root.join(CRATE).join("link.x"),
+                    scripts: of_target(&scripts, machine.triple),
                     machine,
                 };
                 let section = sections.entry(machine.triple).or_default();
@@ -179,10 +190,42 @@ fn measure(job: &mut Job<'_>) -> Option<Table> {
     (job.counts().failed == 0).then_some(table)
 }
 
+/// Where the build scripts of a build, which is done, have put what a linker needs: the scripts of the runtimes.
+fn script_folders(build: &mut Command) -> Result<Vec<PathBuf>, String> {
+    build.arg("--message-format=json");
+    let output = build.output().map_err(|error| format!("cargo: {error}"))?;
+    let messages = String::from_utf8_lossy(&output.stdout);
+    Ok(messages.lines().flat_map(linked_paths).collect())
+}
+
+/// The folders in a line of cargo, where it is of a build script.
+fn linked_paths(line: &str) -> Vec<PathBuf> {
+    let message: Value = serde_json::from_str(line).unwrap_or_default();
+    let paths = message["linked_paths"]
+        .as_array()
+        .map_or(&[][..], |paths| paths);
+    let paths = paths.iter().filter_map(Value::as_str);
+    paths
+        .map(|path| PathBuf::from(path.trim_start_matches("native=")))
+        .collect()
+}
+
+/// Those for one target of a build for several.
+fn of_target(folders: &[PathBuf], triple: &str) -> Vec<PathBuf> {
+    let folders = folders.iter();
+    folders
+        .filter(|folder| folder.iter().any(|part| part == triple))
+        .cloned()
+        .collect()
+}
+
 /// The functions of all lines, compiled for one machine in one profile.
 struct Archive<'a> {
     file: PathBuf,
+    /// For a function alone.
     script: PathBuf,
+    /// Where the scripts for the program are that `tests/firmware/board` starts.
+    scripts: Vec<PathBuf>,
     machine: &'a Machine,
 }
 
@@ -191,7 +234,7 @@ impl Archive<'_> {
     fn costs(&self) -> Result<Vec<(String, Cost)>, String> {
         let board = BOARDS.iter().find(|board| board.name == self.machine.board);
         let board = board.ok_or("there is no such board")?;
-        let program = self.link("start")?;
+        let program = self.link_all()?;
         // A nanosecond for each instruction: clocks count instructions, and every run is the same.
         let outcome = board.run(&program, LIMIT, &["-icount", "shift=0"])?;
         if outcome.code != Some(0) {
@@ -230,15 +273,31 @@ impl Archive<'_> {
         Ok((name.to_string(), cost))
     }
 
+    /// Links the program that measures everything.
+    fn link_all(&self) -> Result<PathBuf, String> {
+        let mut words = vec!["--script=link.x".to_string(), "--nmagic".to_string()];
+        let folders = self.scripts.iter();
+        words.extend(folders.map(|folder| format!("--library-path={}", folder.display())));
+        self.link_with("the program", &words)
+    }
+
     /// Links what `entry` needs, and nothing else.
     fn link(&self, entry: &str) -> Result<PathBuf, String> {
+        let words = [
+            format!("--entry={entry}"),
+            format!("--undefined={entry}"),
+            format!("--defsym=code={:#x}", self.machine.code),
+            format!("--defsym=memory={:#x}", self.machine.memory),
+            format!("--script={}", self.script.display()),
+        ];
+        self.link_with(entry, &words)
+    }
+
+    fn link_with(&self, what: &str, words: &[String]) -> Result<PathBuf, String> {
         let program = self.file.with_extension("elf");
         let output = Command::new(LLD)
-            .args(["--gc-sections", "--entry", entry, "--undefined", entry])
-            .arg(format!("--defsym=code={:#x}", self.machine.code))
-            .arg(format!("--defsym=memory={:#x}", self.machine.memory))
-            .arg("--script")
-            .arg(&self.script)
+            .arg("--gc-sections")
+            .args(words)
             .arg(&self.file)
             .arg("-o")
             .arg(&program)
@@ -248,7 +307,7 @@ impl Archive<'_> {
             Ok(program)
         } else {
             let message = String::from_utf8_lossy(&output.stderr);
-            Err(format!("{LLD}: {entry}: {message}"))
+            Err(format!("{LLD}: {what}: {message}"))
         }
     }
 }
@@ -261,5 +320,25 @@ fn flash(program: &Path) -> Result<u64, String> {
     match (numbers.next(), numbers.next()) {
         (Some(Ok(text)), Some(Ok(data))) => Ok(text + data),
         _ => Err(format!("llvm-size printed `{answer}`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_of_build_scripts_are_found_by_target() {
+        let line = |target| {
+            format!(
+                r#"{{"reason":"build-script-executed","linked_paths":["native=/t/{target}/out"]}}"#
+            )
+        };
+        let lines = [line("thumbv6m"), line("thumbv7m"), "not json".to_string()];
+        let folders: Vec<_> = lines.iter().flat_map(|line| linked_paths(line)).collect();
+        assert_eq!(
+            of_target(&folders, "thumbv7m"),
+            [PathBuf::from("/t/thumbv7m/out")]
+        );
     }
 }

@@ -13,26 +13,21 @@
 //! **Adding a line**: a [`cost!`] in the file of its subject.
 #![no_std]
 
+mod clock;
 mod data;
-mod machine;
 mod measure;
 mod plain;
 mod schedule;
 mod training;
 mod tuple;
 
-use core::panic::PanicInfo;
+use rivergram_board as board;
 
-#[panic_handler]
-fn panic(_: &PanicInfo<'_>) -> ! {
-    machine::exit(101)
-}
-
-/// Measures everything. The start of the machine jumps here.
-#[unsafe(no_mangle)]
-extern "C" fn measure_all() -> ! {
+/// Measures everything.
+#[board::entry]
+fn main() -> ! {
     tuple::costs();
     training::costs();
     schedule::costs();
-    machine::exit(0)
+    board::exit(0)
 }

@@ -1,11 +1,11 @@
 //! What one call costs: counted over two numbers of calls, and seen on a painted stack.
 
 use core::hint::black_box;
-use core::ptr::without_provenance_mut;
 
+use rivergram_board::stack::paint;
 use semihosting::println;
 
-use crate::machine::{STEP, WRAP, counter, stack_pointer};
+use crate::clock::{STEP, WRAP, counter};
 
 /// One line: a function of its own under the line's name, and its cost with these arguments.
 macro_rules! cost {
@@ -66,24 +66,16 @@ fn count(calls: u32, call: &mut dyn FnMut()) -> u64 {
     u64::from(counter().wrapping_sub(before) & WRAP)
 }
 
-/// Bytes below the stack of the caller that are painted.
+/// Bytes of stack that are painted: more than any call takes.
 const PAINTED: usize = 64 << 10;
-const PAINT: u32 = 0xdead_beef;
 
-/// Bytes of stack that one call writes to.
+/// Bytes that the measurement itself may write to: a call that takes less counts as none.
+const OWN: usize = 64;
+
+/// Bytes of stack that one call writes to, at least [`OWN`].
 #[inline(never)]
 fn stack(call: &mut dyn FnMut()) -> usize {
-    // Below what this function may push.
-    let top = stack_pointer() - 64;
-    let words = (top - PAINTED..top).step_by(4);
-    for address in words.clone() {
-        // SAFETY: the machine has 4 MB of stack, and below the pointer nothing is kept.
-        unsafe { without_provenance_mut::<u32>(address).write_volatile(PAINT) };
-    }
+    let painted = paint(PAINTED);
     call();
-    let untouched = words.take_while(|address| {
-        // SAFETY: as above.
-        unsafe { without_provenance_mut::<u32>(*address).read_volatile() == PAINT }
-    });
-    PAINTED + 64 - 4 * untouched.count()
+    painted.used().max(OWN)
 }

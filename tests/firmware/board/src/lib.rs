@@ -1,4 +1,4 @@
-//! The machines of the firmware tests, one per target, all run by QEMU:
+//! The machines of the firmware tests and of the costs, one per target, all run by QEMU:
 //!
 //! | target | machine | flash | RAM |
 //! |---|---|---|---|
@@ -11,6 +11,7 @@
 //! The runtimes are those of the ecosystem, cortex-m-rt and riscv-rt; this crate gives them the memory of the
 //! machine. A program links with `-Tlink.x` and begins at the function that [`entry`] marks. It ends with
 //! [`exit`], whose code becomes that of QEMU. A panic and a fault end it with [`PANIC`] and [`FAULT`].
+//! With the feature `mps2` a program for thumbv6m-none-eabi has the memory of an mps2 machine.
 #![no_std]
 
 pub mod memory;
