@@ -1,9 +1,10 @@
 //! The inputs of heads: numbers as they are, or 8-bit integers with a scale.
 //!
 //! Features that do not change while heads are trained may lie in flash, a quarter as large. A step unpacks a
-//! few rows at a time, twice: on the way forward, and for the gradient of the weights.
+//! few rows at a time: on the way forward, and each time that the gradient of the weights is made.
 
-use crate::lanes::Real;
+use crate::lanes::{Isa, Real};
+use crate::ops;
 
 /// Features in 8 bits: x = scale · q.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -55,6 +56,9 @@ pub(crate) trait Features<T>: Copy {
     /// How many numbers there are.
     fn numbers(self) -> usize;
 
+    /// At least the sum of the squares of all numbers; NaN or infinite where one of them is.
+    fn square_bound<I: Isa<Scalar = T>>(self, isa: I) -> T;
+
     /// The numbers from `start` on; of packed ones as many as `tile` holds.
     fn read<'a>(self, start: usize, tile: &'a mut [T]) -> &'a [T]
     where
@@ -82,6 +86,11 @@ impl<T: Real> Features<T> for &[T] {
     }
 
     #[inline(always)]
+    fn square_bound<I: Isa<Scalar = T>>(self, isa: I) -> T {
+        ops::dot(isa, self, self)
+    }
+
+    #[inline(always)]
     fn read<'a>(self, start: usize, _: &'a mut [T]) -> &'a [T]
     where
         Self: 'a,
@@ -96,6 +105,12 @@ impl<T: Real> Features<T> for Int8<'_, T> {
     #[inline(always)]
     fn numbers(self) -> usize {
         self.values.len()
+    }
+
+    #[inline(always)]
+    fn square_bound<I: Isa<Scalar = T>>(self, _: I) -> T {
+        let largest = self.scale * T::constant(128.0);
+        T::from_usize(self.values.len()) * largest * largest
     }
 
     #[inline(always)]

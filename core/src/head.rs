@@ -231,6 +231,27 @@ impl Head {
         affine_gradient(isa, self.input, self.hidden, x, dh, d_first, tile);
     }
 
+    /// No less than the square of what [`Head::add_gradient`] adds: of a linear head
+    ///
+    /// ```text
+    /// |dW|² + |db|² ≤ |dY|²·|X|² + rows·|dY|²
+    /// ```
+    ///
+    /// (Cauchy and Schwarz), which no partial sum exceeds; infinite with a hidden layer. Cost: two passes, over X and dY.
+    #[inline(always)]
+    pub(crate) fn square_bound<I: Isa, F: Features<I::Scalar>>(
+        &self,
+        isa: I,
+        x: F,
+        dy: &[I::Scalar],
+    ) -> I::Scalar {
+        if self.hidden > 0 {
+            return I::Scalar::INFINITY;
+        }
+        let rows = I::Scalar::from_usize(self.rows(x));
+        ops::dot(isa, dy, dy) * (x.square_bound(isa) + rows)
+    }
+
     #[inline(always)]
     fn rows<T, F: Features<T>>(&self, x: F) -> usize {
         x.numbers().checked_div(self.input).unwrap_or_default()

@@ -1,8 +1,8 @@
 //! The second half of a step: from the gradient of the outputs to the update of the parameters.
 //!
 //! With a buffer for the whole gradient it is made once, and used. Without one that of one head at a time is made in
-//! the workspace, first for its norm and again for the update: what must not be updated is known before the first
-//! parameter changes.
+//! the workspace. What must not be updated is known before the first parameter changes: by a bound, where that is
+//! finite and nothing is clipped, else by the norm itself, for which each gradient is made once more.
 
 use super::{Setup, Step};
 use crate::error::TrainError;
@@ -38,13 +38,19 @@ pub(super) struct Learn<'a, 's, T, F> {
     pub(super) loss: T,
 }
 
-/// What is done with the gradient of each head.
+/// What is done with each head.
 #[derive(Clone, Copy)]
 enum Pass<T> {
-    /// Its norm is taken.
+    /// The gradient of its outputs goes through the normalisation, and bounds that of its parameters.
+    Bound,
+    /// The norm of its gradient is taken.
     Measure,
-    /// It is multiplied, unless by 1, and used.
-    Update { factor: T, rule: Rule<T> },
+    /// Its gradient is multiplied, unless by 1, and used. Where it was not measured before, its norm is taken.
+    Update {
+        factor: T,
+        rule: Rule<T>,
+        is_measured: bool,
+    },
 }
 
 impl<T: Real, F: Features<T>> Kernel<T> for Learn<'_, '_, T, F> {
@@ -55,14 +61,25 @@ impl<T: Real, F: Features<T>> Kernel<T> for Learn<'_, '_, T, F> {
             loss: self.loss,
             ..Step::default()
         };
-        // One call in a loop, not two: its code is large, and is inlined where it is called.
-        let mut pass = Pass::Measure;
+        // One call in a loop, not several: its code is large, and is inlined where it is called.
+        let mut pass = Pass::Bound;
         loop {
-            let square = self.heads(isa, pass);
-            if matches!(pass, Pass::Update { .. }) {
-                return Ok(step);
+            let norm = self.heads(isa, pass).sqrt();
+            let is_measured = matches!(pass, Pass::Measure);
+            match pass {
+                Pass::Bound if self.setup.clip.is_none() && norm.is_finite() => {}
+                Pass::Bound => {
+                    pass = Pass::Measure;
+                    continue;
+                }
+                Pass::Measure => step.gradient_norm = norm,
+                Pass::Update { is_measured, .. } => {
+                    if !is_measured {
+                        step.gradient_norm = norm;
+                    }
+                    return Ok(step);
+                }
             }
-            step.gradient_norm = square.sqrt();
             if !(step.loss.is_finite() && step.gradient_norm.is_finite()) {
                 let updates = *self.updates;
                 return Err(TrainError::NotFinite { updates });
@@ -72,13 +89,14 @@ impl<T: Real, F: Features<T>> Kernel<T> for Learn<'_, '_, T, F> {
             pass = Pass::Update {
                 factor: optim::clip_factor(self.setup.clip, step.gradient_norm),
                 rule: self.setup.optimizer.rule(step.rate, *self.updates),
+                is_measured,
             };
         }
     }
 }
 
 impl<T: Real, F: Features<T>> Learn<'_, '_, T, F> {
-    /// One pass over the heads; returns the square of the gradient's norm where that is asked for.
+    /// One pass over the heads; returns the square of the gradient's norm, or its bound, where that is asked for.
     #[inline(always)]
     fn heads<I: Isa<Scalar = T>>(&mut self, isa: I, pass: Pass<T>) -> T {
         let Backward {
@@ -113,24 +131,31 @@ impl<T: Real, F: Features<T>> Learn<'_, '_, T, F> {
             let (in_scratch, rest) = take(scratch, if is_whole { 0 } else { len });
             let own_gradient = if is_whole { own_gradient } else { in_scratch };
 
-            let is_measured = matches!(pass, Pass::Measure);
-            if is_measured {
+            if matches!(pass, Pass::Bound) {
                 head.through_normalisation(isa, own_y, own_cache, own_dy);
+                square += match is_whole {
+                    true => T::INFINITY,
+                    false => head.square_bound(isa, *x, own_dy),
+                };
+                continue;
             }
-            if is_measured || !is_whole {
+            if matches!(pass, Pass::Measure) || !is_whole {
                 own_gradient.fill(T::ZERO);
                 let (tile, rest) = take(rest, F::tile_len(head.input));
                 head.add_gradient(isa, own, *x, own_cache, own_dy, own_gradient, rest, tile);
             }
-            match pass {
-                Pass::Measure if is_whole => {}
-                Pass::Measure => square += ops::dot(isa, own_gradient, own_gradient),
-                Pass::Update { factor, rule } => {
-                    if factor != T::ONE {
-                        ops::scale(isa, factor, own_gradient);
-                    }
-                    rule.apply(isa, own, own_gradient, own_first, own_second);
+            let is_measured = match pass {
+                Pass::Update { is_measured, .. } => is_measured,
+                _ => is_whole,
+            };
+            if !is_measured {
+                square += ops::dot(isa, own_gradient, own_gradient);
+            }
+            if let Pass::Update { factor, rule, .. } = pass {
+                if factor != T::ONE {
+                    ops::scale(isa, factor, own_gradient);
                 }
+                rule.apply(isa, own, own_gradient, own_first, own_second);
             }
         }
         if is_whole && matches!(pass, Pass::Measure) {

@@ -352,8 +352,8 @@ pub struct Storage<'a, T> {
     /// [`Setup::parameters_len`] floats.
     pub parameters: &'a mut [T],
     /// As many, or none. Without it a step makes the gradient of one head at a time in the workspace
-    /// ([`lean_align_workspace_len`]), twice, since its norm must be known before the first update; the
-    /// updates are the same bit for bit, but for the last digits of a norm to clip to.
+    /// ([`lean_align_workspace_len`]), and twice where its norm must be known before the first update: to clip it, or
+    /// with a hidden layer. The updates are the same bit for bit, but for the last digits of a norm to clip to.
     pub gradient: &'a mut [T],
     /// [`Setup::moments_len`] floats.
     pub moments: &'a mut [T],
