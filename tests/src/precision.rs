@@ -67,6 +67,9 @@ pub fn weight_cap<T: Real>(largest: f64) -> f64 {
     (8.0 + 4.0 * largest) * T::EPSILON.to_f64()
 }
 
+/// A volume of three vectors in a cone of any width, relative, in `f32`.
+pub const VOLUME_OF_THREE: f64 = 5e-7;
+
 /// A volume of k int8 vectors, relative, per (k + 2): the determinant is exact, the root and each scale are rounded once.
 pub const INT8_VOLUME: f64 = 6e-8;
 

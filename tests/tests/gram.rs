@@ -15,7 +15,9 @@ use rivergram_simd::{Kernel, Level};
 use rivergram_tests::cases::{Rows, assert_gradient, condition, flat, norm, norm_product, planes};
 use rivergram_tests::golden;
 use rivergram_tests::oracle::gram as oracle;
-use rivergram_tests::precision::{DOUBLE, Precision, SINGLE, assert_close, weight_cap};
+use rivergram_tests::precision::{
+    DOUBLE, Precision, SINGLE, VOLUME_OF_THREE, assert_close, weight_cap,
+};
 use serde::{Deserialize, Deserializer};
 
 /// The inputs of the golden files are exact in `f32`: their decimals are rounded to that first.
@@ -195,6 +197,37 @@ fn golden_volume_d512() {
 #[test]
 fn golden_volume_aligned() {
     tuple_file("gram/volume_aligned.json");
+}
+
+struct VolumeOf<'a> {
+    x: &'a [f32],
+    sizes: [usize; 2],
+}
+
+impl Kernel<f32> for VolumeOf<'_> {
+    type Output = f32;
+    #[inline(always)]
+    fn run<I: Isa<Scalar = f32>>(self, isa: I) -> f32 {
+        let [k, d] = self.sizes;
+        tuple::volume_on(isa, self.x, k, d, &mut []).expect("valid")
+    }
+}
+
+#[test]
+fn golden_volume_aligned_of_three_keeps_more_digits() {
+    let file: Volumes = golden::read("gram/volume_aligned.json");
+    let mut cases = 0;
+    for case in file.cases.iter().filter(|case| case.k == 3) {
+        let x: Vec<f32> = flat(&case.vectors);
+        for level in Level::available() {
+            let sizes = [case.k, case.d];
+            let volume = level.run(VolumeOf { x: &x, sizes });
+            let (what, want) = (format!("{}, {level}", case.name), case.volume);
+            assert_close(&what, volume.into(), want, want, VOLUME_OF_THREE);
+        }
+        cases += 1;
+    }
+    assert!(cases >= 3, "{cases} cases of three vectors");
 }
 
 #[test]

@@ -182,8 +182,18 @@ impl<T: Real, const K: usize> Factors<T, K> {
 struct Frame<T, const K: usize> {
     high: [[T; K]; K],
     low: [[T; K]; K],
-    /// Still the differences to the base, which need no products.
-    differences: bool,
+    form: Form,
+}
+
+/// What a row of T·X takes.
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    /// x − b: no products.
+    Differences,
+    /// x − s·b, where s has half as many bits as a number: its products with the halves of b are exact.
+    Multiples,
+    /// Every sum of products, compensated.
+    Sums,
 }
 
 impl<T: Real, const K: usize> Frame<T, K> {
@@ -198,8 +208,25 @@ impl<T: Real, const K: usize> Frame<T, K> {
         Frame {
             high,
             low: [[T::ZERO; K]; K],
-            differences: true,
+            form: Form::Differences,
         }
+    }
+
+    /// Takes multiples of the base instead of differences, if L⁻¹ takes nothing else.
+    #[inline(always)]
+    fn take_multiples(&mut self, lower: &[[T; K]; K]) -> bool {
+        for p in 1..K {
+            for q in 1..p {
+                if lower[p][q] != T::ZERO {
+                    return false;
+                }
+            }
+        }
+        for p in 1..K {
+            self.high[p][0] = -(T::ONE + lower[p][0]).high_half();
+        }
+        self.form = Form::Multiples;
+        true
     }
 
     /// The rows z at `WIDTH` indices from `at` on.
@@ -210,11 +237,24 @@ impl<T: Real, const K: usize> Frame<T, K> {
             *value = isa.load(row.get(at..).unwrap_or(&[]));
         }
         let mut z = values;
-        if self.differences {
-            for p in 1..K {
-                z[p] = values[p] - values[0];
+        match self.form {
+            Form::Differences => {
+                for p in 1..K {
+                    z[p] = values[p] - values[0];
+                }
+                return z;
             }
-            return z;
+            Form::Multiples => {
+                let high = values[0].high_half();
+                let low = values[0] - high;
+                for p in 1..K {
+                    // The first difference is exact where it cancels.
+                    let s = isa.splat(self.high[p][0]);
+                    z[p] = s.mul_add(low, s.mul_add(high, values[p]));
+                }
+                return z;
+            }
+            Form::Sums => {}
         }
         for p in 1..K {
             let (mut sum, mut error) = (values[p], isa.splat(T::ZERO));
@@ -304,7 +344,7 @@ impl<T: Real, const K: usize> Frame<T, K> {
                 }
             }
         }
-        self.differences = false;
+        self.form = Form::Sums;
     }
 }
 
@@ -446,10 +486,15 @@ fn refine<I: Isa, const K: usize>(
     d: usize,
     start: Start<I::Scalar, K>,
 ) -> Option<Factored<I::Scalar, K>> {
-    let mut frame = Frame::differences();
-    let mut lower = start.lower;
-    for _ in 1..sweeps(K) {
-        frame.fold(&lower);
+    let (mut frame, mut lower) = (Frame::differences(), start.lower);
+    let mut half = frame.take_multiples(&lower);
+    // A pass with half of the bits is one besides those with all.
+    for _ in usize::from(!half)..sweeps(K) {
+        if half {
+            half = false;
+        } else {
+            frame.fold(&lower);
+        }
         let gram = frame.gram(isa, rows, d);
         if frame.is_rounding(&gram, &start.squares) {
             return None;
