@@ -9,6 +9,8 @@ pub mod eisl;
 pub mod encode;
 pub mod error;
 pub mod features;
+#[cfg(feature = "flash")]
+pub mod flash;
 mod fpu;
 pub mod gram;
 pub mod head;

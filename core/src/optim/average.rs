@@ -156,6 +156,23 @@ impl<T: Real> Ema<T> {
         })
     }
 
+    /// The average after so many updates: its slice is stored by who keeps it, and this is the other half of the
+    /// state. Cost: O(1).
+    ///
+    /// ```
+    /// use rivergram_core::lanes::One;
+    /// use rivergram_core::optim::average::{Ema, Start};
+    ///
+    /// let new = Ema::with_decay(0.9_f32, Start::Unbiased)?;
+    /// let (mut ema, mut average) = (new, [0.0; 3]);
+    /// ema.update(One::new(), &[1.0, 2.0, 3.0], &mut average)?;
+    /// assert_eq!(new.after(ema.updates()), ema);
+    /// # Ok::<(), rivergram_core::error::OptimError>(())
+    /// ```
+    pub fn after(self, updates: u64) -> Self {
+        Ema { updates, ..self }
+    }
+
     /// Updates averaged so far.
     ///
     /// ```

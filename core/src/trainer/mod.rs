@@ -38,6 +38,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[cfg(feature = "flash")]
+mod flash;
 mod learn;
 
 use crate::eisl;
@@ -50,6 +52,8 @@ use crate::lanes::{Isa, Real};
 use crate::ops::{Walk, split, take};
 use crate::optim::Optimizer;
 use crate::schedule::State;
+#[cfg(feature = "flash")]
+pub use flash::SavedHead;
 use learn::{Backward, Learn};
 
 const MAGIC: [u8; 4] = *b"rgTR";

@@ -23,6 +23,7 @@
 pub mod eisl;
 pub mod encode;
 pub mod features;
+pub mod flash;
 pub mod gram;
 pub mod head;
 pub mod lanes;
@@ -73,6 +74,7 @@ pub fn every_room<T: Real>() {
     eisl::room::<T>();
     encode::room::<T>();
     features::room::<T>();
+    flash::room::<T>();
     gram::room::<T>();
     head::room::<T>();
     lanes::room::<T>();

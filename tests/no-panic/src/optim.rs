@@ -34,6 +34,7 @@ fn averages<T: Real>(one: One<T>) {
     if let Ok(ema) = Ema::<T>::with_decay(real(), start) {
         let mut ema = any(ema);
         keep(Ema::updates(&ema));
+        keep(Ema::after(ema, any(0)));
         keep(Ema::weight(&ema));
         keep(Ema::update(any(&mut ema), one, slice(), slice_mut()));
         keep(Ema::<T>::saved_len(size()));

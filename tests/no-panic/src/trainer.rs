@@ -8,7 +8,7 @@ use rivergram_core::optim::Optimizer;
 use rivergram_core::schedule::{Plan, Settings, State};
 use rivergram_core::trainer::{self, Setup, Storage, Trainer};
 
-use crate::{any, eisl, head, keep, real, size, slice, slice_mut};
+use crate::{any, eisl, flash, head, keep, real, size, slice, slice_mut};
 
 fn setup<T: Real>() -> Setup<'static, T> {
     any(Setup {
@@ -40,6 +40,7 @@ pub fn room<T: Real>() {
         let mut trainer = any(trainer);
         look(&mut trainer);
         train(&mut trainer);
+        flash::trainer(&mut trainer);
         keep(Trainer::save(&trainer, slice_mut()));
         keep(Trainer::load(any(&mut trainer), slice()));
         let restored = Trainer::restore(any(&mut trainer), slice(), slice(), any(0), schedule);
