@@ -6,6 +6,7 @@ pub mod disassembly;
 pub mod eisl;
 pub mod golden;
 pub mod losses;
+pub mod nor;
 pub mod oracle;
 pub mod precision;
 pub mod random;

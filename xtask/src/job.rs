@@ -58,6 +58,8 @@ pub(crate) struct Job<'a> {
     pub(crate) workspace: &'a Workspace,
     /// Whether what is stored for comparison is to be written anew.
     pub(crate) bless: bool,
+    /// Whether faults are injected for longer.
+    pub(crate) long: bool,
     tests: Counts,
     /// Something failed that no test counts: a build, a check, a missing tool.
     broken: bool,
@@ -68,6 +70,7 @@ impl<'a> Job<'a> {
         Self {
             workspace,
             bless: false,
+            long: false,
             tests: Counts::default(),
             broken: false,
         }

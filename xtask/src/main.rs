@@ -23,6 +23,8 @@ Commands:
                                       compare with it
   firmware [--setup] [--bless]        run the firmware under QEMU and compare what it prints with
                                       tests/firmware/snapshots, or write them anew
+  faults [--setup]                    inject every fault of the stores for some minutes: power cuts at every write,
+                                      kills, full disks, damage, firmware cut under QEMU
   help                                print this
 
 Examples:
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         }
         // The part of the same name.
         ["firmware", ..] => run_parts(&arguments),
+        ["faults", words @ ..] => run_parts(&[&["faults", "--long"], words].concat()),
         ["test", words @ ..] => run_parts(words),
         ["size", words @ ..] => match size::answer(words, parts::SIZE_TOOLS) {
             Ok(code) => code,

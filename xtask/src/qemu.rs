@@ -116,8 +116,20 @@ impl Board {
         limit: Duration,
         more: &[&str],
     ) -> Result<Outcome, String> {
+        self.run_in(Path::new("."), program, limit, more)
+    }
+
+    /// [`Board::run`] in a folder, whose files the program may open by name.
+    pub(crate) fn run_in(
+        &self,
+        folder: &Path,
+        program: &Path,
+        limit: Duration,
+        more: &[&str],
+    ) -> Result<Outcome, String> {
         let (emulator, machine) = self.machine.split_first().ok_or("no emulator")?;
         let mut command = Command::new(emulator);
+        command.current_dir(folder);
         command.args(machine).args(QUIET.split(' ')).args(more);
         command.arg("-kernel").arg(program);
         outcome(&mut command, limit).map_err(|error| format!("{emulator}: {error}"))

@@ -14,6 +14,7 @@ pub(crate) struct Request {
     setup: bool,
     list: bool,
     bless: bool,
+    long: bool,
 }
 
 impl Request {
@@ -23,7 +24,7 @@ impl Request {
             words.iter().partition(|word| word.starts_with('-'));
         if let Some(flag) = flags
             .iter()
-            .find(|flag| !matches!(**flag, "--setup" | "--list" | "--bless"))
+            .find(|flag| !matches!(**flag, "--setup" | "--list" | "--bless" | "--long"))
         {
             return Err(format!("`test` has no flag `{flag}`"));
         }
@@ -45,6 +46,7 @@ impl Request {
             setup: flags.contains(&"--setup"),
             list: flags.contains(&"--list"),
             bless: flags.contains(&"--bless"),
+            long: flags.contains(&"--long"),
         })
     }
 }
@@ -78,16 +80,17 @@ pub(crate) fn answer(request: &Request) -> ExitCode {
     let rows: Vec<Row> = request
         .parts
         .iter()
-        .map(|part| run(part, &workspace, request.bless))
+        .map(|part| run(part, &workspace, request))
         .collect();
     summary(&rows)
 }
 
-fn run(part: &Part, workspace: &Workspace, bless: bool) -> Row {
+fn run(part: &Part, workspace: &Workspace, request: &Request) -> Row {
     say(&format!("\n== {}: {}", part.name, part.about));
     let start = Instant::now();
     let mut job = Job::new(workspace);
-    job.bless = bless;
+    job.bless = request.bless;
+    job.long = request.long;
     if job.has(part.tools) {
         (part.run)(&mut job);
     }

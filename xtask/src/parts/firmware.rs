@@ -27,7 +27,7 @@ pub(super) const PART: Part = Part {
 };
 
 /// Where the programs lie.
-const WORKSPACE: &str = "tests/firmware";
+pub(super) const WORKSPACE: &str = "tests/firmware";
 
 /// Programs that must fail, with the codes that `tests/firmware/board` ends them with.
 const FAILING: [(&str, i32); 2] = [("panics", 101), ("faults", 102)];

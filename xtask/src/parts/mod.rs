@@ -3,6 +3,7 @@
 //! A new part is a file here and one line in [`ALL`].
 
 mod c;
+mod faults;
 mod features;
 mod firmware;
 mod msrv;
@@ -36,6 +37,7 @@ pub(crate) const ALL: &[Part] = &[
     plain::TEST,
     no_panic::PART,
     firmware::PART,
+    faults::PART,
     size::PART,
     c::PART,
     package::PART,

@@ -1,7 +1,9 @@
 //! Three heads, of text, image and audio, into one space, by the GRAM loss.
 
+use embedded_storage::nor_flash::NorFlash;
 use rivergram_core::error::TrainError;
 use rivergram_core::features::Int8;
+use rivergram_core::flash::{Part, PartMut, Slot, Store};
 use rivergram_core::gram::contrastive::{Anchor, GramLoss, Term, ZeroRows};
 use rivergram_core::gram::pair::Measure;
 use rivergram_core::gram::retrieval::TopK;
@@ -10,7 +12,7 @@ use rivergram_core::head::Head;
 use rivergram_core::lanes::One;
 use rivergram_core::optim::Optimizer;
 use rivergram_core::schedule::{Plan, State};
-use rivergram_core::trainer::{self, Setup, Step, Storage, Trainer};
+use rivergram_core::trainer::{self, SavedHead, Setup, Step, Storage, Trainer};
 
 use crate::data::{FEATURE_SCALE, FEATURES, Modality, NUMBERS, TEST_VOICES, TRAIN_VOICES};
 use crate::random::Random;
@@ -46,6 +48,11 @@ pub const BYTES: usize = 3 * BATCH * FEATURES;
 /// Floats of all that is trained with so many numbers of state per parameter: 0 with SGD, 2 with AdamW.
 pub const fn floats(state: usize) -> usize {
     (1 + state) * PARAMETERS + WORKSPACE
+}
+
+/// Bytes of [`Heads::commit`].
+pub const fn stored(state: usize) -> usize {
+    size_of::<SavedHead>() + (1 + state) * PARAMETERS * size_of::<f32>() + size_of::<Random>()
 }
 
 /// Texts that are looked for at once.
@@ -108,22 +115,10 @@ impl<'a> Heads<'a> {
         updates: u64,
         mut each: impl FnMut(Step<f32>),
     ) -> Result<(), TrainError> {
-        let setup = Setup {
-            heads: &HEADS,
-            optimizer: self.optimizer,
-            clip: None,
-        };
-        let storage = Storage {
-            parameters: &mut *self.parameters,
-            gradient: &mut [],
-            moments: &mut *self.moments,
-            workspace: &mut *self.workspace,
-        };
-        let schedule = State::at(plan, self.updates);
-        let mut trainer = Trainer::resume(setup, storage, schedule, self.updates)?;
+        let (mut trainer, inputs, random) = self.trainer(plan)?;
         while trainer.updates() < updates {
-            draw(self.inputs, &mut self.random);
-            let planes = self.inputs.as_chunks::<{ BATCH * FEATURES }>().0;
+            draw(inputs, random);
+            let planes = inputs.as_chunks::<{ BATCH * FEATURES }>().0;
             let mut inputs = [Int8 {
                 values: &[],
                 scale: FEATURE_SCALE,
@@ -136,6 +131,72 @@ impl<'a> Heads<'a> {
         }
         self.updates = trainer.updates();
         Ok(())
+    }
+
+    /// The trainer, a batch, and what draws it.
+    fn trainer<'t>(
+        &'t mut self,
+        plan: &'t Plan<'_, f32>,
+    ) -> Result<(Trainer<'t, f32>, &'t mut [i8], &'t mut Random), TrainError> {
+        let setup = Setup {
+            heads: &HEADS,
+            optimizer: self.optimizer,
+            clip: None,
+        };
+        let storage = Storage {
+            parameters: &mut *self.parameters,
+            gradient: &mut [],
+            moments: &mut *self.moments,
+            workspace: &mut *self.workspace,
+        };
+        let schedule = State::at(plan, self.updates);
+        let trainer = Trainer::resume(setup, storage, schedule, self.updates)?;
+        Ok((trainer, self.inputs, &mut self.random))
+    }
+
+    /// Updates made.
+    pub fn updates(&self) -> u64 {
+        self.updates
+    }
+
+    /// Weights and moments.
+    pub fn numbers(&self) -> [&[f32]; 2] {
+        [self.parameters, self.moments]
+    }
+
+    /// Stores all that the training needs in order to go on.
+    pub fn commit(
+        &mut self,
+        plan: &Plan<'_, f32>,
+        store: &mut Store,
+        flash: &mut impl NorFlash,
+        slots: &[Slot],
+    ) -> Option<()> {
+        let (trainer, _, random) = self.trainer(plan).ok()?;
+        let (head, random) = (trainer.head(), random.state());
+        let [head, weights, moments] = trainer.parts(&head);
+        let parts = [head, weights, moments, Part::Bytes(&random)];
+        store.commit(flash, slots, &parts).ok()?;
+        Some(())
+    }
+
+    /// Goes back to what was stored.
+    pub fn recover(
+        &mut self,
+        plan: &Plan<'_, f32>,
+        store: &Store,
+        flash: &mut impl NorFlash,
+        slot: Slot,
+    ) -> Option<()> {
+        let (mut trainer, _, random) = self.trainer(plan).ok()?;
+        let (mut head, mut state) = (SavedHead::new(), random.state());
+        store.load_start(flash, slot, head.bytes_mut()).ok()?;
+        let [head, weights, moments] = trainer.parts_mut(&mut head).ok()?;
+        let mut parts = [head, weights, moments, PartMut::Bytes(&mut state)];
+        store.load(flash, slot, &mut parts).ok()?;
+        *random = Random::of(state);
+        self.updates = trainer.updates();
+        Some(())
     }
 
     /// How many texts find their own image and sound among those of all numbers, in the voices of the test, and out

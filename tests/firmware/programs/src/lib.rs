@@ -3,6 +3,7 @@
 
 pub mod align;
 pub mod data;
+pub mod flash;
 pub mod golden;
 #[path = "../../../src/precision.rs"]
 pub mod precision;

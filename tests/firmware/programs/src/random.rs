@@ -10,6 +10,16 @@ impl Random {
         Self(seed | 1)
     }
 
+    /// What is left to draw.
+    pub const fn state(&self) -> [u8; 4] {
+        self.0.to_le_bytes()
+    }
+
+    /// The stream that goes on from a [`Random::state`].
+    pub const fn of(state: [u8; 4]) -> Self {
+        Self(u32::from_le_bytes(state))
+    }
+
     /// The next 32 bits (Marsaglia, Xorshift RNGs, 2003).
     pub fn bits(&mut self) -> u32 {
         self.0 ^= self.0 << 13;
