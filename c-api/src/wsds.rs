@@ -700,6 +700,38 @@ pub unsafe extern "C" fn rivergram_wsds_resume_to_peak(
     }
 }
 
+/// Goes on with other budgets, which differ only in those that are still to come: later ones are added, or others take
+/// their place. The state holds on to the new list instead of the old one, which must not have changed. After the
+/// last budget the run goes back to the peak, as after any other. After an error the state is as it was.
+///
+/// Errors: NULL_POINTER, MISALIGNED, OVERLAP, NOT_A_STATE, BUDGET, WARMUP, OTHER_SETTINGS for a budget that was reached,
+/// or whose decay has begun, and is not in its place.
+///
+/// # Safety
+/// Behind each pointer lies what its length says; `error` may be NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rivergram_wsds_set_budgets(
+    state: *mut rivergram_wsds,
+    budgets: *const u64,
+    budgets_len: usize,
+    error: *mut rivergram_error,
+) -> rivergram_status {
+    let state = Out::one(c"state", state);
+    let budgets = In::array(c"budgets", budgets, budgets_len);
+    // SAFETY: the contract of `raw`, which the caller keeps; `apart` saw all memory before it is used.
+    unsafe {
+        answer(error, || {
+            apart(&[state.span()?, budgets.span()?])?;
+            let schedule = Schedule::of_mut(&state)?;
+            let plan = Plan::new(*schedule.plan.settings(), budgets.slice())?;
+            let progress = schedule.state()?.replan(&plan)?.progress();
+            schedule.plan = plan;
+            schedule.set(progress);
+            Ok(())
+        })
+    }
+}
+
 /// Writes the state to the start of `bytes`, `RIVERGRAM_WSDS_SAVED_LEN` bytes with a checksum, the same on every
 /// machine.
 ///

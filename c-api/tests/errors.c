@@ -363,6 +363,12 @@ static void wsds(void)
     TRUE(!changed);
     OK(rivergram_wsds_position(&s, &p, &error));
     TRUE(p.step == 48 && p.phase == RIVERGRAM_PHASE_DECAY && p.remaining == 10);
+    const uint64_t more[3] = {50, 100, 200}, fewer[1] = {40};
+    FAILS(rivergram_wsds_set_budgets(&s, NULL, 3, &error), NULL_POINTER, "budgets");
+    FAILS(rivergram_wsds_set_budgets(&garbage, more, 3, &error), NOT_A_STATE, "state");
+    FAILS(rivergram_wsds_set_budgets(&s, fewer, 1, &error), OTHER_SETTINGS, "budgets");
+    OK(rivergram_wsds_set_budgets(&s, more, 3, &error));
+    OK(rivergram_wsds_set_budgets(&s, budgets, 2, &error));
     FAILS(rivergram_wsds_save(&s, NULL, sizeof bytes, &error), NULL_POINTER, "bytes");
     FAILS(rivergram_wsds_save(&s, bytes, sizeof bytes - 2, &error), LENGTH, "bytes");
     FAILS(rivergram_wsds_save(&s, (uint8_t *)&s, sizeof s, &error), OVERLAP, "bytes");

@@ -1391,3 +1391,113 @@ fn errors_can_be_read() {
     };
     assert_eq!(text.to_string(), "budget 3 (10) does not lie above 20");
 }
+
+/// A run whose later budgets were not known at first has the rates of one that knew them all.
+#[test]
+fn budgets_that_are_added_later_are_as_if_they_had_always_been_there() {
+    let random = &mut Random::new(77);
+    let (mut tried, mut added) = (0, 0);
+    while added < 2000 {
+        tried += 1;
+        assert!(tried < 100_000, "only {added} plans fit");
+        let settings = random_settings::<f64>(random);
+        let mut budgets: Vec<u64> = (0..4).map(|_| random.range(1, 300) as u64).collect();
+        budgets.sort_unstable();
+        budgets.dedup();
+        let known = random.range(0, budgets.len());
+        let (Ok(all), Ok(plan)) = (
+            Plan::new(settings, &budgets),
+            Plan::new(settings, &budgets[..known]),
+        ) else {
+            continue;
+        };
+        // Up to where the first of the new decays begins.
+        let last = all.decay(known).map_or(400, |decay| decay.start);
+        let step = random.range(0, last as usize) as u64;
+        let state = State::at(&plan, step);
+        let state = state
+            .replan(&all)
+            .unwrap_or_else(|e| panic!("{settings:?}, {budgets:?}: {e}"));
+        for t in [step, step + 1, last, last + 1, 299, 300] {
+            if t >= step {
+                assert_eq!(
+                    state.lr_at(t),
+                    all.lr_at(t),
+                    "{settings:?}, {budgets:?}, {known}: {step}, {t}"
+                );
+            }
+        }
+        // And it is saved as a state of the new plan.
+        let mut saved = [0; State::<f64>::SAVED_LEN];
+        state.save(&mut saved).expect("room");
+        assert_eq!(State::load(&all, &saved), Ok(state));
+        added += 1;
+    }
+}
+
+#[test]
+fn budgets_are_replaced_only_where_they_are_still_to_come() {
+    let settings = Settings::wsd_s(1.0_f64, 0.1);
+    let plan = Plan::new(settings, &[100, 200]).expect("a plan");
+    let refused = |step, settings, budgets: &[u64]| {
+        let other = Plan::new(settings, budgets).expect("a plan");
+        match State::at(&plan, step).replan(&other) {
+            Ok(_) => None,
+            Err(StateError::OtherPlan { part, .. }) => Some(part),
+            Err(e) => panic!("{e}"),
+        }
+    };
+    assert_eq!(refused(50, settings, &[120]), None);
+    assert_eq!(refused(50, settings, &[]), None);
+    assert_eq!(refused(50, settings, &[40, 200]), Some(PlanPart::Budgets));
+    // In the decay of a budget that budget stays.
+    assert_eq!(refused(95, settings, &[110, 200]), Some(PlanPart::Budgets));
+    assert_eq!(refused(95, settings, &[100, 150, 300]), None);
+    assert_eq!(refused(150, settings, &[90, 200]), Some(PlanPart::Budgets));
+    let faster = Settings {
+        peak: 2.0,
+        ..settings
+    };
+    assert_eq!(refused(50, faster, &[100, 200]), Some(PlanPart::Rates));
+
+    // A decay that was asked for goes on; a budget that was moved stays moved; one that is near decays from now on.
+    let longer = Plan::new(settings, &[100, 200, 300]).expect("a plan");
+    let mut state = State::at(&plan, 120);
+    state.request_decay(30);
+    let same = state.replan(&longer).expect("the same run");
+    assert!((120..150).all(|t| same.lr_at(t) == state.lr_at(t)));
+    assert_eq!((same.lr_at(150), same.lr_at(299)), (1.0, longer.lr_at(299)));
+    let mut state = State::at(&plan, 120);
+    state.extend(20);
+    let moved = state.replan(&longer).expect("the same run");
+    assert!((120..220).all(|t| moved.lr_at(t) == state.lr_at(t)));
+    let near = Plan::new(settings, &[100, 125]).expect("a plan");
+    let state = State::at(&plan, 120).replan(&near).expect("the same run");
+    assert_eq!((state.lr_at(120), state.remaining()), (1.0, Some(5)));
+    assert!(state.lr_at(124) < 0.2);
+    // A run that had left the last floor.
+    let mut state = State::at(&plan, 210);
+    assert!(state.resume_to_peak(0));
+    let on = state.replan(&longer).expect("the same run");
+    assert_eq!([210, 269, 300].map(|t| on.lr_at(t)), [1.0, 1.0, 0.1]);
+}
+
+#[test]
+fn steps_count_to_two_to_the_63() {
+    let end = 1_u64 << 63;
+    let settings = Settings {
+        decay: Decay::Steps(1000),
+        ..Settings::wsd_s(1.0_f32, 0.1)
+    };
+    let plan = Plan::new(settings, &[end]).expect("a plan");
+    let mut state = State::at(&plan, end - 1500);
+    assert!(state.request_decay(100));
+    let mut saved = [0; State::<f32>::SAVED_LEN];
+    for t in end - 1500..end + 10 {
+        state.save(&mut saved).expect("room");
+        state = State::load(&plan, &saved).expect("its own plan");
+        assert_eq!((state.step(), state.lr_at(t)), (t, state.rate()));
+        state.advance();
+    }
+    assert_eq!(state.rate(), 0.1);
+}

@@ -4,7 +4,7 @@ use super::segment::Segment;
 use super::settings::{PLAN_PARTS, share};
 use super::{Phase, Plan, Position};
 use crate::encode::{OVERHEAD, Reader, Writer};
-use crate::error::{DecodeError, EncodeError, StateError};
+use crate::error::{DecodeError, EncodeError, PlanPart, StateError};
 use crate::lanes::Real;
 
 const MAGIC: [u8; 4] = *b"RGLR";
@@ -450,6 +450,77 @@ impl<'a, T: Real> State<'a, T> {
         self.segment.ramp = rewarmup;
         self.segment.decay_from = self.plan.risen(&self.segment, self.segment.decay_start);
         true
+    }
+
+    /// The same run under a plan of the same settings, whose budgets differ only in those that are still to come: later
+    /// ones were added, or others take their place. Where no event happened, the rates from here on are those of the new
+    /// plan; a decay that was asked for goes on to its end; after the last budget the run goes back to the peak as
+    /// after any other. A budget so near that its decay would have begun before has it begin now. Cost: linear in the
+    /// number of budgets.
+    ///
+    /// # Errors
+    /// [`StateError::OtherPlan`]: other settings; budgets up to this step that differ; in the decay of a budget, another
+    /// budget in its place.
+    ///
+    /// ```
+    /// use rivergram_core::schedule::{Plan, Settings, State};
+    ///
+    /// let settings = Settings::wsd_s(1.0_f32, 0.1);
+    /// let (plan, longer) = (Plan::new(settings, &[100])?, Plan::new(settings, &[100, 200])?);
+    /// let state = State::at(&plan, 100);
+    /// assert_eq!(state.rate(), 0.1); // All budgets are reached.
+    /// let state = state.replan(&longer)?;
+    /// assert_eq!(state, State::at(&longer, 100));
+    /// assert_eq!(state.rate(), 1.0);
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
+    pub fn replan<'b>(&self, plan: &'b Plan<'b, T>) -> Result<State<'b, T>, StateError> {
+        let ([.., own_budgets], [.., budgets]) = (self.plan.hashes(), plan.hashes());
+        let hashes = self.plan.hashes().into_iter().zip(plan.hashes());
+        for (part, (saved, given)) in PLAN_PARTS.into_iter().zip(hashes) {
+            if saved != given && part != PlanPart::Budgets {
+                return Err(StateError::OtherPlan { part, saved, given });
+            }
+        }
+        let reached = |plan: &Plan<'_, T>| plan.segment_at(self.step).index;
+        let old = self.segment.index;
+        let same = |index: usize| self.plan.budgets().get(index) == plan.budgets().get(index);
+        let index = reached(plan);
+        let decays = self.position().phase == Phase::Decay;
+        // A decay of the plan, not one that was asked for.
+        let is_planned = decays && self.plan.budgets().get(old) == Some(&self.segment.end);
+        if reached(self.plan) != index || !(0..index).all(same) || is_planned && !same(old) {
+            return Err(StateError::OtherPlan {
+                part: PlanPart::Budgets,
+                saved: own_budgets,
+                given: budgets,
+            });
+        }
+        let mut segment = self.segment;
+        if self.plan.done(&segment) && !decays {
+            segment = plan.segment_at(self.step);
+            segment.start = self.segment.start;
+        } else if !same(index) {
+            let next = plan.segment_at(self.step);
+            segment.index = index;
+            if !decays {
+                segment.end = next.end;
+                segment.decay_start = next.decay_start;
+            }
+        }
+        if !decays {
+            if segment.decay_start < self.step {
+                segment.decay_start = self.step;
+            }
+            segment.decay_from = plan.risen(&segment, segment.decay_start);
+        }
+        State::with_progress(
+            plan,
+            Progress {
+                step: self.step,
+                segment,
+            },
+        )
     }
 
     /// Writes the state to the start of `to` and returns its length, [`State::SAVED_LEN`].

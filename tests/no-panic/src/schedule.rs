@@ -71,6 +71,7 @@ fn state<T: Real>(plan: &Plan<'_, T>) {
     keep(State::area_ahead(&state, any(0), real()));
     keep(State::extend(any(&mut state), any(0)));
     keep(State::resume_to_peak(any(&mut state), any(0)));
+    keep(State::replan(&state, any(plan)));
     keep(State::save(&state, slice_mut()));
 }
 
