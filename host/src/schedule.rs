@@ -65,7 +65,12 @@ fn settings(options: &ScheduleOptions) -> Settings<f32> {
             ..Settings::wsd_s(options.peak, floor)
         },
         ScheduleKind::Cosine | ScheduleKind::Cyclic => Settings::cosine(options.peak, floor),
-        ScheduleKind::Constant => Settings::constant(options.peak),
+        // A decay that is asked for goes to the floor.
+        ScheduleKind::Constant => Settings {
+            shape: options.decay.0,
+            floor,
+            ..Settings::constant(options.peak)
+        },
     };
     // The first update has a rate above 0, and the last of a decay the floor: no update is wasted.
     Settings {

@@ -1,5 +1,11 @@
 //! The program as a process: runs that are killed, interrupted and resumed, own data, and what is refused.
 
+#[path = "train/faults.rs"]
+#[cfg(unix)]
+mod faults;
+#[path = "train/requests.rs"]
+mod requests;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1489,7 +1489,8 @@ fn steps_count_to_two_to_the_63() {
         decay: Decay::Steps(1000),
         ..Settings::wsd_s(1.0_f32, 0.1)
     };
-    let plan = Plan::new(settings, &[end]).expect("a plan");
+    let budgets = [end];
+    let plan = Plan::new(settings, &budgets).expect("a plan");
     let mut state = State::at(&plan, end - 1500);
     assert!(state.request_decay(100));
     let mut saved = [0; State::<f32>::SAVED_LEN];

@@ -84,7 +84,12 @@ impl Record {
                     Reading::OtherLayout
                 }
             }
-            Err(DecodeError::Version { found, .. }) => Reading::OtherVersion(found),
+            // A torn record may state any version: one of another version is whole.
+            Err(DecodeError::Version { found, .. })
+                if Reader::open(bytes, MAGIC, found).is_ok() =>
+            {
+                Reading::OtherVersion(found)
+            }
             Err(_) => Reading::Damaged,
         }
     }

@@ -1,5 +1,6 @@
 //! The command line: flags in, tables and lines out. No mathematics.
 
+mod ask;
 mod interrupt;
 mod machine;
 mod output;
@@ -28,6 +29,7 @@ Examples:
   rivergram train --modality image=i.npy --modality text=t.npy --anchor text
   rivergram train --noise shuffle:5,blank:0.5 --ngrams 1:0.8,2:0.2
   rivergram train --resume runs/001           goes on where a run stopped
+  rivergram ask runs/001 decay 100            a decay now, while it trains
   rivergram train --json > run.jsonl          for programs
   rivergram paths                             what this machine has";
 
@@ -46,6 +48,19 @@ Examples:
 Ctrl-C saves and says how to go on. Exit codes: 0 done, 1 the system failed, 2 bad input,
 130 interrupted.";
 
+const ASK_EXAMPLES: &str = "\
+The run takes it between two updates; one that is stopped takes it when it is resumed. Lengths are
+in the unit of the run (--unit). At the end of a decay that was asked for the run writes and
+evaluates release-STEP.safetensors, then goes on: wsd-s and constant from there, at the peak again;
+wsd from before the decay.
+
+Examples:
+  rivergram ask runs/mine decay 100           a decay of 100 steps from now on
+  rivergram ask runs/mine decay 10%           of a tenth of what the run has behind it
+  rivergram ask runs/mine cancel              back to the peak
+  rivergram ask runs/mine extend 50           the decay, else the budget, ends 50 steps later
+  rivergram train --resume runs/mine --add-budgets 2000,3000";
+
 /// Aligns modalities by Gramian volumes and fine-tunes sequence heads on noisy labels
 #[derive(Parser, Debug)]
 #[command(version, after_help = EXAMPLES, allow_negative_numbers = true)]
@@ -63,6 +78,9 @@ enum Command {
     #[cfg(feature = "demo-data")]
     #[command(allow_negative_numbers = true)]
     Tune(tune::Flags),
+    /// Ask a run for something while it goes on: a decay now, its end, more time
+    #[command(after_help = ASK_EXAMPLES, allow_negative_numbers = true)]
+    Ask(ask::Flags),
     /// Say which paths (instruction sets) this machine has and why one is chosen
     Paths(paths::Flags),
 }
@@ -82,6 +100,7 @@ pub(crate) fn main() -> ExitCode {
         }
         #[cfg(feature = "demo-data")]
         Command::Tune(flags) => tune::run(&flags),
+        Command::Ask(flags) => ask::run(&flags),
         Command::Paths(flags) => paths::run(&flags),
     };
     done.unwrap_or_else(|e| {

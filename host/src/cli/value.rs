@@ -55,19 +55,16 @@ pub(crate) fn not_negative(text: &str) -> Result<f32, String> {
 pub(crate) fn steps(text: &str) -> Result<u64, String> {
     number(
         |n: &u64| (1..=LONGEST).contains(n),
-        "a number of steps from 1 to 1000000000",
+        "a number of steps from 1 to 2^63",
     )(text)
 }
 
 /// A number of steps that may be 0.
 pub(crate) fn steps_or_none(text: &str) -> Result<u64, String> {
-    number(
-        |n: &u64| *n <= LONGEST,
-        "a number of steps from 0 to 1000000000",
-    )(text)
+    number(|n: &u64| *n <= LONGEST, "a number of steps from 0 to 2^63")(text)
 }
 
-const LONGEST: u64 = 1_000_000_000;
+const LONGEST: u64 = 1 << 63;
 
 /// A size of a layer or a batch.
 pub(crate) fn size(text: &str) -> Result<usize, String> {

@@ -8,6 +8,7 @@ mod checkpoint;
 mod metrics;
 mod run;
 
+pub(crate) use atomic::replace;
 pub use checkpoint::{Checkpoint, Tensor};
 pub use metrics::Metrics;
-pub use run::{CONFIG, LATEST, LOCK, METRICS, RunFolder, budget_name};
+pub use run::{BEFORE_DECAY, CONFIG, LATEST, LOCK, METRICS, RunFolder, budget_name};

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `config.json` | the whole configuration, written before anything else |
 //! | `latest.safetensors` | the newest checkpoint |
+//! | `before-decay.safetensors` | where the last decay began, of WSD-S |
 //! | `budget-000600.safetensors`, … | the decayed checkpoint of each budget |
 //! | `metrics.jsonl` | one line per logged step |
 //! | `run.lock` | empty; locked while a process works here |
@@ -25,6 +26,8 @@ use crate::error::{Error, Result};
 pub const CONFIG: &str = "config.json";
 /// The newest checkpoint's file name.
 pub const LATEST: &str = "latest.safetensors";
+/// The file name of the checkpoint before the last decay.
+pub const BEFORE_DECAY: &str = "before-decay.safetensors";
 /// The log's file name.
 pub const METRICS: &str = "metrics.jsonl";
 /// The lock's file name.
@@ -33,6 +36,12 @@ pub const LOCK: &str = "run.lock";
 /// The file name of a budget's checkpoint, such as `budget-000600.safetensors`.
 pub fn budget_name(step: u64) -> String {
     format!("budget-{step:06}.safetensors")
+}
+
+/// The step of a [`budget_name`].
+fn budget_of(name: &str) -> Option<u64> {
+    let step = name.strip_prefix("budget-")?.strip_suffix(".safetensors")?;
+    step.parse().ok()
 }
 
 /// An open run folder, locked until it is dropped or the process ends, however it ends.
@@ -61,11 +70,19 @@ impl RunFolder {
         let folder = Self::lock(path)?;
         // Again, now that nobody else can make it one.
         refuse_occupied(path)?;
-        let mut text =
-            serde_json::to_vec_pretty(config).map_err(|e| Error::file(&folder.file(CONFIG), e))?;
-        text.push(b'\n');
-        folder.replace(CONFIG, &text)?;
+        folder.configure(config)?;
         Ok(folder)
+    }
+
+    /// Replaces the configuration atomically.
+    ///
+    /// # Errors
+    /// As [`RunFolder::replace`].
+    pub fn configure(&self, config: &impl Serialize) -> Result<()> {
+        let text = serde_json::to_vec_pretty(config);
+        let mut text = text.map_err(|e| Error::file(&self.file(CONFIG), e))?;
+        text.push(b'\n');
+        self.replace(CONFIG, &text)
     }
 
     /// Opens a run folder in order to go on, removes unfinished files and reads the configuration.
@@ -120,6 +137,23 @@ impl RunFolder {
     /// As [`RunFolder::replace`] and [`Checkpoint::to_bytes`].
     pub fn save(&self, name: &str, checkpoint: &Checkpoint) -> Result<()> {
         checkpoint.write(&self.plain(name)?)
+    }
+
+    /// Removes all but the newest checkpoints of budgets.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn keep_budgets(&self, most: usize) -> Result<()> {
+        let mut budgets: Vec<(u64, PathBuf)> = entries(&self.path)?
+            .iter()
+            .filter_map(|entry| Some((budget_of(entry.file_name().to_str()?)?, entry.path())))
+            .collect();
+        budgets.sort_unstable();
+        let old = budgets.len().saturating_sub(most.max(1));
+        for (_, path) in budgets.into_iter().take(old) {
+            fs::remove_file(&path).map_err(|e| Error::io(&path, "remove it", e))?;
+        }
+        Ok(())
     }
 
     /// Reads a checkpoint.

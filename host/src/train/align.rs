@@ -10,8 +10,8 @@ use rivergram_simd::Level;
 use super::defaults::BATCH;
 use super::evaluate::{Embedded, Evaluation};
 use super::event::Metrics;
-use super::job::{Task, refused};
-use super::options::{AlignOptions, LossKind, Source};
+use super::job::{Done, Task, refused};
+use super::options::{AlignOptions, LossKind, Source, Unit};
 use crate::data::sample::Sampler;
 use crate::data::standardise::Standardiser;
 use crate::data::{Dataset, npy, safetensors};
@@ -292,7 +292,7 @@ impl Task for Align {
         trainer: &mut Trainer<'_, f32>,
         _leg: &str,
         step: u64,
-    ) -> Result<f32> {
+    ) -> Result<Done> {
         let rows = self.sampler.batch(self.seed, step);
         let inputs: Vec<Vec<f32>> = self
             .train
@@ -317,7 +317,19 @@ impl Task for Align {
             .align(trainer, &loss, &inputs, present.as_deref(), rows.len())
             .map_err(|e| self.refused(e, &rows))?;
         self.degenerate = self.degenerate.saturating_add(report.degenerate);
-        Ok(step.loss)
+        Ok(Done {
+            loss: step.loss,
+            samples: rows.len() as u64,
+            tokens: 0,
+        })
+    }
+
+    fn units(&self, unit: Unit) -> Result<f64> {
+        match unit {
+            Unit::Steps => Ok(1.0),
+            Unit::Samples => Ok(self.sampler.batch(self.seed, 0).len() as f64),
+            Unit::Tokens => Err(Error::flag("--unit", "an alignment has no tokens to count")),
+        }
     }
 
     fn evaluate(&self, level: Level, parameters: &[f32]) -> Result<Metrics> {

@@ -4,7 +4,7 @@ use rivergram_core::schedule::Shape;
 
 use super::options::{
     AlignOptions, DecayKind, JobKind, JobOptions, LossKind, RunOptions, ScheduleKind,
-    ScheduleOptions, SelectKind, Source, StripsOptions,
+    ScheduleOptions, SelectKind, Source, StripsOptions, Unit,
 };
 
 /// The weight of the pairwise cosines beside the symmetric loss.
@@ -32,6 +32,7 @@ impl ScheduleOptions {
     /// WSD-S with three budgets, as the prototype: floor 1% of the peak, decays of a tenth.
     pub fn align(hidden: usize) -> Self {
         ScheduleOptions {
+            unit: Unit::Steps,
             kind: ScheduleKind::WsdS,
             decay: DecayKind(Shape::InverseProportional),
             decay_millionths: 100_000,
@@ -143,6 +144,8 @@ impl RunOptions {
             jobs,
             save_every: SAVE_EVERY,
             files: Vec::new(),
+            keep_budgets: None,
+            crc32: 0,
         }
     }
 }

@@ -8,22 +8,28 @@ use std::sync::atomic::Ordering;
 use rivergram_core::error::TrainError;
 use rivergram_core::head::Head;
 use rivergram_core::optim::Optimizer;
-use rivergram_core::schedule::State;
+use rivergram_core::schedule::{Phase, Plan, State};
 use rivergram_core::trainer::{Setup, Storage, Trainer};
 use rivergram_simd::Level;
 use serde::{Deserialize, Serialize};
 
 use super::Context;
 use super::event::{BudgetReport, Event, JobReport, Metrics};
-use super::options::JobOptions;
+use super::options::{JobOptions, ScheduleKind, Unit};
+use super::request::{Ask, REQUEST, Request};
 use crate::error::{Error, Result};
 use crate::plot::{self, Picture, Point, Series};
 use crate::random::{Purpose, stream};
 use crate::schedule::{Leg, phase_name, picture_phase};
-use crate::store::{self, Checkpoint, LATEST, METRICS, RunFolder, Tensor};
+use crate::store::{
+    self, BEFORE_DECAY, Checkpoint, LATEST, METRICS, RunFolder, Tensor, budget_name,
+};
 
 /// The file of the picture.
 const PICTURE: &str = "picture.svg";
+
+/// What the end of a decay that was asked for is called.
+const RELEASE: &str = "release";
 
 /// What differs between the kinds of jobs.
 pub(super) trait Task {
@@ -33,20 +39,42 @@ pub(super) trait Task {
     fn optimizer(&self) -> Optimizer<f32>;
     /// Floats of workspace for a step.
     fn workspace_len(&self, setup: &Setup<'_, f32>) -> usize;
-    /// Makes the update of a step; the loss before it.
+    /// Makes the update of a step.
     fn step(
         &mut self,
         level: Level,
         trainer: &mut Trainer<'_, f32>,
         leg: &str,
         step: u64,
-    ) -> Result<f32>;
+    ) -> Result<Done>;
+    /// What a step counts as, on average.
+    fn units(&self, unit: Unit) -> Result<f64>;
     /// How good parameters are.
     fn evaluate(&self, level: Level, parameters: &[f32]) -> Result<Metrics>;
     /// What a checkpoint holds besides: the statistics of the inputs.
     fn tensors(&self) -> Vec<Tensor>;
     /// What the user should know of it and was not yet told.
     fn warnings(&mut self) -> Vec<String>;
+}
+
+/// What a step did.
+pub(super) struct Done {
+    /// The loss before it.
+    pub(super) loss: f32,
+    /// Items of the batch.
+    pub(super) samples: u64,
+    /// Tokens of its labels.
+    pub(super) tokens: u64,
+}
+
+impl Done {
+    fn units(&self, unit: Unit) -> u64 {
+        match unit {
+            Unit::Steps => 1,
+            Unit::Samples => self.samples,
+            Unit::Tokens => self.tokens,
+        }
+    }
 }
 
 /// What core refuses, as an error of this crate.
@@ -114,6 +142,13 @@ enum Line {
         checkpoint: PathBuf,
         metrics: Metrics,
     },
+    Request {
+        update: u64,
+        leg: String,
+        step: u64,
+        #[serde(flatten)]
+        ask: Ask,
+    },
 }
 
 /// Where a job is: the next update is that of `step` in a leg.
@@ -122,6 +157,19 @@ struct Place {
     leg: usize,
     step: u64,
     update: u64,
+    /// Where the leg ends, which may have been moved.
+    end: u64,
+    /// Where a decay ends that was asked for.
+    release: Option<u64>,
+    /// The step that the job goes back to after that.
+    back: Option<u64>,
+    /// The last request that was taken.
+    request: u64,
+}
+
+/// The checkpoint of a main branch that is gone back to.
+fn main_name(step: u64) -> String {
+    format!("main-{step:06}.safetensors")
 }
 
 struct Job<'a, 'p> {
@@ -134,6 +182,16 @@ struct Job<'a, 'p> {
     legs: &'p [Leg<'p>],
     total: u64,
     save_every: u64,
+    keep_budgets: Option<usize>,
+}
+
+/// The updates of all legs, about as many where a schedule does not count updates.
+fn total(task: &dyn Task, legs: &[Leg<'_>], unit: Unit) -> Result<u64> {
+    let units = legs.iter().map(Leg::updates).fold(0, u64::saturating_add);
+    Ok(match unit {
+        Unit::Steps => units,
+        Unit::Samples | Unit::Tokens => (units as f64 / task.units(unit)?).ceil() as u64,
+    })
 }
 
 /// Trains a job in its folder, from the start or from where it is. The flag is whether it was interrupted.
@@ -142,7 +200,7 @@ pub(super) fn run(
     task: &mut dyn Task,
     legs: &[Leg<'_>],
     folder: &RunFolder,
-    save_every: u64,
+    (save_every, keep_budgets): (u64, Option<usize>),
     context: &Context<'_>,
 ) -> Result<(JobReport, bool)> {
     let heads: Vec<Head> = task.heads().iter().map(|(_, head)| *head).collect();
@@ -162,8 +220,9 @@ pub(super) fn run(
         extra: task.tensors(),
         trainer,
         legs,
-        total: legs.iter().map(Leg::updates).sum(),
+        total: total(task, legs, options.schedule().unit)?,
         save_every,
+        keep_budgets,
     };
     let interrupted = job.train(task)?;
     let lines = job.lines()?;
@@ -291,7 +350,7 @@ impl<'p> Job<'_, 'p> {
         }
         task.warnings().into_iter().for_each(|w| self.warn(w));
         while let Some(leg) = self.legs.get(place.leg) {
-            if place.step >= leg.end {
+            if place.step >= place.end && place.release.is_none() {
                 // Where a branch begins at step 0 the main branch has no updates, but its end is gone back to.
                 if leg.updates() == 0 && leg.from.is_none() {
                     self.save(&leg.save_as, place)?;
@@ -304,9 +363,18 @@ impl<'p> Job<'_, 'p> {
                 self.save(LATEST, place)?;
                 return Ok(true);
             }
+            if self.take_request(&mut place, &mut log)? {
+                continue;
+            }
+            let decayed = self.decays();
             let line = self.update(task, leg, &mut place)?;
             log.append(&line)?;
-            if place.step == leg.end {
+            if self.decays() && !decayed && self.returns() {
+                self.save(BEFORE_DECAY, place)?;
+            }
+            if place.release.is_some_and(|end| place.step >= end) {
+                self.finish_release(task, &mut place, &mut log)?;
+            } else if place.step >= place.end && place.release.is_none() {
                 self.finish_leg(task, leg, place, &mut log)?;
             } else if place.update.is_multiple_of(self.save_every.max(1)) {
                 log.sync()?;
@@ -314,6 +382,184 @@ impl<'p> Job<'_, 'p> {
             }
         }
         Ok(false)
+    }
+
+    /// Whether the next update is one of a decay.
+    fn decays(&self) -> bool {
+        self.trainer.schedule().position().phase == Phase::Decay
+    }
+
+    /// Whether the job goes on from decayed weights.
+    fn returns(&self) -> bool {
+        self.options.schedule().kind == ScheduleKind::WsdS && self.legs_are_one_line()
+    }
+
+    /// Whether no leg goes back to an earlier checkpoint.
+    fn legs_are_one_line(&self) -> bool {
+        self.legs.iter().all(|leg| leg.from.is_none())
+    }
+
+    /// Takes what was asked for, if something was. What comes of it is in the latest checkpoint before the request is
+    /// removed.
+    fn take_request(&mut self, place: &mut Place, log: &mut store::Metrics) -> Result<bool> {
+        let file = self.folder.file(REQUEST);
+        if !file.exists() {
+            return Ok(false);
+        }
+        let taken = Request::read(&file).and_then(|request| {
+            if request.id == place.request {
+                return Ok(());
+            }
+            let leg = self.legs.get(place.leg).map(|leg| leg.name.clone());
+            let (update, step) = (place.update, place.step);
+            self.answer(request.ask, place)?;
+            place.request = request.id;
+            log.append(&Line::Request {
+                update,
+                leg: leg.unwrap_or_default(),
+                step,
+                ask: request.ask,
+            })?;
+            log.sync()?;
+            self.save(LATEST, *place)
+        });
+        match taken {
+            Err(e) if e.exit_code() == 1 => return Err(e),
+            Err(e) => self.warn(format!("{}: {e}", self.options.name)),
+            Ok(()) => {}
+        }
+        std::fs::remove_file(&file).map_err(|e| Error::io(&file, "remove it", e))?;
+        Ok(true)
+    }
+
+    /// Does what was asked for; an error of bad input where it cannot be done, and nothing has then changed.
+    fn answer(&mut self, ask: Ask, place: &mut Place) -> Result<()> {
+        let refuse = |problem: String| Err(Error::input("the request", problem));
+        let kind = self.options.schedule().kind;
+        let branches = kind == ScheduleKind::Wsd;
+        let is_fit = matches!(
+            kind,
+            ScheduleKind::WsdS | ScheduleKind::Wsd | ScheduleKind::Constant
+        );
+        if !is_fit || !(branches || self.legs_are_one_line()) {
+            return refuse("wsd-s, wsd or constant expected, and one part".to_string());
+        }
+        let step = place.step;
+        let on_main = self.legs.get(place.leg).is_some_and(|leg| !leg.budget);
+        match ask {
+            Ask::DecayOfSeen { millionths } => {
+                let part = u128::from(step) * u128::from(millionths.min(1_000_000)) / 1_000_000;
+                let length = u64::try_from(part).unwrap_or(u64::MAX).max(1);
+                return self.answer(Ask::Decay { length }, place);
+            }
+            Ask::Decay { length } => {
+                let end = step.saturating_add(length);
+                let running = self.decays();
+                if !(running && place.release.is_none()) && end >= place.end {
+                    let end = place.end;
+                    return refuse(format!(
+                        "a decay of {length} from {step} reaches the end at {end}"
+                    ));
+                }
+                if !running && branches {
+                    self.save(&main_name(step), *place)?;
+                } else if !running {
+                    self.save(BEFORE_DECAY, *place)?;
+                }
+                if !self.trainer.schedule_mut().request_decay(length) {
+                    return refuse("a decay of at least 1 expected".to_string());
+                }
+                if running && place.release.is_none() {
+                    place.end = end;
+                } else {
+                    place.release = Some(end);
+                    place.back = place.back.or((branches && !running).then_some(step));
+                }
+            }
+            Ask::Cancel if !self.decays() => return refuse("no decay runs".to_string()),
+            Ask::Cancel if place.back.is_some() => self.go_back(place)?,
+            Ask::Cancel if branches => *place = self.next_leg(*place)?,
+            Ask::Cancel => {
+                self.trainer.schedule_mut().cancel_decay();
+                place.release = None;
+            }
+            Ask::Extend { by } => {
+                let end = place.release.unwrap_or(place.end).saturating_add(by);
+                if place.release.is_some() && end >= place.end {
+                    let last = place.end;
+                    return refuse(format!(
+                        "the decay would end at {end}, beyond the end at {last}"
+                    ));
+                }
+                if place.release.is_none() && on_main {
+                    return refuse("a main branch has no end of its own: add budgets".to_string());
+                }
+                if !self.trainer.schedule_mut().extend(by) {
+                    return refuse("nothing to extend, or by nothing".to_string());
+                }
+                match &mut place.release {
+                    Some(release) => *release = end,
+                    None => place.end = end,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Back to the main branch, where a decay that was asked for began.
+    fn go_back(&mut self, place: &mut Place) -> Result<()> {
+        let Some(step) = place.back.take() else {
+            return Ok(());
+        };
+        let name = main_name(step);
+        let checkpoint = self.folder.load(&name)?;
+        let leg = self.legs.get(place.leg);
+        let leg = leg.ok_or_else(|| Error::file(&self.folder.file(&name), "of no leg"))?;
+        let schedule = self.schedule_of(&name, &leg.plan, &checkpoint)?;
+        self.take(&name, &checkpoint)?;
+        *self.trainer.schedule_mut() = schedule;
+        place.release = None;
+        place.step = step;
+        Ok(())
+    }
+
+    /// The end of a decay that was asked for: a checkpoint and what it is worth, then on, or back to the main branch.
+    fn finish_release(
+        &mut self,
+        task: &mut dyn Task,
+        place: &mut Place,
+        log: &mut store::Metrics,
+    ) -> Result<()> {
+        let name = format!("release-{:06}.safetensors", place.step);
+        let (step, update) = (place.step, place.update);
+        place.release = None;
+        self.save(&name, *place)?;
+        self.log_budget(task, (RELEASE, &name), (update, step), log)?;
+        self.go_back(place)?;
+        log.sync()?;
+        self.save(LATEST, *place)
+    }
+
+    /// Evaluates, and tells it.
+    fn log_budget(
+        &self,
+        task: &dyn Task,
+        (leg, checkpoint): (&str, &str),
+        (update, step): (u64, u64),
+        log: &mut store::Metrics,
+    ) -> Result<()> {
+        let line = Line::Budget {
+            update,
+            leg: leg.to_string(),
+            step,
+            checkpoint: PathBuf::from(checkpoint),
+            metrics: task.evaluate(self.context.level, self.trainer.parameters())?,
+        };
+        log.append(&line)?;
+        if let Some(report) = self.budget_report(&line) {
+            (self.context.observe)(Event::Budget(report));
+        }
+        Ok(())
     }
 
     fn warn(&self, message: String) {
@@ -324,28 +570,37 @@ impl<'p> Job<'_, 'p> {
         let schedule = *self.trainer.schedule();
         let (rate, position) = (schedule.rate(), schedule.position());
         let phase = phase_name(position.phase);
-        let loss = task.step(self.context.level, &mut self.trainer, &leg.name, place.step)?;
-        place.step += 1;
+        let done = task.step(self.context.level, &mut self.trainer, &leg.name, place.step)?;
+        // The step has counted one.
+        let units = done.units(self.options.schedule().unit);
+        if units > 1 {
+            self.trainer.schedule_mut().advance_by(units - 1);
+        }
+        place.step = self.trainer.schedule().step();
         place.update += 1;
         let budgets = leg.plan.budgets();
+        let name = match place.back {
+            Some(back) => format!("{RELEASE}-{back}"),
+            None => leg.name.clone(),
+        };
         (self.context.observe)(Event::Step {
             job: self.options.name.clone(),
-            leg: leg.name.clone(),
+            leg: name.clone(),
             update: place.update,
             total: self.total,
             step: place.step,
             budget: budgets.iter().copied().find(|budget| *budget >= place.step),
             phase,
             rate,
-            loss,
+            loss: done.loss,
         });
         Ok(Line::Step {
             update: place.update,
-            leg: leg.name.clone(),
+            leg: name,
             step: place.step,
             phase: phase.to_string(),
             rate,
-            loss,
+            loss: done.loss,
         })
     }
 
@@ -358,19 +613,16 @@ impl<'p> Job<'_, 'p> {
         place: Place,
         log: &mut store::Metrics,
     ) -> Result<()> {
-        self.save(&leg.save_as, place)?;
+        let name = match place.end == leg.end {
+            true => leg.save_as.clone(),
+            false => budget_name(place.end),
+        };
+        self.save(&name, place)?;
         if leg.budget {
-            let line = Line::Budget {
-                update: place.update,
-                leg: leg.name.clone(),
-                step: place.step,
-                checkpoint: PathBuf::from(&leg.save_as),
-                metrics: task.evaluate(self.context.level, self.trainer.parameters())?,
-            };
-            log.append(&line)?;
-            if let Some(report) = self.budget_report(&line) {
-                (self.context.observe)(Event::Budget(report));
-            }
+            self.log_budget(task, (&leg.name, &name), (place.update, place.step), log)?;
+        }
+        if let Some(most) = self.keep_budgets {
+            self.folder.keep_budgets(most)?;
         }
         log.sync()?;
         self.save(LATEST, place)?;
@@ -380,27 +632,52 @@ impl<'p> Job<'_, 'p> {
 
     /// Goes to the start of the leg after `place`.
     fn next_leg(&mut self, place: Place) -> Result<Place> {
-        let leg = place.leg + 1;
+        let mut leg = place.leg + 1;
+        let plan = self.legs.get(place.leg).map(|leg| leg.plan);
+        let goes_on = |next: &Leg<'_>| next.from.is_none() && Some(next.plan) == plan;
+        // An end that was moved beyond later ones leaves them out.
+        while self
+            .legs
+            .get(leg)
+            .is_some_and(|next| goes_on(next) && next.end <= place.step)
+        {
+            leg += 1;
+        }
         let Some(next) = self.legs.get(leg) else {
             return Ok(Place { leg, ..place });
         };
+        let place = Place {
+            leg,
+            end: next.end,
+            release: None,
+            back: None,
+            ..place
+        };
+        if goes_on(next) {
+            return Ok(place);
+        }
+        let mut step = place.step;
         if let Some(from) = &next.from {
             let checkpoint = self.folder.load(from)?;
             self.take(from, &checkpoint)?;
+            step = checkpoint.step;
         }
-        *self.trainer.schedule_mut() = State::at(&next.plan, next.start);
-        let step = next.start;
-        Ok(Place { leg, step, ..place })
+        *self.trainer.schedule_mut() = State::at(&next.plan, step);
+        Ok(Place { step, ..place })
     }
 
     /// Where the latest checkpoint is, with its weights; the start where there is none.
     fn restore(&mut self) -> Result<Place> {
-        let start = self.legs.first().map_or(0, |leg| leg.start);
         let Some(checkpoint) = self.folder.latest()? else {
+            let first = self.legs.first();
             return Ok(Place {
                 leg: 0,
-                step: start,
+                step: first.map_or(0, |leg| leg.start),
                 update: 0,
+                end: first.map_or(0, |leg| leg.end),
+                release: None,
+                back: None,
+                request: 0,
             });
         };
         let damaged = |what: &str| {
@@ -412,19 +689,52 @@ impl<'p> Job<'_, 'p> {
         if checkpoint.metadata.get("job") != Some(&self.options.name) {
             return Err(damaged("job"));
         }
-        let number = |key: &str| -> Result<u64> {
+        // What is not there was never asked for.
+        let optional = |key: &str| -> Result<Option<u64>> {
             let text = checkpoint.metadata.get(key);
-            text.and_then(|text| text.parse().ok())
-                .ok_or_else(|| damaged(key))
+            let number = text.map(|text| text.parse().map_err(|_| damaged(key)));
+            number.transpose()
         };
-        let (leg, update) = (number("leg")? as usize, number("update")?);
-        let plan = &self.legs.get(leg).ok_or_else(|| damaged("leg"))?.plan;
-        let schedule = State::load(plan, &checkpoint.schedule)
-            .map_err(|e| Error::file(&self.folder.file(LATEST), e))?;
+        let number = |key: &str| optional(key)?.ok_or_else(|| damaged(key));
+        let (index, update) = (number("leg")? as usize, number("update")?);
+        let leg = self.legs.get(index).ok_or_else(|| damaged("leg"))?;
+        let place = Place {
+            leg: index,
+            step: checkpoint.step,
+            update,
+            end: optional("end")?.unwrap_or(leg.end),
+            release: optional("release")?,
+            back: optional("back")?,
+            request: optional("request")?.unwrap_or(0),
+        };
+        let schedule = self.schedule_of(LATEST, &leg.plan, &checkpoint)?;
         self.take(LATEST, &checkpoint)?;
         *self.trainer.schedule_mut() = schedule;
-        let step = checkpoint.step;
-        Ok(Place { leg, step, update })
+        Ok(place)
+    }
+
+    /// The state of the schedule in a checkpoint, also of one that did not know of all budgets.
+    fn schedule_of(
+        &self,
+        name: &str,
+        plan: &'p Plan<'p, f32>,
+        checkpoint: &Checkpoint,
+    ) -> Result<State<'p, f32>> {
+        let refused = match State::load(plan, &checkpoint.schedule) {
+            Ok(state) => return Ok(state),
+            Err(e) => e,
+        };
+        let fewer = (1..plan.budgets().len()).rev();
+        for budgets in fewer.filter_map(|n| plan.budgets().get(..n)) {
+            let Ok(known) = Plan::new(*plan.settings(), budgets) else {
+                continue;
+            };
+            let state = State::load(&known, &checkpoint.schedule);
+            if let Ok(state) = state.and_then(|state| state.replan(plan)) {
+                return Ok(state);
+            }
+        }
+        Err(Error::file(&self.folder.file(name), refused))
     }
 
     /// Weights, moments and counts of a checkpoint.
@@ -467,11 +777,20 @@ impl<'p> Job<'_, 'p> {
             vec![moments.len()],
             moments.to_vec(),
         ));
-        let metadata = BTreeMap::from([
-            ("job".to_string(), self.options.name.clone()),
-            ("leg".to_string(), place.leg.to_string()),
-            ("update".to_string(), place.update.to_string()),
-        ]);
+        let planned = self.legs.get(place.leg).map(|leg| leg.end);
+        let numbers = [
+            ("leg", Some(place.leg as u64)),
+            ("update", Some(place.update)),
+            ("end", Some(place.end).filter(|end| Some(*end) != planned)),
+            ("release", place.release),
+            ("back", place.back),
+            ("request", Some(place.request).filter(|id| *id != 0)),
+        ];
+        let mut metadata = BTreeMap::from([("job".to_string(), self.options.name.clone())]);
+        let given = numbers
+            .iter()
+            .filter_map(|(key, n)| Some((key.to_string(), (*n)?.to_string())));
+        metadata.extend(given);
         let checkpoint = Checkpoint {
             tensors,
             schedule,

@@ -6,6 +6,7 @@ mod evaluate;
 mod event;
 mod job;
 mod options;
+mod request;
 mod run;
 #[cfg(feature = "demo-data")]
 mod strips;
@@ -16,8 +17,9 @@ use std::sync::atomic::AtomicBool;
 pub use event::{BudgetReport, Event, JobReport, Metrics, RunReport};
 pub use options::{
     AlignOptions, DataFile, DecayKind, JobKind, JobOptions, LossKind, RunOptions, ScheduleKind,
-    ScheduleOptions, SelectKind, Source, StripsOptions,
+    ScheduleOptions, SelectKind, Source, StripsOptions, Unit,
 };
+pub use request::{Ask, ask};
 pub use run::{read_options, resume, run};
 
 use rivergram_simd::Level;

@@ -195,9 +195,39 @@ impl From<DecayKind> for String {
     }
 }
 
+/// What a schedule counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unit {
+    /// Updates.
+    #[default]
+    Steps,
+    /// Items of the batches.
+    Samples,
+    /// Tokens of the labels, of which no two batches have the same number.
+    Tokens,
+}
+
+impl Unit {
+    /// All, in the order of the help text.
+    pub const ALL: [Unit; 3] = [Unit::Steps, Unit::Samples, Unit::Tokens];
+
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Unit::Steps => "steps",
+            Unit::Samples => "samples",
+            Unit::Tokens => "tokens",
+        }
+    }
+}
+
 /// When the rate is what.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ScheduleOptions {
+    /// What budgets and warmup are counted in.
+    #[serde(default)]
+    pub unit: Unit,
     /// Which schedule.
     pub kind: ScheduleKind,
     /// The shape of the decays of WSD and WSD-S.
@@ -212,6 +242,29 @@ pub struct ScheduleOptions {
     pub warmup: u64,
     /// Steps after which a decayed checkpoint is wanted, ascending.
     pub budgets: Vec<u64>,
+}
+
+impl ScheduleOptions {
+    /// Appends budgets to a run that did not know of them.
+    ///
+    /// # Errors
+    /// Budgets that do not lie above all others, and a schedule whose earlier rates depend on its end.
+    pub(super) fn add_budgets(&mut self, more: &[u64]) -> Result<()> {
+        if self.kind == ScheduleKind::Cosine {
+            let problem = "the rates of a cosine depend on its end: no budget can be added to it";
+            return Err(Error::flag("--add-budgets", problem));
+        }
+        for &budget in more {
+            match self.budgets.last() {
+                Some(&last) if budget <= last => {
+                    let problem = format!("{budget}: more than {last}, the last budget, expected");
+                    return Err(Error::flag("--add-budgets", problem));
+                }
+                _ => self.budgets.push(budget),
+            }
+        }
+        Ok(())
+    }
 }
 
 /// One alignment.
@@ -352,6 +405,12 @@ pub struct RunOptions {
     pub save_every: u64,
     /// The data files of the jobs; [`super::run`] fills them in.
     pub files: Vec<DataFile>,
+    /// How many budgets of a job keep their checkpoints, the oldest going first; all where there is none.
+    #[serde(default)]
+    pub keep_budgets: Option<usize>,
+    /// The CRC-32 of all of this, in JSON and with 0 in this place.
+    #[serde(default)]
+    pub crc32: u32,
 }
 
 impl RunOptions {
@@ -362,6 +421,34 @@ impl RunOptions {
         paths.dedup();
         self.files = paths.into_iter().map(DataFile::of).collect::<Result<_>>()?;
         Ok(self)
+    }
+
+    /// With the checksum of what it says.
+    pub(super) fn sealed(mut self) -> Result<Self> {
+        self.crc32 = self.checksum()?;
+        Ok(self)
+    }
+
+    /// Refuses what is not as it was sealed; `file` holds it.
+    pub(super) fn check_seal(&self, file: &Path) -> Result<()> {
+        let found = self.checksum()?;
+        if found == self.crc32 {
+            return Ok(());
+        }
+        let problem = format!(
+            "damaged or edited: its checksum is {found:08x}, and it states {:08x}",
+            self.crc32
+        );
+        Err(Error::file(file, problem))
+    }
+
+    fn checksum(&self) -> Result<u32> {
+        let bare = RunOptions {
+            crc32: 0,
+            ..self.clone()
+        };
+        let text = serde_json::to_vec(&bare).map_err(|e| Error::input("the configuration", e))?;
+        Ok(crc32fast::hash(&text))
     }
 
     /// Refuses data files that are not those of [`RunOptions::with_files`].
@@ -377,6 +464,14 @@ impl RunOptions {
 }
 
 impl JobOptions {
+    /// The schedule of what it trains.
+    pub(super) fn schedule(&self) -> &ScheduleOptions {
+        match &self.kind {
+            JobKind::Align(align) => &align.schedule,
+            JobKind::Strips(strips) => &strips.schedule,
+        }
+    }
+
     fn files(&self) -> Vec<&Path> {
         let JobKind::Align(align) = &self.kind else {
             return Vec::new();

@@ -26,20 +26,33 @@ type Loaded = Box<dyn Task + Send>;
 /// Options or data that do not fit, found before the folder is made; a folder that is not new; what the system
 /// refuses.
 pub fn run(options: &RunOptions, folder: &Path, context: &Context<'_>) -> Result<RunReport> {
-    let options = options.clone().with_files()?;
+    let options = options.clone().with_files()?.sealed()?;
     let tasks = load(&options)?;
     let folder = RunFolder::create(folder, &options)?;
     train(&options, tasks, &folder, context)
 }
 
-/// Goes on with a run that was stopped, as if it never had been. A finished run stays as it is.
+/// Goes on with a run that was stopped, as if it never had been. A finished run stays as it is, unless there are
+/// budgets to add: alignments then go on as if they had known of them from the start.
 ///
 /// # Errors
-/// As [`run`]; a folder that is no run; data files that are not those that it began with.
-pub fn resume(folder: &Path, context: &Context<'_>) -> Result<(RunOptions, RunReport)> {
-    let (folder, options) = RunFolder::open::<RunOptions>(folder)?;
+/// As [`run`]; a folder that is no run; a configuration or data files that are not those that it began with; budgets
+/// that cannot be added.
+pub fn resume(
+    folder: &Path,
+    add_budgets: &[u64],
+    context: &Context<'_>,
+) -> Result<(RunOptions, RunReport)> {
+    let (folder, mut options) = RunFolder::open::<RunOptions>(folder)?;
+    options.check_seal(&folder.file(CONFIG))?;
     options.check_files()?;
+    if !add_budgets.is_empty() {
+        options = with_budgets(options, add_budgets)?;
+    }
     let tasks = load(&options)?;
+    if !add_budgets.is_empty() {
+        write_again(&options, &folder)?;
+    }
     if options.path != context.level.name() {
         let message = format!(
             "the run began on path {}: on {} the results differ in rounding from an uninterrupted run",
@@ -49,6 +62,31 @@ pub fn resume(folder: &Path, context: &Context<'_>) -> Result<(RunOptions, RunRe
     }
     let report = train(&options, tasks, &folder, context)?;
     Ok((options, report))
+}
+
+/// The options with more budgets for every job.
+fn with_budgets(mut options: RunOptions, more: &[u64]) -> Result<RunOptions> {
+    for job in &mut options.jobs {
+        match &mut job.kind {
+            JobKind::Align(align) => align.schedule.add_budgets(more)?,
+            JobKind::Strips(_) => {
+                let problem = format!("{}: the parts of a transcription are fixed", job.name);
+                return Err(Error::flag("--add-budgets", problem));
+            }
+        }
+    }
+    options.sealed()
+}
+
+/// Replaces the configuration of a run, the jobs' own first.
+fn write_again(options: &RunOptions, run: &RunFolder) -> Result<()> {
+    for job in options.jobs.iter().filter(|_| options.jobs.len() > 1) {
+        let folder = run.path().join(&job.name);
+        if folder.join(CONFIG).is_file() {
+            RunFolder::open::<JobOptions>(&folder)?.0.configure(job)?;
+        }
+    }
+    run.configure(options)
 }
 
 /// The options of a run, without touching it.
@@ -128,7 +166,7 @@ fn train(
             task.as_mut(),
             &legs,
             folder,
-            options.save_every,
+            (options.save_every, options.keep_budgets),
             context,
         )
         .map(Some)

@@ -8,8 +8,8 @@ use rivergram_core::trainer::{Setup, Trainer};
 use rivergram_simd::Level;
 
 use super::event::Metrics;
-use super::job::{Task, refused};
-use super::options::{ScheduleOptions, SelectKind, StripsOptions};
+use super::job::{Done, Task, refused};
+use super::options::{ScheduleOptions, SelectKind, StripsOptions, Unit};
 use crate::data::noise::{NoiseKind, TOKENS};
 use crate::data::strips::{DIM, LENGTH, Split, Strip, make};
 use crate::error::{Error, Result};
@@ -202,7 +202,7 @@ impl Task for Strips {
         trainer: &mut Trainer<'_, f32>,
         leg: &str,
         step: u64,
-    ) -> Result<f32> {
+    ) -> Result<Done> {
         let batch = self.batch(step);
         let labels = eisl::Batch {
             output_lens: Some(&batch.lengths),
@@ -211,7 +211,23 @@ impl Task for Strips {
         let (step, _) = level
             .transcribe(trainer, &self.config(leg), &labels, &batch.x)
             .map_err(refused)?;
-        Ok(step.loss)
+        let tokens = batch.targets.iter().filter(|token| **token != IGNORE);
+        Ok(Done {
+            loss: step.loss,
+            samples: batch.shape.batch as u64,
+            // A batch of empty labels counts too, or it would never end.
+            tokens: (tokens.count() as u64).max(1),
+        })
+    }
+
+    fn units(&self, unit: Unit) -> Result<f64> {
+        let tokens: usize = self.labels.iter().map(|label| label.len()).sum();
+        let mean = tokens as f64 / self.labels.len().max(1) as f64;
+        Ok(match unit {
+            Unit::Steps => 1.0,
+            Unit::Samples => self.options.batch as f64,
+            Unit::Tokens => (self.options.batch as f64 * mean).max(1.0),
+        })
     }
 
     /// The share of digits of clean test strips that are read wrongly.

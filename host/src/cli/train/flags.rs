@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use rivergram::train::{DecayKind, LossKind, ScheduleKind, SelectKind};
+use rivergram::train::{DecayKind, LossKind, ScheduleKind, SelectKind, Unit};
 
 use crate::cli::machine::MachineFlags;
 use crate::cli::value::{self, Budgets, Ngrams};
@@ -116,6 +116,8 @@ pub(crate) struct TrainingFlags {
     /// The smallest learning rate, as a part of the largest (default: 0.01)
     #[arg(long, value_name = "PART", value_parser = value::number(|p: &f32| *p > 0.0 && *p <= 1.0, "a part above 0 and at most 1"))]
     pub(crate) floor: Option<f32>,
+    #[arg(long, help = value::list("What budgets and warmup are counted in (default: steps)", &Unit::ALL, Unit::name), hide_possible_values = true, value_parser = value::named(&Unit::ALL, Unit::name))]
+    pub(crate) unit: Option<Unit>,
     /// Steps of warmup (default: 30; strips: 20; fewer for short runs)
     #[arg(long, value_name = "STEPS", value_parser = value::steps_or_none)]
     pub(crate) warmup: Option<u64>,
@@ -134,6 +136,12 @@ pub(crate) struct RunFlags {
     /// Steps between two saves of the latest checkpoint (default: 200)
     #[arg(long, value_name = "N", value_parser = value::steps)]
     pub(crate) save_every: Option<u64>,
+    /// Keep the checkpoints of the last N budgets only (default: of all)
+    #[arg(long, value_name = "N", value_parser = value::size)]
+    pub(crate) keep_budgets: Option<usize>,
+    /// With --resume: budgets that the run did not know of, after its last
+    #[arg(long, value_name = "N,…", requires = "resume", value_parser = value::budgets)]
+    pub(crate) add_budgets: Option<Budgets>,
     /// Go on with the run of this folder, bit for bit as if never stopped
     #[arg(long, value_name = "DIR", value_parser = value::path())]
     pub(crate) resume: Option<PathBuf>,

@@ -21,8 +21,15 @@ use super::interrupt::{self, INTERRUPTED};
 use super::output;
 use super::progress::{Progress, Screen};
 
-/// Flags that go together with `--resume`: they change nothing of the result.
-const WITH_RESUME: [&str; 5] = ["--resume", "--threads", "--path", "--json", "--quiet"];
+/// Flags that go together with `--resume`: they change nothing of what was trained.
+const WITH_RESUME: [&str; 6] = [
+    "--resume",
+    "--add-budgets",
+    "--threads",
+    "--path",
+    "--json",
+    "--quiet",
+];
 
 /// Refuses to go on with a run under other settings.
 pub(crate) fn check(flags: &Flags, used: &[String]) -> Result<()> {
@@ -82,7 +89,10 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
         observe: &observe,
     };
     let done = match flags.run.resume {
-        Some(_) => train::resume(&folder, &context),
+        Some(_) => {
+            let more = flags.run.add_budgets.as_ref();
+            train::resume(&folder, more.map_or(&[], |more| &more.0), &context)
+        }
         None => train::run(&options, &folder, &context).map(|report| (options, report)),
     };
     screen.clear();

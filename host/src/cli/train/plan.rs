@@ -17,6 +17,7 @@ use crate::cli::value::Budgets;
 pub(crate) fn options(flags: &Flags, path: &str) -> Result<RunOptions> {
     let mut options = jobs(flags, path)?;
     options.save_every = flags.run.save_every.unwrap_or(options.save_every);
+    options.keep_budgets = flags.run.keep_budgets;
     Ok(options)
 }
 
@@ -167,6 +168,7 @@ fn schedule(
     let warmup = fitted(base.warmup, &base, budgets.as_deref());
     let millionths = |part: f64| (part * 1e6).round() as u32;
     ScheduleOptions {
+        unit: training.unit.unwrap_or(base.unit),
         kind: training.schedule.unwrap_or(base.kind),
         decay: training.decay.unwrap_or(base.decay),
         decay_millionths: training
@@ -190,7 +192,7 @@ fn fitted(steps: u64, base: &ScheduleOptions, budgets: Option<&[u64]>) -> u64 {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
-    use rivergram::train::{JobKind, ScheduleKind, SelectKind};
+    use rivergram::train::{JobKind, ScheduleKind, SelectKind, Unit};
 
     use super::*;
 
@@ -274,7 +276,7 @@ mod tests {
         let options = only_alignment(
             "--loss gram --pairs 0.5 --tau 0.2 --label-smoothing 0 --warmup-cosine 9 --unseen 5 \
              --anchor audio --dim 16 --hidden 0 --batch 8 --budgets 10,20 --schedule wsd --decay linear \
-             --decay-fraction 0.25 --lr 1e-3 --floor 0.5 --warmup 3",
+             --decay-fraction 0.25 --lr 1e-3 --floor 0.5 --warmup 3 --unit samples",
         );
         let expected = AlignOptions {
             source: Source::Numbers,
@@ -289,6 +291,7 @@ mod tests {
             warmup_cosine: 9,
             unseen: 5,
             schedule: ScheduleOptions {
+                unit: Unit::Samples,
                 kind: ScheduleKind::Wsd,
                 decay: rivergram::train::DecayKind::parse("linear").expect("a shape"),
                 decay_millionths: 250_000,

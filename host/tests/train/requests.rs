@@ -1,0 +1,360 @@
+//! Plans that change while they run: budgets that are added, decays on request, units other than steps.
+
+use super::*;
+
+fn line(schedule: &str) -> String {
+    format!("{OWN} --quiet --schedule {schedule}")
+}
+
+/// The files that a run with all budgets and one that got some later have alike: all but what was asked for.
+fn assert_same_training(found: &Path, expected: &Path) {
+    let trained = |folder: &Path| {
+        let mut files = files(folder);
+        files.remove(Path::new("config.json"));
+        files
+    };
+    let (found, expected) = (trained(found), trained(expected));
+    assert!(
+        found.keys().eq(expected.keys()),
+        "{:?}, {:?}",
+        found.keys(),
+        expected.keys()
+    );
+    for (name, bytes) in &expected {
+        assert!(found.get(name) == Some(bytes), "{} differs", name.display());
+    }
+}
+
+#[test]
+fn budgets_that_are_added_are_as_if_they_had_been_there() {
+    for schedule in ["wsd-s", "wsd", "constant", "cyclic"] {
+        let place = own_data();
+        let line = line(schedule);
+        place.train(&format!("{line} --budgets 20,40,70,90 --out whole"));
+        place.train(&format!("{line} --budgets 20,40 --out run"));
+        place.train("--resume run --add-budgets 70 --quiet");
+        place.train("--resume run --add-budgets 90 --quiet");
+        assert_same_training(&place.file("run"), &place.file("whole"));
+        let again = place.run("--resume run --add-budgets 90");
+        assert_refused(schedule, &again, &["--add-budgets", "90", "more than 90"]);
+    }
+}
+
+#[test]
+fn budgets_that_make_no_sense_are_refused() {
+    let place = own_data();
+    place.train(&format!("{} --budgets 20,40 --out run", line("cosine")));
+    let before = files(&place.file("run"));
+    let output = place.run("--resume run --add-budgets 60");
+    assert_refused("cosine", &output, &["--add-budgets", "cosine"]);
+    assert_eq!(files(&place.file("run")), before);
+    let output = place.run("--add-budgets 60");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+}
+
+/// A run that was stopped early.
+pub(super) fn stopped(place: &Place, line: &str, out: &str) {
+    let folder = place.file(out);
+    let mut child = place.spawn(&format!("{line} --out {out}"));
+    while !folder.join("latest.safetensors").is_file() {
+        assert!(
+            child.try_wait().expect("a state").is_none(),
+            "it ended early"
+        );
+    }
+    child.kill().expect("killed");
+    child.wait().expect("it ends");
+}
+
+pub(super) fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("a folder");
+    for (name, bytes) in files(from) {
+        fs::write(to.join(name), bytes).expect("written");
+    }
+}
+
+fn ask(place: &Place, words: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rivergram"));
+    command
+        .current_dir(&place.0)
+        .arg("ask")
+        .args(self::words(words));
+    command.output().expect("the program starts")
+}
+
+fn asked(place: &Place, words: &str) {
+    let output = ask(place, words);
+    assert!(output.status.success(), "{words}: {output:?}");
+}
+
+/// Phase and rate of every logged step, and the log's requests and releases.
+fn log(folder: &Path) -> Vec<Value> {
+    lines(&fs::read_to_string(folder.join("metrics.jsonl")).expect("a log"))
+}
+
+fn of_kind<'a>(log: &'a [Value], event: &str) -> Vec<&'a Value> {
+    log.iter().filter(|line| line["event"] == event).collect()
+}
+
+#[test]
+fn a_decay_on_request_is_released_and_survives_kills() {
+    for schedule in ["wsd-s", "wsd", "constant"] {
+        let place = own_data();
+        let line = format!("{} --warmup 3 --budgets 2000", line(schedule));
+        place.train(&format!("{line} --out never-asked"));
+        stopped(&place, &line, "asked");
+        asked(&place, "asked decay 30");
+        copy(&place.file("asked"), &place.file("killed"));
+        place.train("--resume asked --quiet");
+        let again = place.spawn("--resume killed --quiet");
+        let mut random = Random(11);
+        let mut child = again;
+        for _ in 0..8 {
+            sleep(random.delay(Duration::from_millis(150)));
+            child.kill().expect("killed");
+            child.wait().expect("it ends");
+            child = place.spawn("--resume killed --quiet");
+        }
+        assert!(child.wait().expect("it ends").success());
+        assert_same(&place.file("killed"), &place.file("asked"));
+        assert!(!place.file("asked/request.json").exists());
+
+        let log = log(&place.file("asked"));
+        let requests = of_kind(&log, "request");
+        assert_eq!(requests.len(), 1, "{schedule}");
+        assert_eq!(
+            (&requests[0]["ask"], &requests[0]["length"]),
+            (&json!("decay"), &json!(30))
+        );
+        let start = requests[0]["step"].as_u64().expect("a step");
+        let release = of_kind(&log, "budget")[0];
+        assert_eq!(
+            (&release["leg"], &release["step"]),
+            (&json!("release"), &json!(start + 30))
+        );
+        let checkpoint = release["checkpoint"].as_str().expect("a name");
+        assert!(
+            place.file("asked").join(checkpoint).is_file(),
+            "{checkpoint}"
+        );
+        let at = log
+            .iter()
+            .position(|line| line["event"] == "request")
+            .expect("a request");
+        let rates: Vec<f64> = log[at + 1..at + 31]
+            .iter()
+            .map(|l| l["rate"].as_f64().expect("a rate"))
+            .collect();
+        assert!(
+            rates.is_sorted_by(|a, b| a >= b) && rates[0] > 50.0 * rates[29],
+            "{rates:?}"
+        );
+        let after = &log[at + 32];
+        assert_eq!(
+            (&after["event"], &after["phase"]),
+            (&json!("step"), &json!("stable"))
+        );
+        if schedule == "wsd" {
+            // The decay was thrown away: the main branch is that of a run that was never asked.
+            assert_eq!(after["step"], start + 1);
+            for name in ["budget-002000.safetensors", "main-001800.safetensors"] {
+                let bytes = |run: &str| fs::read(place.file(run).join(name)).expect("a checkpoint");
+                let weights = |run: &str| bytes(run).split_off(4096);
+                assert!(weights("asked") == weights("never-asked"), "{name}");
+            }
+        } else {
+            assert_eq!(after["step"], start + 31);
+            assert!(place.file("asked/before-decay.safetensors").is_file());
+        }
+    }
+}
+
+#[test]
+fn decays_are_called_off_and_made_longer() {
+    let place = own_data();
+    let line = format!("{} --warmup 3 --budgets 400,800", line("wsd-s"));
+    stopped(&place, &line, "run");
+    // Taken together with the decay: the run takes one request after the other.
+    asked(&place, "run extend 100");
+    let waiting = ask(&place, "run cancel");
+    assert_refused("waiting", &waiting, &["request.json", "not taken yet"]);
+    place.train("--resume run --quiet");
+    let log = log(&place.file("run"));
+    let budgets: Vec<&Value> = of_kind(&log, "budget")
+        .iter()
+        .map(|line| &line["step"])
+        .collect();
+    assert_eq!(budgets, [500, 800]);
+    assert!(place.file("run/budget-000500.safetensors").is_file());
+    let phase = |step: u64| {
+        let of = |line: &&Value| line["event"] == "step" && line["step"] == step;
+        log.iter().find(of).expect("a step")["phase"].clone()
+    };
+    assert_eq!(
+        [400, 461, 500, 501].map(phase),
+        ["stable", "decay", "decay", "stable"]
+    );
+
+    // A decay that runs is called off: while it goes on, and where the program waits for nothing.
+    let mut child = place.spawn(&format!(
+        "{} --warmup 3 --budgets 9223372036854775808 --out open",
+        self::line("wsd-s")
+    ));
+    let folder = place.file("open");
+    while !folder.join("latest.safetensors").is_file() {
+        assert!(
+            child.try_wait().expect("a state").is_none(),
+            "it ended early"
+        );
+    }
+    let taken = |words: &str| {
+        asked(&place, words);
+        while folder.join("request.json").exists() {
+            sleep(Duration::from_millis(2));
+        }
+    };
+    taken("open decay 100000");
+    taken("open extend 1000");
+    taken("open cancel");
+    taken("open decay 50%");
+    taken("open cancel");
+    taken("open decay 20");
+    while !fs::read_dir(&folder).expect("a folder").any(|entry| {
+        let name = entry.expect("an entry").file_name();
+        name.to_string_lossy().starts_with("release-")
+    }) {
+        sleep(Duration::from_millis(2));
+    }
+    child.kill().expect("killed");
+    child.wait().expect("it ends");
+    let log = self::log(&folder);
+    let requests: Vec<&Value> = of_kind(&log, "request")
+        .iter()
+        .map(|line| &line["ask"])
+        .collect();
+    assert_eq!(
+        requests,
+        [
+            "decay",
+            "extend",
+            "cancel",
+            "decay-of-seen",
+            "cancel",
+            "decay"
+        ]
+    );
+}
+
+#[test]
+fn what_cannot_be_done_is_told_and_left() {
+    let place = own_data();
+    let refused = |schedule: &str, budgets: &str, words: &str, parts: &[&str]| {
+        let out = format!("run-{schedule}-{}", words.replace(' ', "-"));
+        stopped(
+            &place,
+            &format!("{} --warmup 3 --budgets {budgets}", line(schedule)),
+            &out,
+        );
+        asked(&place, &format!("{out} {words}"));
+        let output = place.run(&format!("--resume {out}"));
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stderr).expect("text");
+        let warning = text.lines().find(|line| line.contains("the request"));
+        let warning = warning.unwrap_or_else(|| panic!("{words}: {text}"));
+        for part in parts {
+            assert!(warning.contains(part), "{words}: {warning}");
+        }
+        assert!(of_kind(&log(&place.file(&out)), "request").is_empty());
+        assert!(!place.file(&out).join("request.json").exists());
+    };
+    refused("wsd-s", "600", "cancel", &["no decay"]);
+    refused("wsd-s", "600", "decay 600", &["600", "reaches the end"]);
+    refused("wsd", "600", "extend 5", &["main branch", "add budgets"]);
+    refused("cosine", "600", "decay 5", &["wsd-s, wsd or constant"]);
+    let none = ask(&place, "nothing cancel");
+    assert_refused("nothing", &none, &["nothing/config.json"]);
+    for (words, part) in [
+        ("run decay 0", "2^63"),
+        ("run decay 101%", "100%"),
+        ("run", "decay"),
+    ] {
+        let output = ask(&place, words);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(
+            String::from_utf8_lossy(&output.stderr).contains(part),
+            "{output:?}"
+        );
+    }
+}
+
+#[test]
+fn schedules_count_samples_and_tokens() {
+    let place = own_data();
+    place.train(&format!(
+        "{OWN} --quiet --unit samples --warmup 48 --budgets 320,640 --out samples"
+    ));
+    let log = log(&place.file("samples"));
+    // Batches of 16.
+    assert_eq!(of_kind(&log, "step").len(), 40);
+    let budgets: Vec<&Value> = of_kind(&log, "budget")
+        .iter()
+        .map(|line| &line["step"])
+        .collect();
+    assert_eq!(budgets, [320, 640]);
+    let refused = place.run(&format!("{OWN} --unit tokens --budgets 320 --out tokens"));
+    assert_refused("tokens", &refused, &["--unit", "tokens"]);
+}
+
+#[cfg(feature = "demo-data")]
+#[test]
+fn tokens_of_ragged_batches_survive_kills() {
+    // A batch of 32 strips has some 200 tokens, and no two have as many.
+    let line = "--noise blank:.5 --unit tokens --warmup 2000 --budgets 15000,40000 --save-every 3";
+    let place = Place::new();
+    kill_and_resume(&place, line, 5, 21);
+    let log = log(&place.file("whole"));
+    let steps: Vec<u64> = of_kind(&log, "step")
+        .iter()
+        .filter_map(|line| line["step"].as_u64())
+        .collect();
+    let mut sizes: Vec<u64> = steps
+        .windows(2)
+        .map(|pair| pair[1].saturating_sub(pair[0]))
+        .collect();
+    sizes.sort_unstable();
+    sizes.dedup();
+    assert!(sizes.len() > 10, "{sizes:?}");
+}
+
+#[test]
+fn only_the_newest_budgets_are_kept() {
+    let place = own_data();
+    let line = line("wsd-s");
+    place.train(&format!(
+        "{line} --budgets 10,20,30,40 --keep-budgets 2 --out run"
+    ));
+    let kept: Vec<PathBuf> = files(&place.file("run"))
+        .into_keys()
+        .filter(|name| name.to_string_lossy().starts_with("budget-"))
+        .collect();
+    let names = ["budget-000030.safetensors", "budget-000040.safetensors"];
+    assert_eq!(kept, names.map(PathBuf::from));
+}
+
+#[test]
+fn an_edited_configuration_is_refused() {
+    let place = own_data();
+    place.train(&format!("{} --budgets 20,40 --out run", line("wsd-s")));
+    let file = place.file("run/config.json");
+    let text = fs::read_to_string(&file).expect("a configuration");
+    for (old, new) in [
+        ("\"peak\": 0.002", "\"peak\": 0.003"),
+        ("\"seed\": 0", "\"seed\": 1"),
+    ] {
+        let edited = text.replace(old, new);
+        assert_ne!(edited, text, "{old}");
+        fs::write(&file, edited).expect("written");
+        let output = place.run("--resume run");
+        assert_refused(new, &output, &["config.json", "damaged or edited"]);
+    }
+}
