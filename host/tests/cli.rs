@@ -55,10 +55,14 @@ fn help_explains_everything() {
     let help = stdout("train --help");
     let flags = "--data --test --modality --anchor --dim --loss --pairs --warmup-cosine --tau --label-smoothing \
                  --unseen --noise --ngrams --select --hidden --batch --steps --budgets --schedule --decay \
-                 --decay-fraction --lr --floor --warmup --seed --out --save-every --resume --threads --path --json --quiet";
+                 --decay-fraction --lr --floor --warmup --unit --seed --out --save-every --keep-budgets --add-budgets --resume --threads --path --json --quiet";
     let values = "gram gram-symmetric cosine cosine-pairs softmax detached logsumexp wsd-s wsd cyclic constant \
                   inverse-proportional linear one-minus-sqrt one-minus-square geometric inverse-sqrt shuffle:K";
     for part in flags.split_whitespace().chain(values.split_whitespace()) {
+        assert!(help.contains(part), "{part:?} is not in {help}");
+    }
+    let help = stdout("ask --help");
+    for part in ["decay", "cancel", "extend", "10%", "release-STEP"] {
         assert!(help.contains(part), "{part:?} is not in {help}");
     }
     assert!(stdout("tune --help").contains("--held-out-voices"));

@@ -542,6 +542,7 @@ pub(super) struct Open {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 enum Phase {
     /// The newest record of all areas.
     Newest,

@@ -28,6 +28,9 @@ use crate::store::{
 /// The file of the picture.
 const PICTURE: &str = "picture.svg";
 
+/// In a checkpoint: the updates that its weights have had, where its step is something else.
+const UPDATES: &str = "updates";
+
 /// What the end of a decay that was asked for is called.
 const RELEASE: &str = "release";
 
@@ -147,7 +150,7 @@ enum Line {
         leg: String,
         step: u64,
         #[serde(flatten)]
-        ask: Ask,
+        request: Request,
     },
 }
 
@@ -331,8 +334,13 @@ impl<'p> Job<'_, 'p> {
         let done = place.update;
         let last = Cell::new(0);
         let mut log = self.folder.metrics(|line| {
-            let update = line.get("update").and_then(serde_json::Value::as_u64);
-            let kept = update.filter(|update| *update <= done);
+            let number = |key: &str| line.get(key).and_then(serde_json::Value::as_u64);
+            // A request at the very update of the checkpoint is part of it, or will be taken again.
+            let is_known =
+                |update: &u64| *update < done || number("id").is_none_or(|id| id == place.request);
+            let kept = number("update")
+                .filter(|update| *update <= done)
+                .filter(is_known);
             last.set(kept.unwrap_or(last.get()));
             kept.is_some()
         })?;
@@ -418,7 +426,7 @@ impl<'p> Job<'_, 'p> {
                 update,
                 leg: leg.unwrap_or_default(),
                 step,
-                ask: request.ask,
+                request,
             })?;
             log.sync()?;
             self.save(LATEST, *place)
@@ -478,6 +486,9 @@ impl<'p> Job<'_, 'p> {
             }
             Ask::Cancel if !self.decays() => return refuse("no decay runs".to_string()),
             Ask::Cancel if place.back.is_some() => self.go_back(place)?,
+            Ask::Cancel if branches && self.legs.len() == place.leg + 1 => {
+                return refuse("this is the last branch: nothing comes after it".to_string());
+            }
             Ask::Cancel if branches => *place = self.next_leg(*place)?,
             Ask::Cancel => {
                 self.trainer.schedule_mut().cancel_decay();
@@ -751,7 +762,10 @@ impl<'p> Job<'_, 'p> {
             parameters.extend_from_slice(checkpoint.values(&file, &tensor, &shape)?);
         }
         let moments = checkpoint.values(&file, "optimizer", &[self.trainer.moments().len()])?;
-        let updates = checkpoint.step;
+        // The schedule counts updates, unless something else was asked for.
+        let counted = checkpoint.metadata.get(UPDATES).map(|text| text.parse());
+        let updates = counted.unwrap_or(Ok(checkpoint.step));
+        let updates = updates.map_err(|e| Error::file(&file, format!("its {UPDATES}: {e}")))?;
         let schedule = *self.trainer.schedule();
         self.trainer
             .restore(&parameters, moments, updates, schedule)
@@ -782,6 +796,10 @@ impl<'p> Job<'_, 'p> {
             ("leg", Some(place.leg as u64)),
             ("update", Some(place.update)),
             ("end", Some(place.end).filter(|end| Some(*end) != planned)),
+            (
+                UPDATES,
+                Some(self.trainer.updates()).filter(|n| *n != place.step),
+            ),
             ("release", place.release),
             ("back", place.back),
             ("request", Some(place.request).filter(|id| *id != 0)),

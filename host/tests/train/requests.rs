@@ -1,27 +1,36 @@
 //! Plans that change while they run: budgets that are added, decays on request, units other than steps.
 
+use rivergram::store::Checkpoint;
+
 use super::*;
 
 fn line(schedule: &str) -> String {
     format!("{OWN} --quiet --schedule {schedule}")
 }
 
-/// The files that a run with all budgets and one that got some later have alike: all but what was asked for.
+/// A run with all budgets and one that got some later have the same log and picture, and the same tensors in every
+/// checkpoint; the state of the schedule knows of the budgets that there were.
 fn assert_same_training(found: &Path, expected: &Path) {
     let trained = |folder: &Path| {
         let mut files = files(folder);
         files.remove(Path::new("config.json"));
         files
     };
-    let (found, expected) = (trained(found), trained(expected));
-    assert!(
-        found.keys().eq(expected.keys()),
-        "{:?}, {:?}",
-        found.keys(),
-        expected.keys()
-    );
-    for (name, bytes) in &expected {
-        assert!(found.get(name) == Some(bytes), "{} differs", name.display());
+    let names = |folder: &Path| trained(folder).into_keys().collect::<Vec<_>>();
+    assert_eq!(names(found), names(expected));
+    let has = trained(found);
+    for (name, bytes) in trained(expected) {
+        let place = name.display().to_string();
+        let is_older = place != "latest.safetensors" && place.ends_with(".safetensors");
+        if is_older {
+            let tensors = |folder: &Path| {
+                let read = Checkpoint::read(&folder.join(&name));
+                read.expect("a checkpoint").tensors
+            };
+            assert!(tensors(found) == tensors(expected), "{place} differs");
+        } else {
+            assert!(has.get(&name) == Some(&bytes), "{place} differs");
+        }
     }
 }
 
@@ -158,8 +167,10 @@ fn a_decay_on_request_is_released_and_survives_kills() {
             // The decay was thrown away: the main branch is that of a run that was never asked.
             assert_eq!(after["step"], start + 1);
             for name in ["budget-002000.safetensors", "main-001800.safetensors"] {
-                let bytes = |run: &str| fs::read(place.file(run).join(name)).expect("a checkpoint");
-                let weights = |run: &str| bytes(run).split_off(4096);
+                let weights = |run: &str| {
+                    let read = Checkpoint::read(&place.file(run).join(name));
+                    read.expect("a checkpoint").tensors
+                };
                 assert!(weights("asked") == weights("never-asked"), "{name}");
             }
         } else {
@@ -217,8 +228,6 @@ fn decays_are_called_off_and_made_longer() {
     taken("open extend 1000");
     taken("open cancel");
     taken("open decay 50%");
-    taken("open cancel");
-    taken("open decay 20");
     while !fs::read_dir(&folder).expect("a folder").any(|entry| {
         let name = entry.expect("an entry").file_name();
         name.to_string_lossy().starts_with("release-")
@@ -232,17 +241,7 @@ fn decays_are_called_off_and_made_longer() {
         .iter()
         .map(|line| &line["ask"])
         .collect();
-    assert_eq!(
-        requests,
-        [
-            "decay",
-            "extend",
-            "cancel",
-            "decay-of-seen",
-            "cancel",
-            "decay"
-        ]
-    );
+    assert_eq!(requests, ["decay", "extend", "cancel", "decay-of-seen"]);
 }
 
 #[test]
