@@ -41,7 +41,7 @@ const FLASH: usize = 128 * 1024;
 const LIMIT: Duration = Duration::from_secs(120);
 
 fn run(job: &mut Job<'_>) {
-    for (package, test) in TESTS {
+    for [package, test, names] in TESTS {
         let words = [
             "test",
             "--package",
@@ -50,6 +50,7 @@ fn run(job: &mut Job<'_>) {
             test,
             "--",
             "--nocapture",
+            names,
         ];
         let mut command = job.workspace.cargo(&words);
         if job.long {
