@@ -1858,6 +1858,22 @@ rivergram_status rivergram_wsds_resume_to_peak(struct rivergram_wsds *state,
                                                struct rivergram_error *error);
 
 /**
+ * Goes on with other budgets, which differ only in those that are still to come: later ones are added, or others take
+ * their place. The state holds on to the new list instead of the old one, which must not have changed. After the
+ * last budget the run goes back to the peak, as after any other. After an error the state is as it was.
+ *
+ * Errors: NULL_POINTER, MISALIGNED, OVERLAP, NOT_A_STATE, BUDGET, WARMUP, OTHER_SETTINGS for a budget that was reached,
+ * or whose decay has begun, and is not in its place.
+ *
+ * Contract:
+ * Behind each pointer lies what its length says; `error` may be NULL.
+ */
+rivergram_status rivergram_wsds_set_budgets(struct rivergram_wsds *state,
+                                            const uint64_t *budgets,
+                                            size_t budgets_len,
+                                            struct rivergram_error *error);
+
+/**
  * Writes the state to the start of `bytes`, `RIVERGRAM_WSDS_SAVED_LEN` bytes with a checksum, the same on every
  * machine.
  *

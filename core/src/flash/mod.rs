@@ -132,10 +132,29 @@ impl Store {
         Self::open_before(flash, layout, u64::MAX)
     }
 
-    /// [`Store::open`] without blocking.
+    /// [`Store::open`] without blocking. Cost: the same.
     ///
     /// # Errors
     /// As [`Store::open`].
+    ///
+    /// ```
+    /// use rivergram_core::flash::{Layout, RamFlash, Store};
+    ///
+    /// # use core::{pin::pin, task::{Context, Poll, Waker}};
+    /// # fn block_on<R>(future: impl Future<Output = R>) -> R {
+    /// #     let (mut future, mut context) = (pin!(future), Context::from_waker(Waker::noop()));
+    /// #     loop {
+    /// #         if let Poll::Ready(result) = future.as_mut().poll(&mut context) {
+    /// #             return result;
+    /// #         }
+    /// #     }
+    /// # }
+    /// # let mut memory = [0xff; 8192];
+    /// # let mut flash = RamFlash::<1024, 4>::new(&mut memory);
+    /// # let layout = Layout { start: 0, end: 8192, payload: 500, budgets: 1 };
+    /// assert_eq!(block_on(Store::open_async(&mut flash, &layout))?, Store::open(&mut flash, &layout)?);
+    /// # Ok::<(), rivergram_core::error::FlashError>(())
+    /// ```
     pub async fn open_async<F: AsyncNorFlash>(
         flash: &mut F,
         layout: &Layout,
@@ -183,10 +202,32 @@ impl Store {
         Self::opened(geometry, &work)
     }
 
-    /// [`Store::open_before`] without blocking.
+    /// [`Store::open_before`] without blocking. Cost: the same.
     ///
     /// # Errors
     /// As [`Store::open`].
+    ///
+    /// ```
+    /// use rivergram_core::flash::{Layout, Part, RamFlash, Slot, Store};
+    ///
+    /// # use core::{pin::pin, task::{Context, Poll, Waker}};
+    /// # fn block_on<R>(future: impl Future<Output = R>) -> R {
+    /// #     let (mut future, mut context) = (pin!(future), Context::from_waker(Waker::noop()));
+    /// #     loop {
+    /// #         if let Poll::Ready(result) = future.as_mut().poll(&mut context) {
+    /// #             return result;
+    /// #         }
+    /// #     }
+    /// # }
+    /// # let mut memory = [0xff; 8192];
+    /// # let mut flash = RamFlash::<1024, 4>::new(&mut memory);
+    /// # let layout = Layout { start: 0, end: 8192, payload: 500, budgets: 1 };
+    /// let mut store = Store::open(&mut flash, &layout)?;
+    /// store.commit(&mut flash, &[Slot::Latest], &[Part::<f32>::Bytes(b"state")])?;
+    /// let store = block_on(Store::open_before_async(&mut flash, &layout, 1))?;
+    /// assert_eq!(store.sequence(), 0);
+    /// # Ok::<(), rivergram_core::error::FlashError>(())
+    /// ```
     pub async fn open_before_async<F: AsyncNorFlash>(
         flash: &mut F,
         layout: &Layout,
@@ -353,10 +394,32 @@ impl Store {
         self.end(record, work.worn())
     }
 
-    /// [`Store::commit`] without blocking.
+    /// [`Store::commit`] without blocking. Cost: the same.
     ///
     /// # Errors
     /// As [`Store::commit`].
+    ///
+    /// ```
+    /// use rivergram_core::flash::{Layout, Part, RamFlash, Slot, Store};
+    ///
+    /// # use core::{pin::pin, task::{Context, Poll, Waker}};
+    /// # fn block_on<R>(future: impl Future<Output = R>) -> R {
+    /// #     let (mut future, mut context) = (pin!(future), Context::from_waker(Waker::noop()));
+    /// #     loop {
+    /// #         if let Poll::Ready(result) = future.as_mut().poll(&mut context) {
+    /// #             return result;
+    /// #         }
+    /// #     }
+    /// # }
+    /// # let mut memory = [0xff; 8192];
+    /// # let mut flash = RamFlash::<1024, 4>::new(&mut memory);
+    /// # let layout = Layout { start: 0, end: 8192, payload: 500, budgets: 1 };
+    /// let mut store = Store::open(&mut flash, &layout)?;
+    /// let parts = [Part::Numbers(&[0.5_f32; 100])];
+    /// let number = block_on(store.commit_async(&mut flash, &[Slot::Latest], &parts))?;
+    /// assert_eq!(number, 1);
+    /// # Ok::<(), rivergram_core::error::FlashError>(())
+    /// ```
     pub async fn commit_async<F: AsyncNorFlash, T: Real>(
         &mut self,
         flash: &mut F,
@@ -403,10 +466,34 @@ impl Store {
         work.error.map_or(Ok(()), Err)
     }
 
-    /// [`Store::load`] without blocking.
+    /// [`Store::load`] without blocking. Cost: the same.
     ///
     /// # Errors
     /// As [`Store::load`].
+    ///
+    /// ```
+    /// use rivergram_core::flash::{Layout, Part, PartMut, RamFlash, Slot, Store};
+    ///
+    /// # use core::{pin::pin, task::{Context, Poll, Waker}};
+    /// # fn block_on<R>(future: impl Future<Output = R>) -> R {
+    /// #     let (mut future, mut context) = (pin!(future), Context::from_waker(Waker::noop()));
+    /// #     loop {
+    /// #         if let Poll::Ready(result) = future.as_mut().poll(&mut context) {
+    /// #             return result;
+    /// #         }
+    /// #     }
+    /// # }
+    /// # let mut memory = [0xff; 8192];
+    /// # let mut flash = RamFlash::<1024, 4>::new(&mut memory);
+    /// # let layout = Layout { start: 0, end: 8192, payload: 500, budgets: 1 };
+    /// let mut store = Store::open(&mut flash, &layout)?;
+    /// store.commit(&mut flash, &[Slot::Latest], &[Part::<f32>::Bytes(b"state")])?;
+    /// let mut bytes = [0; 5];
+    /// let mut parts = [PartMut::<f32>::Bytes(&mut bytes)];
+    /// block_on(store.load_async(&mut flash, Slot::Latest, &mut parts))?;
+    /// assert_eq!(bytes, *b"state");
+    /// # Ok::<(), rivergram_core::error::FlashError>(())
+    /// ```
     pub async fn load_async<F: AsyncNorFlash, T: Real>(
         &self,
         flash: &mut F,
@@ -446,10 +533,33 @@ impl Store {
         work.error.map_or(Ok(()), Err)
     }
 
-    /// [`Store::load_start`] without blocking.
+    /// [`Store::load_start`] without blocking. Cost: the same.
     ///
     /// # Errors
     /// As [`Store::load_start`].
+    ///
+    /// ```
+    /// use rivergram_core::flash::{Layout, Part, RamFlash, Slot, Store};
+    ///
+    /// # use core::{pin::pin, task::{Context, Poll, Waker}};
+    /// # fn block_on<R>(future: impl Future<Output = R>) -> R {
+    /// #     let (mut future, mut context) = (pin!(future), Context::from_waker(Waker::noop()));
+    /// #     loop {
+    /// #         if let Poll::Ready(result) = future.as_mut().poll(&mut context) {
+    /// #             return result;
+    /// #         }
+    /// #     }
+    /// # }
+    /// # let mut memory = [0xff; 8192];
+    /// # let mut flash = RamFlash::<1024, 4>::new(&mut memory);
+    /// # let layout = Layout { start: 0, end: 8192, payload: 500, budgets: 1 };
+    /// let mut store = Store::open(&mut flash, &layout)?;
+    /// store.commit(&mut flash, &[Slot::Latest], &[Part::<f32>::Bytes(b"state")])?;
+    /// let mut start = [0; 2];
+    /// block_on(store.load_start_async(&mut flash, Slot::Latest, &mut start))?;
+    /// assert_eq!(start, *b"st");
+    /// # Ok::<(), rivergram_core::error::FlashError>(())
+    /// ```
     pub async fn load_start_async<F: AsyncNorFlash>(
         &self,
         flash: &mut F,
@@ -487,10 +597,31 @@ impl Store {
         work.error.map_or(Ok(()), Err)
     }
 
-    /// [`Store::check`] without blocking.
+    /// [`Store::check`] without blocking. Cost: the same.
     ///
     /// # Errors
     /// As [`Store::check`].
+    ///
+    /// ```
+    /// use rivergram_core::flash::{Layout, Part, RamFlash, Slot, Store};
+    ///
+    /// # use core::{pin::pin, task::{Context, Poll, Waker}};
+    /// # fn block_on<R>(future: impl Future<Output = R>) -> R {
+    /// #     let (mut future, mut context) = (pin!(future), Context::from_waker(Waker::noop()));
+    /// #     loop {
+    /// #         if let Poll::Ready(result) = future.as_mut().poll(&mut context) {
+    /// #             return result;
+    /// #         }
+    /// #     }
+    /// # }
+    /// # let mut memory = [0xff; 8192];
+    /// # let mut flash = RamFlash::<1024, 4>::new(&mut memory);
+    /// # let layout = Layout { start: 0, end: 8192, payload: 500, budgets: 1 };
+    /// let mut store = Store::open(&mut flash, &layout)?;
+    /// store.commit(&mut flash, &[Slot::Latest], &[Part::<f32>::Bytes(b"state")])?;
+    /// assert_eq!(block_on(store.check_async(&mut flash, Slot::Latest)), Ok(()));
+    /// # Ok::<(), rivergram_core::error::FlashError>(())
+    /// ```
     pub async fn check_async<F: AsyncNorFlash>(
         &self,
         flash: &mut F,

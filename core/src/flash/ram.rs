@@ -28,7 +28,7 @@ pub struct RamFlash<'a, const PAGE: usize, const UNIT: usize> {
 }
 
 impl<'a, const PAGE: usize, const UNIT: usize> RamFlash<'a, PAGE, UNIT> {
-    /// A flash whose content is that of the memory.
+    /// A flash whose content is that of the memory. Cost: O(1).
     ///
     /// ```
     /// use embedded_storage::nor_flash::ReadNorFlash;

@@ -83,7 +83,9 @@ impl SavedHead {
     /// ```
     /// use rivergram_core::trainer::SavedHead;
     ///
-    /// SavedHead::new().bytes_mut().fill(0xff);
+    /// let mut head = SavedHead::new();
+    /// head.bytes_mut().fill(0xff);
+    /// assert_ne!(head, SavedHead::new());
     /// ```
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.0
