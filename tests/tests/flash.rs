@@ -437,13 +437,25 @@ fn cut_everywhere<const PAGE: usize, const UNIT: usize>(seed: u64) -> Counts {
 
 #[test]
 fn nothing_is_lost_wherever_the_power_is_cut() {
-    let mut all = vec![cut_everywhere::<512, 4>(1), cut_everywhere::<1024, 16>(2)];
+    let mut kinds: Vec<fn() -> Counts> = vec![|| cut_everywhere::<512, 4>(1), || {
+        cut_everywhere::<1024, 16>(2)
+    }];
     if is_long() {
-        all.push(cut_everywhere::<512, 1>(3));
-        all.push(cut_everywhere::<2048, 8>(4));
-        all.push(cut_everywhere::<4096, 32>(5));
-        all.push(cut_everywhere::<4096, 4>(6));
+        kinds.push(|| cut_everywhere::<512, 1>(3));
+        kinds.push(|| cut_everywhere::<2048, 8>(4));
+        kinds.push(|| cut_everywhere::<4096, 32>(5));
+        kinds.push(|| cut_everywhere::<4096, 4>(6));
     }
+    let all = kinds.into_iter().map(std::thread::spawn);
+    let all: Vec<_> = all
+        .collect::<Vec<_>>()
+        .into_iter()
+        .map(|kind| kind.join())
+        .collect();
+    let all: Vec<Counts> = all
+        .into_iter()
+        .map(|counts| counts.expect("no fault"))
+        .collect();
     let cuts: u64 = all
         .iter()
         .map(|counts| counts.cuts + counts.second_cuts)

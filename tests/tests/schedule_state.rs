@@ -1411,8 +1411,10 @@ fn budgets_that_are_added_later_are_as_if_they_had_always_been_there() {
         ) else {
             continue;
         };
-        // Up to where the first of the new decays begins.
-        let last = all.decay(known).map_or(400, |decay| decay.start);
+        // Up to where the first of the new decays begins, and before its budget, also where that has no decay.
+        let last = all
+            .decay(known)
+            .map_or(400, |decay| decay.start.min(decay.end - 1));
         let step = random.range(0, last as usize) as u64;
         let state = State::at(&plan, step);
         let state = state
