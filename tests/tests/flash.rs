@@ -864,9 +864,11 @@ fn layouts_that_do_not_fit_are_refused() {
     store
         .commit(&mut flash, &[Slot::Latest], &parts)
         .expect("a commit");
+    // One budget less, and so one area.
+    let area = layout.end / (2 + kept() as u32 + 1);
     let fewer = Layout {
-        budgets: 0,
-        end: layout.end / 5 * 4,
+        budgets: kept() - 1,
+        end: layout.end - area,
         ..layout
     };
     let page = refused(&mut flash, fewer);

@@ -335,9 +335,10 @@ impl<'p> Job<'_, 'p> {
         let last = Cell::new(0);
         let mut log = self.folder.metrics(|line| {
             let number = |key: &str| line.get(key).and_then(serde_json::Value::as_u64);
-            // A request at the very update of the checkpoint is part of it, or will be taken again.
+            // A request at the very update of the checkpoint is part of it, or will be taken again; later ones have
+            // larger numbers.
             let is_known =
-                |update: &u64| *update < done || number("id").is_none_or(|id| id == place.request);
+                |update: &u64| *update < done || number("id").is_none_or(|id| id <= place.request);
             let kept = number("update")
                 .filter(|update| *update <= done)
                 .filter(is_known);
@@ -463,7 +464,9 @@ impl<'p> Job<'_, 'p> {
             Ask::Decay { length } => {
                 let end = step.saturating_add(length);
                 let running = self.decays();
-                if !(running && place.release.is_none()) && end >= place.end {
+                let moves_end = running && place.release.is_none();
+                // A branch is thrown away, and may go as far as it likes.
+                if !moves_end && !branches && end >= place.end {
                     let end = place.end;
                     return refuse(format!(
                         "a decay of {length} from {step} reaches the end at {end}"
@@ -477,7 +480,7 @@ impl<'p> Job<'_, 'p> {
                 if !self.trainer.schedule_mut().request_decay(length) {
                     return refuse("a decay of at least 1 expected".to_string());
                 }
-                if running && place.release.is_none() {
+                if moves_end {
                     place.end = end;
                 } else {
                     place.release = Some(end);
@@ -496,7 +499,7 @@ impl<'p> Job<'_, 'p> {
             }
             Ask::Extend { by } => {
                 let end = place.release.unwrap_or(place.end).saturating_add(by);
-                if place.release.is_some() && end >= place.end {
+                if place.release.is_some() && !branches && end >= place.end {
                     let last = place.end;
                     return refuse(format!(
                         "the decay would end at {end}, beyond the end at {last}"
