@@ -25,7 +25,7 @@ pub struct Search {
     pub measure: Measure,
     /// What a zero vector means: under [`ZeroRows::Missing`] it is absent, and such an anchor finds nothing.
     pub zero_rows: ZeroRows,
-    /// Items per tile. A multiple of 4 gives the same bits as [`pair::volume_matrix`].
+    /// Items per tile: any number gives the same scores.
     pub tile: usize,
     /// The index of the first item: of a gallery that comes in parts, what came before.
     pub offset: usize,

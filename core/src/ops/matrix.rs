@@ -82,20 +82,26 @@ fn two_rows<I: Isa>(
     b: &[I::Scalar],
     [c0, c1]: [&mut [I::Scalar]; 2],
 ) {
-    let mut blocks = b.rows(k.saturating_mul(4));
-    let ((c0, c0_rest), (c1, c1_rest)) = (c0.as_chunks_mut::<4>(), c1.as_chunks_mut::<4>());
-    // The fours of C go first: where they end, no block of B is lost.
-    for ((c0, c1), b) in c0.iter_mut().zip(c1).zip(blocks.by_ref()) {
-        let sums = dots_2x4(isa, a, rows(b, k));
+    let (mut b, four) = (b, k.saturating_mul(4));
+    for (c0, c1) in c0.chunks_mut(4).zip(c1.chunks_mut(4)) {
+        let (block, rest) = b.split_at_checked(four).unwrap_or((b, &[]));
+        let sums = dots_2x4(isa, a, padded_rows(block, k));
         for ((c0, c1), sums) in c0.iter_mut().zip(c1).zip(sums) {
             *c0 += sums[0].sum();
             *c1 += sums[1].sum();
         }
+        b = rest;
     }
-    for ((b, c0), c1) in blocks.rest.rows(k).zip(c0_rest).zip(c1_rest) {
-        *c0 += dot(isa, a[0], b);
-        *c1 += dot(isa, a[1], b);
-    }
+}
+
+/// Up to four rows, the first in place of those that are not there: a number of C has the same bits wherever its row
+/// of B stands.
+#[inline(always)]
+fn padded_rows<T>(block: &[T], length: usize) -> [&[T]; 4] {
+    let mut rows = block.rows(length);
+    let first = rows.next().unwrap_or(&[]);
+    let mut row = || rows.next().unwrap_or(first);
+    [first, row(), row(), row()]
 }
 
 /// Blocks that one turn of an inner loop takes. A microcontroller without indexed loads of floats advances six
