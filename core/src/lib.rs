@@ -19,6 +19,7 @@ pub mod lse;
 pub mod math;
 pub mod ops;
 pub mod optim;
+pub mod replay;
 pub mod schedule;
 pub mod softmax;
 pub mod trainer;

@@ -2,7 +2,7 @@
 //! token. Shapes, errors and sources are those of the functions they are named after.
 
 use rivergram_core::eisl;
-use rivergram_core::error::{EislError, GramError, TrainError};
+use rivergram_core::error::{EislError, GramError, OptimError, TrainError};
 use rivergram_core::gram::contrastive::{self, GramLoss, GramReport, Rectangle, Shard, ZeroRows};
 use rivergram_core::gram::negatives::{self, Own};
 use rivergram_core::gram::pair::{self, Measure};
@@ -11,7 +11,7 @@ use rivergram_core::gram::search::{self, Search};
 use rivergram_core::head::Head;
 use rivergram_core::lanes::Isa;
 use rivergram_core::ops;
-use rivergram_core::trainer::{Step, Trainer};
+use rivergram_core::trainer::{Average, Step, Trainer};
 
 use crate::{Kernel, Level};
 
@@ -457,6 +457,47 @@ impl Level {
         })
     }
 
+    /// [`Trainer::average`]: the weights into an average, in the stable phase; whether it did. Cost and errors are
+    /// its.
+    ///
+    /// ```
+    /// # use rivergram_core::head::Head;
+    /// # use rivergram_core::optim::Optimizer;
+    /// # use rivergram_core::schedule::{Plan, Settings, State};
+    /// # use rivergram_core::trainer::{Setup, Storage, Trainer};
+    /// use rivergram_core::optim::average::RunningMean;
+    /// use rivergram_core::trainer::Average;
+    /// use rivergram_simd::Level;
+    ///
+    /// # let heads = [Head { input: 2, hidden: 0, output: 3, normalise: false }];
+    /// # let setup = Setup { heads: &heads, optimizer: Optimizer::sgd(), clip: None };
+    /// # let plan = Plan::new(Settings::constant(0.125), &[])?;
+    /// # let (mut parameters, mut gradient) = ([0.5; 9], [0.0; 9]);
+    /// # let storage = Storage {
+    /// #     parameters: &mut parameters,
+    /// #     gradient: &mut gradient,
+    /// #     moments: &mut [],
+    /// #     workspace: &mut [],
+    /// # };
+    /// let trainer = Trainer::new(setup, storage, State::new(&plan))?;
+    /// let (mut average, mut mean) = (Average::Mean(RunningMean::new()), [0.0; 9]);
+    /// assert!(Level::detect().average(&trainer, &mut average, &mut mean)?);
+    /// assert_eq!(mean, [0.5; 9]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn average(
+        self,
+        trainer: &Trainer<'_, f32>,
+        average: &mut Average<f32>,
+        storage: &mut [f32],
+    ) -> Result<bool, OptimError> {
+        self.run(AverageKernel {
+            trainer,
+            average,
+            storage,
+        })
+    }
+
     /// [`Trainer::transcribe`]: one step of transcription.
     ///
     /// # Errors
@@ -773,6 +814,20 @@ impl Kernel<f32> for Align<'_, '_> {
     fn run<I: Isa<Scalar = f32>>(self, isa: I) -> Self::Output {
         self.trainer
             .align(isa, self.loss, self.inputs, self.present, self.rows)
+    }
+}
+
+struct AverageKernel<'s, 't> {
+    trainer: &'s Trainer<'t, f32>,
+    average: &'s mut Average<f32>,
+    storage: &'s mut [f32],
+}
+
+impl Kernel<f32> for AverageKernel<'_, '_> {
+    type Output = Result<bool, OptimError>;
+    #[inline(always)]
+    fn run<I: Isa<Scalar = f32>>(self, isa: I) -> Self::Output {
+        self.trainer.average(isa, self.average, self.storage)
     }
 }
 

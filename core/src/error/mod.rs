@@ -5,6 +5,7 @@ mod eisl;
 mod flash;
 mod gram;
 mod optim;
+mod replay;
 mod schedule;
 mod trainer;
 
@@ -13,5 +14,6 @@ pub use eisl::{EislBuffer, EislError};
 pub use flash::{FlashAction, FlashError, FlashFault};
 pub use gram::GramError;
 pub use optim::OptimError;
+pub use replay::ReplayError;
 pub use schedule::{DecodeError, EncodeError, PlanError, PlanPart, RateName, StateError};
 pub use trainer::{TrainBuffer, TrainError};

@@ -34,6 +34,11 @@ pub enum OptimError {
         /// The length that was given.
         have: usize,
     },
+    /// A weight, beyond the largest number of a format of 16 bits.
+    TooLarge {
+        /// Which one.
+        index: usize,
+    },
     /// Saved bytes of another kind of average, of other settings, of another number type or of another length.
     OtherAverage,
     /// Saved bytes that cannot be read.
@@ -74,6 +79,9 @@ impl Display for OptimError {
             }
             Self::Length { need, have } => {
                 write!(f, "{have} numbers where {need} are needed")
+            }
+            Self::TooLarge { index } => {
+                write!(f, "weight {index} is too large for 16 bits")
             }
             Self::OtherAverage => write!(f, "saved by an average of another setup"),
             Self::Decode(e) => e.fmt(f),

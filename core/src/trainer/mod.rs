@@ -38,8 +38,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod beside;
+mod early;
 #[cfg(feature = "flash")]
 mod flash;
+mod half;
 mod learn;
 
 use crate::eisl;
@@ -55,6 +58,10 @@ use crate::schedule::State;
 #[cfg(feature = "flash")]
 pub use flash::SavedHead;
 use learn::{Backward, Learn};
+
+pub use beside::Average;
+pub use early::EarlyDecay;
+pub use half::Rounded;
 
 const MAGIC: [u8; 4] = *b"rgTR";
 const VERSION: u32 = 1;

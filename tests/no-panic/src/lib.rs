@@ -31,6 +31,7 @@ pub mod lse;
 pub mod math;
 pub mod ops;
 pub mod optim;
+pub mod replay;
 pub mod schedule;
 pub mod softmax;
 pub mod trainer;
@@ -81,6 +82,7 @@ pub fn every_room<T: Real>() {
     lse::room::<T>();
     ops::room::<T>();
     optim::room::<T>();
+    replay::room::<T>();
     schedule::room::<T>();
     softmax::room::<T>();
     trainer::room::<T>();
@@ -92,6 +94,7 @@ pub fn single_precision() {
     gram::single_precision();
     math::single_precision();
     optim::single_precision();
+    trainer::single_precision();
 }
 
 unsafe extern "C" {

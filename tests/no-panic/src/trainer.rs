@@ -1,12 +1,15 @@
 //! `core::trainer`.
 
+use rivergram_core::error::TrainError;
 use rivergram_core::features::Int8;
 use rivergram_core::gram::contrastive::GramLoss;
 use rivergram_core::head::Head;
 use rivergram_core::lanes::{One, Real};
 use rivergram_core::optim::Optimizer;
+use rivergram_core::optim::average::{Ema, Lawa, RunningMean, Start};
+use rivergram_core::optim::rounding::Half;
 use rivergram_core::schedule::{Plan, Settings, State};
-use rivergram_core::trainer::{self, Setup, Storage, Trainer};
+use rivergram_core::trainer::{self, Average, Rounded, Setup, Storage, Trainer};
 
 use crate::{any, eisl, flash, head, keep, real, size, slice, slice_mut};
 
@@ -41,6 +44,8 @@ pub fn room<T: Real>() {
         look(&mut trainer);
         train(&mut trainer);
         flash::trainer(&mut trainer);
+        decay(&mut trainer);
+        beside(&trainer);
         keep(Trainer::save(&trainer, slice_mut()));
         keep(Trainer::load(any(&mut trainer), slice()));
         let restored = Trainer::restore(any(&mut trainer), slice(), slice(), any(0), schedule);
@@ -77,6 +82,63 @@ fn look<T: Real>(trainer: &mut Trainer<'_, T>) {
     keep(Trainer::updates(trainer));
     keep(Trainer::schedule(trainer));
     keep(Trainer::schedule_mut(trainer));
+}
+
+fn decay<T: Real>(trainer: &mut Trainer<'_, T>) {
+    keep(Trainer::decay_end(trainer));
+    let store = |trainer: &Trainer<'_, T>| -> Result<(), TrainError> {
+        trainer.save(slice_mut()).map(|_| ())
+    };
+    keep(Trainer::decay_early(any(&mut *trainer), any(0), store));
+}
+
+fn beside<T: Real>(trainer: &Trainer<'_, T>) {
+    let one = One::<T>::new();
+    let (Ok(ema), Ok(lawa)) = (
+        Ema::with_decay(real(), any(Start::Slice)),
+        Lawa::new(size(), any(0)),
+    ) else {
+        return;
+    };
+    for average in [
+        Average::Ema(ema),
+        Average::Mean(RunningMean::new()),
+        Average::Lawa(lawa),
+    ] {
+        let mut average = any(average);
+        keep(Average::storage_len(&average, size()));
+        keep(Average::update(
+            any(&mut average),
+            one,
+            slice(),
+            slice_mut(),
+        ));
+        keep(Average::read(&average, one, slice(), slice_mut()));
+        keep(Average::saved_len(&average, size()));
+        keep(Average::save(&average, slice(), slice_mut()));
+        keep(Average::load(any(&mut average), slice_mut(), slice()));
+        keep(Trainer::average(
+            trainer,
+            one,
+            any(&mut average),
+            slice_mut(),
+        ));
+    }
+}
+
+/// What exists in single precision only.
+pub fn single_precision() {
+    let Ok(plan) = Plan::new(any(Settings::constant(real())), slice()) else {
+        return;
+    };
+    let plan = any(plan);
+    if let Ok(trainer) = Trainer::new(setup(), storage(), any(State::new(&plan))) {
+        let mut trainer = any(trainer);
+        let half = any(Half::F16);
+        keep(Trainer::widen(any(&mut trainer), half, slice()));
+        let rounded = Trainer::round(any(&mut trainer), half, slice_mut(), real(), || any(0));
+        keep(Rounded::warns(&any(rounded.unwrap_or_default())));
+    }
 }
 
 fn train<T: Real>(trainer: &mut Trainer<'_, T>) {

@@ -1,0 +1,37 @@
+//! `core::replay`.
+
+use rivergram_core::lanes::Real;
+use rivergram_core::replay::{Number, Reservoir};
+
+use crate::{any, keep, size, slice, slice_mut};
+
+/// Calls everything.
+pub fn room<T: Real>() {
+    samples::<T>();
+    samples::<i8>();
+    samples::<u32>();
+}
+
+fn samples<N: Number + 'static>() {
+    let Ok(reservoir) = Reservoir::new(size(), any(0)) else {
+        return;
+    };
+    let mut reservoir = any(reservoir);
+    keep(Reservoir::capacity(&reservoir));
+    keep(Reservoir::seen(&reservoir));
+    keep(Reservoir::held(&reservoir));
+    keep(Reservoir::admit(any(&mut reservoir)));
+    keep(Reservoir::offer::<N>(
+        any(&mut reservoir),
+        slice(),
+        slice_mut(),
+    ));
+    keep(Reservoir::draw(&reservoir, any(0), slice_mut()));
+    keep(Reservoir::saved_len::<N>(size()));
+    keep(Reservoir::save::<N>(&reservoir, slice(), slice_mut()));
+    keep(Reservoir::load::<N>(
+        any(&mut reservoir),
+        slice_mut(),
+        slice(),
+    ));
+}
