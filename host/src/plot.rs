@@ -3,6 +3,8 @@
 //! The raw loss is faint and its running mean strong. Budgets are dashed vertical lines. The rate is drawn to a
 //! logarithmic scale, on which a warmup and a decay to 1% of the peak can both be seen.
 
+pub mod releases;
+
 use std::fmt::Display;
 use std::ops::Range;
 

@@ -25,6 +25,8 @@ pub enum Purpose {
     Weights = 6,
     /// The numbers that are left out of the training.
     Unseen = 7,
+    /// When parts of a stream arrive, and when releases are asked for; the index tells the two apart.
+    Moment = 8,
 }
 
 /// A stream of random numbers.

@@ -56,7 +56,7 @@ pub fn picture_phase(name: &str) -> plot::Phase {
     }
 }
 
-fn settings(options: &ScheduleOptions) -> Settings<f32> {
+pub(crate) fn settings(options: &ScheduleOptions) -> Settings<f32> {
     let floor = options.peak * options.floor;
     let base = match options.kind {
         ScheduleKind::WsdS | ScheduleKind::Wsd => Settings {
@@ -82,7 +82,7 @@ fn settings(options: &ScheduleOptions) -> Settings<f32> {
 }
 
 /// The flag that sets what a plan refuses.
-fn flag(problem: &PlanError) -> &'static str {
+pub(crate) fn flag(problem: &PlanError) -> &'static str {
     match problem {
         PlanError::Rate { .. } => "--lr",
         PlanError::AbovePeak { .. } | PlanError::FloorZero { .. } => "--floor",

@@ -6,6 +6,8 @@ mod machine;
 mod output;
 mod paths;
 mod progress;
+#[cfg(feature = "demo-data")]
+mod stream;
 mod table;
 mod train;
 #[cfg(feature = "demo-data")]
@@ -31,7 +33,23 @@ Examples:
   rivergram train --resume runs/001           goes on where a run stopped
   rivergram ask runs/001 decay 100            a decay now, while it trains
   rivergram train --json > run.jsonl          for programs
+  rivergram stream --seeds 3                  schedules on a stream that drifts
   rivergram paths                             what this machine has";
+
+#[cfg(feature = "demo-data")]
+const STREAM_EXAMPLES: &str = "\
+Parts of the built-in data arrive one after the other, each with voices and writers of its own. At
+random moments a release is asked for: after a decay its weights are measured on what is new and on
+what is old, with every schedule, with and without replay of a few samples. docs/stream.md has the
+table and says what it means.
+
+Examples:
+  rivergram stream --picture stream.svg
+  rivergram stream --schedule wsd-s,constant-ema --seeds 10
+  rivergram stream --updates 3000 --arrivals 8 --releases 10 --memory 0
+  rivergram stream --json > stream.jsonl
+
+Ctrl-C tells what was finished. Exit codes: 0 done, 1 the system failed, 2 bad input, 130 interrupted.";
 
 const TRAIN_EXAMPLES: &str = "\
 Without flags it is the main job: the built-in numbers 0 to 99 as text, image and audio are
@@ -81,6 +99,10 @@ enum Command {
     /// Ask a run for something while it goes on: a decay now, its end, more time
     #[command(after_help = ASK_EXAMPLES, allow_negative_numbers = true)]
     Ask(ask::Flags),
+    /// Compare schedules, averages and replay on a stream that drifts and has no known end
+    #[cfg(feature = "demo-data")]
+    #[command(after_help = STREAM_EXAMPLES, allow_negative_numbers = true)]
+    Stream(Box<stream::Flags>),
     /// Say which paths (instruction sets) this machine has and why one is chosen
     Paths(paths::Flags),
 }
@@ -101,6 +123,8 @@ pub(crate) fn main() -> ExitCode {
         #[cfg(feature = "demo-data")]
         Command::Tune(flags) => tune::run(&flags),
         Command::Ask(flags) => ask::run(&flags),
+        #[cfg(feature = "demo-data")]
+        Command::Stream(flags) => stream::run(&flags),
         Command::Paths(flags) => paths::run(&flags),
     };
     done.unwrap_or_else(|e| {

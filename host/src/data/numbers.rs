@@ -9,14 +9,14 @@
 //! 100·v + 99 are the numbers 0 to 99 in voice v. Training and test data share no digit image and no voice. Origin
 //! and licence of digits and voices: `data/README.md` of this crate.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 
 use ::safetensors::{Dtype, SafeTensors};
 
 use super::{Dataset, Modality, safetensors};
 use crate::error::{Error, Result};
-use crate::random::{Purpose, stream};
+use crate::random::{Purpose, Random, stream};
 
 /// How many numbers there are: 0 to 99.
 pub const NUMBERS: usize = 100;
@@ -82,6 +82,74 @@ pub fn train_split(seed: u64, held_out: usize) -> Result<(Dataset, Dataset)> {
         seed,
     )?;
     Ok((rest, kept))
+}
+
+/// A part of the data that arrives at a time of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Arrival {
+    /// To be trained on.
+    pub train: Dataset,
+    /// Other voices that sound alike, and other digit images of the same part of the file.
+    pub test: Dataset,
+}
+
+/// How many arrivals the data can be divided into.
+pub const ARRIVALS: RangeInclusive<usize> = 2..=8;
+/// Of so many voices of an arrival one is for testing; of so many digit images one.
+const TEST_VOICE: usize = 4;
+const TEST_DIGIT: usize = 3;
+/// Items of each training voice and number, with different digit images.
+const REPEATS: usize = 2;
+
+/// All voices and all digit images in `count` parts, for a stream that drifts.
+///
+/// Voices come in the order of their sound, from low to high frequencies, digit images in the order of the file, as
+/// their writers came. Every fourth voice and every third image of a part are for testing. These are the voices and
+/// images of [`train`] and [`test`] together, divided otherwise.
+///
+/// # Errors
+/// A number outside [`ARRIVALS`].
+pub fn arrivals(seed: u64, count: usize) -> Result<Vec<Arrival>> {
+    if !ARRIVALS.contains(&count) {
+        let (least, most) = (ARRIVALS.start(), ARRIVALS.end());
+        let problem = format!("{count} arrivals: {least} to {most} expected");
+        return Err(Error::input(PLACE, problem));
+    }
+    let data = Builtin::load()?;
+    let patch = NUMBERS * AUDIO_DIM;
+    let voices = [data.audio_train, data.audio_test];
+    let mut voices: Vec<&[u8]> = voices.iter().flat_map(|all| all.chunks(patch)).collect();
+    voices.sort_by_key(|voice| height(voice));
+    let part = |all: usize, g: usize| g * all / count..(g + 1) * all / count;
+    (0..count)
+        .map(|g| {
+            let own = voices.get(part(voices.len(), g)).unwrap_or_default();
+            let images = part(data.digits(), g);
+            let side = |is_test: bool| {
+                let chosen = |i: usize, of: usize| (i % of == of - 1) == is_test;
+                let chosen_voices = own.iter().enumerate();
+                let chosen_voices: Vec<&[u8]> = chosen_voices
+                    .filter_map(|(i, voice)| chosen(i, TEST_VOICE).then_some(*voice))
+                    .collect();
+                let pools = data.pools(images.clone().filter(|&i| chosen(i, TEST_DIGIT)));
+                let index = Part::HeldOut as u64 + 1 + 2 * g as u64 + u64::from(is_test);
+                let repeats = if is_test { 1 } else { REPEATS };
+                let random = stream(seed, Purpose::Image, index);
+                items(&chosen_voices.repeat(repeats), &pools, random)
+            };
+            Ok(Arrival {
+                train: side(false)?,
+                test: side(true)?,
+            })
+        })
+        .collect()
+}
+
+/// How high a voice sounds: the mean band of its clips, up to a factor.
+fn height(voice: &[u8]) -> i64 {
+    const BANDS: usize = 20;
+    let bands = (0..BANDS as i64).cycle();
+    bands.zip(voice).map(|(band, &z)| band * i64::from(z)).sum()
 }
 
 /// The text rows of the numbers 0 to 99 in order: the gallery for telling a number from its image and sound.
@@ -212,13 +280,13 @@ impl Builtin {
         self.images.get(start..start + DIGIT_DIM).unwrap_or(&[])
     }
 
-    /// The images of `range` by class.
-    fn pools(&self, range: Range<usize>) -> [Vec<usize>; 10] {
-        let mut pools: [Vec<usize>; 10] = Default::default();
-        for i in range {
+    /// Some images by class.
+    fn pools(&self, images: impl Iterator<Item = usize>) -> [Vec<&'static [u8]>; 10] {
+        let mut pools: [Vec<&[u8]>; 10] = Default::default();
+        for i in images {
             let class = self.classes.get(i).copied().unwrap_or(0);
             if let Some(pool) = pools.get_mut(usize::from(class)) {
-                pool.push(i);
+                pool.push(self.image(i));
             }
         }
         pools
@@ -235,34 +303,34 @@ impl Builtin {
             Part::Train | Part::HeldOut => self.audio_train,
             Part::Test => self.audio_test,
         };
-        let pools = self.pools(digits);
-        let mut random = stream(seed, Purpose::Image, part as u64);
-        let mut images = Vec::with_capacity(voices.len() * NUMBERS * IMAGE_DIM);
-        for number in voices.clone().flat_map(|_| 0..NUMBERS) {
-            let tens = random.pick(&pools[number / 10]);
-            let ones = random.pick(&pools[number % 10]);
-            let (Some(&tens), Some(&ones)) = (tens, ones) else {
-                return Err(Error::input(PLACE, "a digit has no image"));
-            };
-            push_side_by_side(&mut images, self.image(tens), self.image(ones));
-        }
-        let patch = NUMBERS * AUDIO_DIM;
-        let audio = audio
-            .get(voices.start * patch..voices.end * patch)
-            .unwrap_or(&[]);
-        let sounds = audio
-            .iter()
-            .map(|&z| (f32::from(z) - 128.0) / 32.0)
-            .collect();
-        let texts: Vec<f32> = voices.clone().flat_map(|_| texts().rows).collect();
-        let labels = voices.flat_map(|_| 0..NUMBERS as i64).collect();
-        let modalities = vec![
-            Modality::new(PLACE, "image", IMAGE_DIM, images)?,
-            Modality::new(PLACE, "audio", AUDIO_DIM, sounds)?,
-            Modality::new(PLACE, "text", TEXT_DIM, texts)?,
-        ];
-        Dataset::new(PLACE, modalities, Some(labels))
+        let audio = audio.chunks_exact(NUMBERS * AUDIO_DIM);
+        let voices: Vec<&[u8]> = audio.skip(voices.start).take(voices.len()).collect();
+        let random = stream(seed, Purpose::Image, part as u64);
+        items(&voices, &self.pools(digits), random)
     }
+}
+
+/// One item per voice and number, with the voice's clips and digit images from the pools.
+fn items(voices: &[&[u8]], pools: &[Vec<&[u8]>; 10], mut random: Random) -> Result<Dataset> {
+    let mut images = Vec::with_capacity(voices.len() * NUMBERS * IMAGE_DIM);
+    for number in voices.iter().flat_map(|_| 0..NUMBERS) {
+        let tens = random.pick(&pools[number / 10]);
+        let ones = random.pick(&pools[number % 10]);
+        let (Some(tens), Some(ones)) = (tens, ones) else {
+            return Err(Error::input(PLACE, "a digit has no image"));
+        };
+        push_side_by_side(&mut images, tens, ones);
+    }
+    let audio = voices.iter().copied().flatten();
+    let sounds = audio.map(|&z| (f32::from(z) - 128.0) / 32.0).collect();
+    let texts: Vec<f32> = voices.iter().flat_map(|_| texts().rows).collect();
+    let labels = voices.iter().flat_map(|_| 0..NUMBERS as i64).collect();
+    let modalities = vec![
+        Modality::new(PLACE, "image", IMAGE_DIM, images)?,
+        Modality::new(PLACE, "audio", AUDIO_DIM, sounds)?,
+        Modality::new(PLACE, "text", TEXT_DIM, texts)?,
+    ];
+    Dataset::new(PLACE, modalities, Some(labels))
 }
 
 /// Appends an image of 8 lines of 16 pixels in [0, 1].

@@ -14,7 +14,7 @@ use super::job::{Done, Task, refused};
 use super::options::{AlignOptions, LossKind, Source, Unit};
 use crate::data::sample::Sampler;
 use crate::data::standardise::Standardiser;
-use crate::data::{Dataset, npy, safetensors};
+use crate::data::{Dataset, Modality, npy, safetensors};
 use crate::error::{Error, Result};
 use crate::store::Tensor;
 
@@ -77,19 +77,7 @@ impl Align {
         let test_present = presence(&test);
         let mut test = test;
         standardiser.apply("the test data", &mut test)?;
-        let heads = train
-            .modalities
-            .iter()
-            .map(|modality| {
-                let head = Head {
-                    input: modality.dim,
-                    hidden: options.hidden,
-                    output: options.dim,
-                    normalise: true,
-                };
-                (modality.name.clone(), head)
-            })
-            .collect();
+        let heads = heads(options, &train);
         let evaluation = Evaluation::new(test, test_present, unseen, numbers);
         let mut warnings = Vec::new();
         if let Source::Safetensors { test: None, .. } | Source::Npy(_) = &options.source {
@@ -125,21 +113,46 @@ impl Align {
             "its embedding left the range of numbers: a smaller --lr may help",
         )
     }
+}
 
-    fn loss(&self, step: u64) -> GramLoss<f32> {
-        let warming = step < self.options.warmup_cosine;
-        let (kind, pairs) = match warming {
-            true => (LossKind::Cosine, 0.0),
-            false => (self.options.loss, self.options.pairs),
+/// The loss of a step: at first that of the cosines, so that the signs agree.
+pub(super) fn loss_at(options: &AlignOptions, anchor: usize, step: u64) -> GramLoss<f32> {
+    let warming = step < options.warmup_cosine;
+    let (kind, pairs) = match warming {
+        true => (LossKind::Cosine, 0.0),
+        false => (options.loss, options.pairs),
+    };
+    GramLoss {
+        term: kind.term(anchor),
+        pairs,
+        temperature: options.temperature,
+        label_smoothing: options.label_smoothing,
+        normalise: false,
+        zero_rows: ZeroRows::Missing,
+    }
+}
+
+/// The heads of some data, each with its modality's name.
+pub(super) fn heads(options: &AlignOptions, data: &Dataset) -> Vec<(String, Head)> {
+    let head = |modality: &Modality| {
+        let head = Head {
+            input: modality.dim,
+            hidden: options.hidden,
+            output: options.dim,
+            normalise: true,
         };
-        GramLoss {
-            term: kind.term(self.anchor),
-            pairs,
-            temperature: self.options.temperature,
-            label_smoothing: self.options.label_smoothing,
-            normalise: false,
-            zero_rows: ZeroRows::Missing,
-        }
+        (modality.name.clone(), head)
+    };
+    data.modalities.iter().map(head).collect()
+}
+
+/// The rule of an alignment's updates.
+pub(super) fn optimizer() -> Optimizer<f32> {
+    Optimizer::AdamW {
+        beta1: 0.9,
+        beta2: 0.98,
+        epsilon: 1e-8,
+        weight_decay: 0.01,
     }
 }
 
@@ -274,12 +287,7 @@ impl Task for Align {
     }
 
     fn optimizer(&self) -> Optimizer<f32> {
-        Optimizer::AdamW {
-            beta1: 0.9,
-            beta2: 0.98,
-            epsilon: 1e-8,
-            weight_decay: 0.01,
-        }
+        optimizer()
     }
 
     fn workspace_len(&self, setup: &Setup<'_, f32>) -> usize {
@@ -312,7 +320,7 @@ impl Task for Align {
             };
             present.iter().flat_map(of).collect()
         });
-        let loss = self.loss(step);
+        let loss = loss_at(&self.options, self.anchor, step);
         let (step, report) = level
             .align(trainer, &loss, &inputs, present.as_deref(), rows.len())
             .map_err(|e| self.refused(e, &rows))?;

@@ -212,7 +212,7 @@ pub(super) fn run(
         optimizer: task.optimizer(),
         clip: None,
     };
-    let mut buffers = Buffers::new(&setup, task, options.seed);
+    let mut buffers = Buffers::new(&setup, task.workspace_len(&setup), options.seed);
     let untrained = task.evaluate(context.level, &buffers.parameters)?;
     let trainer = buffers.trainer(setup, legs)?;
     let mut job = Job {
@@ -260,7 +260,7 @@ pub(super) fn run_in_memory(
         optimizer: task.optimizer(),
         clip: None,
     };
-    let mut buffers = Buffers::new(&setup, task, seed);
+    let mut buffers = Buffers::new(&setup, task.workspace_len(&setup), seed);
     let mut trainer = buffers.trainer(setup, legs)?;
     if legs.iter().any(|leg| leg.from.is_some()) {
         let problem = "branches need a run folder, whose checkpoints they go back to";
@@ -276,7 +276,7 @@ pub(super) fn run_in_memory(
 }
 
 /// The storage of a trainer.
-struct Buffers {
+pub(super) struct Buffers {
     parameters: Vec<f32>,
     gradient: Vec<f32>,
     moments: Vec<f32>,
@@ -285,14 +285,14 @@ struct Buffers {
 
 impl Buffers {
     /// Initial weights, moments of 0.
-    fn new(setup: &Setup<'_, f32>, task: &dyn Task, seed: u64) -> Self {
+    pub(super) fn new(setup: &Setup<'_, f32>, workspace: usize, seed: u64) -> Self {
         let mut parameters = vec![0.0; setup.parameters_len()];
         initialise(setup.heads, seed, &mut parameters);
         Buffers {
             gradient: parameters.clone(),
             parameters,
             moments: vec![0.0; setup.moments_len()],
-            workspace: vec![0.0; task.workspace_len(setup)],
+            workspace: vec![0.0; workspace],
         }
     }
 
@@ -305,13 +305,22 @@ impl Buffers {
         let first = legs
             .first()
             .ok_or_else(|| Error::flag("the schedule", "no updates"))?;
+        self.under(setup, &first.plan)
+    }
+
+    /// A trainer at the start of a plan.
+    pub(super) fn under<'a>(
+        &'a mut self,
+        setup: Setup<'a, f32>,
+        plan: &'a Plan<'a, f32>,
+    ) -> Result<Trainer<'a, f32>> {
         let storage = Storage {
             parameters: &mut self.parameters,
             gradient: &mut self.gradient,
             moments: &mut self.moments,
             workspace: &mut self.workspace,
         };
-        Trainer::new(setup, storage, State::new(&first.plan)).map_err(refused)
+        Trainer::new(setup, storage, State::new(plan)).map_err(refused)
     }
 }
 

@@ -9,6 +9,8 @@ mod options;
 mod request;
 mod run;
 #[cfg(feature = "demo-data")]
+pub mod stream;
+#[cfg(feature = "demo-data")]
 mod strips;
 pub mod tune;
 

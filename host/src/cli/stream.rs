@@ -1,0 +1,267 @@
+//! `rivergram stream`: schedules on a stream that drifts.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Args;
+use rivergram::error::{Error, Result};
+use rivergram::path;
+use rivergram::plot::releases::{self, Bar, Line, Panel, Releases};
+use rivergram::train::Context;
+use rivergram::train::stream::{
+    self, Estimate, StreamOptions, StreamReport, StreamRow, StreamSchedule,
+};
+use serde::Serialize;
+
+use super::interrupt::{self, INTERRUPTED};
+use super::machine::MachineFlags;
+use super::output;
+use super::progress::{Progress, Screen};
+use super::table::{Table, percent};
+use super::value;
+
+/// Its flags.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Flags {
+    #[arg(long, help = value::list("Schedules, with commas (default: all)", &StreamSchedule::ALL, StreamSchedule::name), hide_possible_values = true, value_delimiter = ',', value_parser = value::named(&StreamSchedule::ALL, StreamSchedule::name))]
+    schedule: Vec<StreamSchedule>,
+    /// Updates; the stream ends with its last release (default: 1200)
+    #[arg(long, value_name = "N", value_parser = value::steps)]
+    updates: Option<u64>,
+    /// Parts of the data that arrive one after the other (default: 5)
+    #[arg(long, value_name = "N", value_parser = value::number(|n: &usize| (2..=8).contains(n), "a number from 2 to 8"))]
+    arrivals: Option<usize>,
+    /// Releases that are asked for, at moments drawn at random (default: 6)
+    #[arg(long, value_name = "N", value_parser = value::number(|n: &usize| (1..=1000).contains(n), "a number from 1 to 1000"))]
+    releases: Option<usize>,
+    /// Updates of a decay, from the asking to the release (default: 60)
+    #[arg(long, value_name = "N", value_parser = value::steps)]
+    decay: Option<u64>,
+    /// Samples that are kept for replay; 0: no rows with replay (default: 200)
+    #[arg(long, value_name = "N", value_parser = value::size_or_none)]
+    memory: Option<usize>,
+    /// Of the 64 items of a batch, those that are replayed (default: 16)
+    #[arg(long, value_name = "N", value_parser = value::number(|n: &usize| (1..64).contains(n), "a number from 1 to 63"))]
+    replayed: Option<usize>,
+    /// The half-life of the exponential average, in updates (default: 40)
+    #[arg(long, value_name = "N", value_parser = value::positive)]
+    half_life: Option<f32>,
+    /// Hidden units of each head; 0: linear (default: 32)
+    #[arg(long, value_name = "N", value_parser = value::size_or_none)]
+    hidden: Option<usize>,
+    /// The largest learning rate (default: 3e-3)
+    #[arg(long, value_name = "RATE", value_parser = value::positive)]
+    lr: Option<f32>,
+    /// Streams, each with data, moments and weights of its own (default: 5)
+    #[arg(long, value_name = "N", value_parser = value::number(|n: &u64| (1..=1000).contains(n), "a number from 1 to 1000"))]
+    seeds: Option<u64>,
+    /// The first seed (default: 0)
+    #[arg(long, value_name = "N", value_parser = value::number(|_: &u64| true, "a whole number"))]
+    seed: Option<u64>,
+    /// Draw the scores at each release into this SVG file
+    #[arg(long, value_name = "FILE", value_parser = value::path())]
+    picture: Option<PathBuf>,
+    #[command(flatten)]
+    machine: MachineFlags,
+}
+
+impl Flags {
+    fn options(&self) -> StreamOptions {
+        let base = StreamOptions::default();
+        StreamOptions {
+            schedules: match self.schedule.is_empty() {
+                true => base.schedules,
+                false => self.schedule.clone(),
+            },
+            updates: self.updates.unwrap_or(base.updates),
+            arrivals: self.arrivals.unwrap_or(base.arrivals),
+            releases: self.releases.unwrap_or(base.releases),
+            decay: self.decay.unwrap_or(base.decay),
+            hidden: self.hidden.unwrap_or(base.hidden),
+            peak: self.lr.unwrap_or(base.peak),
+            half_life: self.half_life.unwrap_or(base.half_life),
+            memory: self.memory.unwrap_or(base.memory),
+            replayed: self.replayed.unwrap_or(base.replayed),
+            seeds: self.seeds.unwrap_or(base.seeds),
+            seed: self.seed.unwrap_or(base.seed),
+            ..base
+        }
+    }
+}
+
+/// Trains on the streams and prints the table.
+pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
+    let began = Instant::now();
+    let choice = path::choose(flags.machine.path.as_deref())?;
+    let options = flags.options();
+    let screen = Screen::new(flags.machine.quiet);
+    let progress = Progress::new(screen.clone(), &flags.machine);
+    let report = stream::run(
+        &options,
+        &Context {
+            level: choice.level,
+            threads: flags.machine.threads,
+            stop: interrupt::listen(screen.clone()),
+            observe: &|event| progress.observe(event),
+        },
+    );
+    screen.clear();
+    let report = report?;
+    if let (Some(file), false) = (&flags.picture, report.rows.is_empty()) {
+        let svg = releases::draw(&picture(&options, &report))?;
+        std::fs::write(file, svg).map_err(|e| Error::io(file, "write it", e))?;
+    }
+    match flags.machine.json {
+        true => output::print_json(&Json {
+            event: "summary",
+            path: choice.level.name(),
+            seconds: began.elapsed().as_secs_f64(),
+            options: &options,
+            report: &report,
+        }),
+        false => output::print(&text(&options, &report)),
+    }
+    if !report.interrupted {
+        return Ok(ExitCode::SUCCESS);
+    }
+    screen.say("stopped; what was finished is told above");
+    Ok(ExitCode::from(INTERRUPTED))
+}
+
+/// The last line of `--json`.
+#[derive(Serialize)]
+struct Json<'a> {
+    event: &'static str,
+    path: &'static str,
+    seconds: f64,
+    options: &'a StreamOptions,
+    #[serde(flatten)]
+    report: &'a StreamReport,
+}
+
+/// `without replay`, or how much is replayed.
+fn kind(options: &StreamOptions, replay: bool) -> String {
+    match replay {
+        false => "without replay".to_string(),
+        true => format!(
+            "{} of 64 replayed, of {} kept",
+            options.replayed, options.memory
+        ),
+    }
+}
+
+/// What was done, in one line.
+fn heading(options: &StreamOptions) -> String {
+    format!(
+        "{} streams from seed {}: {} updates, {} arrivals, {} releases, decays of {}",
+        options.seeds,
+        options.seed,
+        options.updates,
+        options.arrivals,
+        options.releases,
+        options.decay
+    )
+}
+
+fn text(options: &StreamOptions, report: &StreamReport) -> String {
+    if report.rows.is_empty() {
+        return String::new();
+    }
+    format!(
+        "{}\nR@1 in % on what is new (the latest arrival) and on what is old (all before it), ± standard error\n{}\n\
+         new, at each release\n{}\nold, at each release\n{}",
+        heading(options),
+        summary(options, &report.rows),
+        by_release(options, &report.rows, |row| {
+            row.new_by_release.iter().copied().map(Some).collect()
+        }),
+        by_release(options, &report.rows, |row| row.old_by_release.clone()),
+    )
+}
+
+/// A table in which rows without replay and rows with it have headings.
+fn sections(
+    options: &StreamOptions,
+    rows: &[StreamRow],
+    mut table: Table,
+    cells: impl Fn(&StreamRow) -> Vec<String>,
+) -> Table {
+    for rows in rows.chunk_by(|a, b| a.replay == b.replay) {
+        let replay = rows.first().is_some_and(|row| row.replay);
+        table.row([kind(options, replay)]);
+        for row in rows {
+            let name = format!("  {}", row.schedule.name());
+            table.row(std::iter::once(name).chain(cells(row)));
+        }
+    }
+    table
+}
+
+fn summary(options: &StreamOptions, rows: &[StreamRow]) -> Table {
+    let names = "schedule|seeds|updates|Σ rate|new|±|old|±|new − wsd-s|±|old − wsd-s|±";
+    sections(options, rows, Table::new(names.split('|')), |row| {
+        let mut cells = vec![
+            row.new.seeds.to_string(),
+            format!("{:.0}", row.updates),
+            format!("{:.2}", row.rates),
+        ];
+        let figures = [Some(row.new), Some(row.old), row.new_gain, row.old_gain];
+        for figure in figures {
+            cells.push(percent(figure.map(|x| x.mean)));
+            cells.push(percent(figure.map(|x| x.standard_error)));
+        }
+        cells
+    })
+}
+
+fn by_release(
+    options: &StreamOptions,
+    rows: &[StreamRow],
+    of: impl Fn(&StreamRow) -> Vec<Option<Estimate>>,
+) -> Table {
+    let numbers = (1..=options.releases).flat_map(|release| [release.to_string(), "±".to_string()]);
+    let names = std::iter::once("schedule".to_string()).chain(numbers);
+    sections(options, rows, Table::new(names), |row| {
+        let cells = |estimate: Option<Estimate>| {
+            [
+                percent(estimate.map(|x| x.mean)),
+                percent(estimate.map(|x| x.standard_error)),
+            ]
+        };
+        of(row).into_iter().flat_map(cells).collect()
+    })
+}
+
+fn picture(options: &StreamOptions, report: &StreamReport) -> Releases {
+    let bar = |estimate: Estimate| Bar {
+        mean: estimate.mean,
+        error: estimate.standard_error,
+    };
+    let mut new = Vec::new();
+    let mut old = Vec::new();
+    for rows in report.rows.chunk_by(|a, b| a.replay == b.replay) {
+        let replay = rows.first().is_some_and(|row| row.replay);
+        let line = |row: &StreamRow, values: Vec<Option<Estimate>>| Line {
+            name: row.schedule.name().to_string(),
+            values: values.into_iter().map(|x| x.map(bar)).collect(),
+        };
+        let news = |row| line(row, row.new_by_release.iter().copied().map(Some).collect());
+        let kind = kind(options, replay);
+        new.push(Panel {
+            title: format!("on what is new, {kind}"),
+            lines: rows.iter().map(news).collect(),
+        });
+        old.push(Panel {
+            title: format!("on what is old, {kind}"),
+            lines: rows
+                .iter()
+                .map(|row| line(row, row.old_by_release.clone()))
+                .collect(),
+        });
+    }
+    Releases {
+        title: heading(options),
+        panels: new.into_iter().chain(old).collect(),
+    }
+}
