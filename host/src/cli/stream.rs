@@ -8,10 +8,10 @@ use clap::Args;
 use rivergram::error::{Error, Result};
 use rivergram::path;
 use rivergram::plot::releases::{self, Bar, Line, Panel, Releases};
-use rivergram::train::Context;
 use rivergram::train::stream::{
     self, Estimate, StreamOptions, StreamReport, StreamRow, StreamSchedule,
 };
+use rivergram::train::{Context, DecayKind};
 use serde::Serialize;
 
 use super::interrupt::{self, INTERRUPTED};
@@ -26,7 +26,7 @@ use super::value;
 pub(crate) struct Flags {
     #[arg(long, help = value::list("Schedules, with commas (default: all)", &StreamSchedule::ALL, StreamSchedule::name), hide_possible_values = true, value_delimiter = ',', value_parser = value::named(&StreamSchedule::ALL, StreamSchedule::name))]
     schedule: Vec<StreamSchedule>,
-    /// Updates; the stream ends with its last release (default: 1200)
+    /// Updates; the stream ends with its last release (default: 900)
     #[arg(long, value_name = "N", value_parser = value::steps)]
     updates: Option<u64>,
     /// Parts of the data that arrive one after the other (default: 5)
@@ -35,25 +35,30 @@ pub(crate) struct Flags {
     /// Releases that are asked for, at moments drawn at random (default: 6)
     #[arg(long, value_name = "N", value_parser = value::number(|n: &usize| (1..=1000).contains(n), "a number from 1 to 1000"))]
     releases: Option<usize>,
-    /// Updates of a decay, from the asking to the release (default: 60)
+    /// Updates of a decay, from the asking to the release (default: 45)
     #[arg(long, value_name = "N", value_parser = value::steps)]
-    decay: Option<u64>,
+    decay_updates: Option<u64>,
+    #[arg(long, help = value::list("The decays of wsd-s and wsd (default: linear)", &DecayKind::ALL, DecayKind::label), value_name = "SHAPE", value_parser = DecayKind::parse)]
+    decay: Option<DecayKind>,
     /// Samples that are kept for replay; 0: no rows with replay (default: 200)
     #[arg(long, value_name = "N", value_parser = value::size_or_none)]
     memory: Option<usize>,
-    /// Of the 64 items of a batch, those that are replayed (default: 16)
-    #[arg(long, value_name = "N", value_parser = value::number(|n: &usize| (1..64).contains(n), "a number from 1 to 63"))]
+    /// Items that are replayed besides those of a batch (default: 8)
+    #[arg(long, value_name = "N", value_parser = value::size)]
     replayed: Option<usize>,
-    /// The half-life of the exponential average, in updates (default: 40)
+    /// The half-life of the exponential average, in updates (default: 30)
     #[arg(long, value_name = "N", value_parser = value::positive)]
     half_life: Option<f32>,
+    /// Items of a batch (default: 32)
+    #[arg(long, value_name = "N", value_parser = value::number(|n: &usize| (2..=100).contains(n), "a number from 2 to 100"))]
+    batch: Option<usize>,
     /// Hidden units of each head; 0: linear (default: 32)
     #[arg(long, value_name = "N", value_parser = value::size_or_none)]
     hidden: Option<usize>,
-    /// The largest learning rate (default: 3e-3)
+    /// The largest learning rate (default: 1e-2)
     #[arg(long, value_name = "RATE", value_parser = value::positive)]
     lr: Option<f32>,
-    /// Streams, each with data, moments and weights of its own (default: 5)
+    /// Streams, each with data, moments and weights of its own (default: 8)
     #[arg(long, value_name = "N", value_parser = value::number(|n: &u64| (1..=1000).contains(n), "a number from 1 to 1000"))]
     seeds: Option<u64>,
     /// The first seed (default: 0)
@@ -77,7 +82,9 @@ impl Flags {
             updates: self.updates.unwrap_or(base.updates),
             arrivals: self.arrivals.unwrap_or(base.arrivals),
             releases: self.releases.unwrap_or(base.releases),
-            decay: self.decay.unwrap_or(base.decay),
+            decay: self.decay_updates.unwrap_or(base.decay),
+            shape: self.decay.unwrap_or(base.shape),
+            batch: self.batch.unwrap_or(base.batch),
             hidden: self.hidden.unwrap_or(base.hidden),
             peak: self.lr.unwrap_or(base.peak),
             half_life: self.half_life.unwrap_or(base.half_life),
@@ -125,7 +132,10 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
     if !report.interrupted {
         return Ok(ExitCode::SUCCESS);
     }
-    screen.say("stopped; what was finished is told above");
+    screen.say(match report.rows.is_empty() {
+        true => "stopped; nothing was finished",
+        false => "stopped; the rows are of what was finished",
+    });
     Ok(ExitCode::from(INTERRUPTED))
 }
 
@@ -145,7 +155,7 @@ fn kind(options: &StreamOptions, replay: bool) -> String {
     match replay {
         false => "without replay".to_string(),
         true => format!(
-            "{} of 64 replayed, of {} kept",
+            "{} of {} kept samples replayed in each batch",
             options.replayed, options.memory
         ),
     }
@@ -165,19 +175,25 @@ fn heading(options: &StreamOptions) -> String {
 }
 
 fn text(options: &StreamOptions, report: &StreamReport) -> String {
-    if report.rows.is_empty() {
+    let rows = report.rows.as_slice();
+    if rows.is_empty() {
         return String::new();
     }
-    format!(
-        "{}\nR@1 in % on what is new (the latest arrival) and on what is old (all before it), ± standard error\n{}\n\
-         new, at each release\n{}\nold, at each release\n{}",
+    let mut text = format!(
+        "{}\nR@1 in % on what is new (the latest arrival) and on what is old (all before it), ± standard error\n{}\n",
         heading(options),
-        summary(options, &report.rows),
-        by_release(options, &report.rows, |row| {
-            row.new_by_release.iter().copied().map(Some).collect()
-        }),
-        by_release(options, &report.rows, |row| row.old_by_release.clone()),
-    )
+        summary(options, rows),
+    );
+    if rows.iter().any(|row| row.replay) {
+        text += &format!("replay less none\n{}\n", by_replay(rows));
+    }
+    let new = by_release(options, rows, new_by_release);
+    let old = by_release(options, rows, |row| row.old_by_release.clone());
+    text + &format!("new, at each release\n{new}\nold, at each release\n{old}")
+}
+
+fn new_by_release(row: &StreamRow) -> Vec<Option<Estimate>> {
+    row.new_by_release.iter().copied().map(Some).collect()
 }
 
 /// A table in which rows without replay and rows with it have headings.
@@ -201,18 +217,33 @@ fn sections(
 fn summary(options: &StreamOptions, rows: &[StreamRow]) -> Table {
     let names = "schedule|seeds|updates|Σ rate|new|±|old|±|new − wsd-s|±|old − wsd-s|±";
     sections(options, rows, Table::new(names.split('|')), |row| {
-        let mut cells = vec![
-            row.new.seeds.to_string(),
+        let counts = [
+            row.seeds.to_string(),
             format!("{:.0}", row.updates),
             format!("{:.2}", row.rates),
         ];
-        let figures = [Some(row.new), Some(row.old), row.new_gain, row.old_gain];
-        for figure in figures {
-            cells.push(percent(figure.map(|x| x.mean)));
-            cells.push(percent(figure.map(|x| x.standard_error)));
-        }
-        cells
+        let figures = [row.new, row.old, row.new_gain, row.old_gain];
+        let figures = figures.into_iter().flat_map(figure);
+        counts.into_iter().chain(figures).collect()
     })
+}
+
+/// A mean and its standard error in percent.
+fn figure(estimate: Option<Estimate>) -> [String; 2] {
+    [
+        percent(estimate.map(|x| x.mean)),
+        percent(estimate.and_then(|x| x.standard_error)),
+    ]
+}
+
+fn by_replay(rows: &[StreamRow]) -> Table {
+    let mut table = Table::new(["schedule", "new", "±", "old", "±"]);
+    for row in rows.iter().filter(|row| row.replay) {
+        let figures = [row.new_by_replay, row.old_by_replay];
+        let name = format!("  {}", row.schedule.name());
+        table.row(std::iter::once(name).chain(figures.into_iter().flat_map(figure)));
+    }
+    table
 }
 
 fn by_release(
@@ -223,20 +254,14 @@ fn by_release(
     let numbers = (1..=options.releases).flat_map(|release| [release.to_string(), "±".to_string()]);
     let names = std::iter::once("schedule".to_string()).chain(numbers);
     sections(options, rows, Table::new(names), |row| {
-        let cells = |estimate: Option<Estimate>| {
-            [
-                percent(estimate.map(|x| x.mean)),
-                percent(estimate.map(|x| x.standard_error)),
-            ]
-        };
-        of(row).into_iter().flat_map(cells).collect()
+        of(row).into_iter().flat_map(figure).collect()
     })
 }
 
 fn picture(options: &StreamOptions, report: &StreamReport) -> Releases {
     let bar = |estimate: Estimate| Bar {
         mean: estimate.mean,
-        error: estimate.standard_error,
+        error: estimate.standard_error.unwrap_or_default(),
     };
     let mut new = Vec::new();
     let mut old = Vec::new();
@@ -246,7 +271,7 @@ fn picture(options: &StreamOptions, report: &StreamReport) -> Releases {
             name: row.schedule.name().to_string(),
             values: values.into_iter().map(|x| x.map(bar)).collect(),
         };
-        let news = |row| line(row, row.new_by_release.iter().copied().map(Some).collect());
+        let news = |row| line(row, new_by_release(row));
         let kind = kind(options, replay);
         new.push(Panel {
             title: format!("on what is new, {kind}"),

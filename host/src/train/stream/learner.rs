@@ -16,7 +16,6 @@ use super::{JOB, Job, Release, StreamOptions, StreamRun, StreamSchedule};
 use crate::error::{Error, Result};
 use crate::schedule::{flag, phase_name, settings};
 use crate::train::align;
-use crate::train::defaults::BATCH;
 use crate::train::job::{Buffers, refused};
 use crate::train::options::{ScheduleKind, ScheduleOptions};
 use crate::train::{Context, Event};
@@ -94,6 +93,7 @@ impl Trunk {
         let own = |kind, peak| {
             settings(&ScheduleOptions {
                 kind,
+                decay: options.shape,
                 peak,
                 floor: options.floor,
                 warmup: options.warmup,
@@ -231,7 +231,11 @@ pub(super) fn train(
     };
     let budgets = job.trunk.budgets(options, world);
     let plan = plan(job.trunk.settings(options, world)?, &budgets)?;
-    let mut buffers = Buffers::new(&setup, setup.align_workspace_len(BATCH), job.seed);
+    let mut buffers = Buffers::new(
+        &setup,
+        setup.align_workspace_len(options.batch + options.replayed),
+        job.seed,
+    );
     let trainer = buffers.under(setup, &plan)?;
     let ema = Ema::with_half_life(options.half_life, Start::Unbiased).map_err(of_average)?;
     let zeros = vec![0.0; setup.parameters_len()];
@@ -309,18 +313,11 @@ impl Learner<'_> {
     /// One update on what is heard and, with a memory, on what was.
     fn learn(&mut self, update: u64) -> Result<Step<f32>> {
         let heard = self.world.hear(update);
-        let replayed = match self.memory {
-            Some(_) => self.options.replayed,
-            None => 0,
-        };
-        let fresh = heard.len() - replayed.min(heard.len());
-        let (fresh, spare) = heard.split_at(fresh);
-        let mut items: Vec<&[f32]> = fresh.iter().map(Vec::as_slice).collect();
+        let mut items: Vec<&[f32]> = heard.iter().map(Vec::as_slice).collect();
         // Items of a batch have different labels: another of the same label would be no other thing.
-        let candidates = self.memory.iter().flat_map(|memory| memory.draw(update));
-        for item in candidates.chain(spare.iter().map(Vec::as_slice)) {
+        for item in self.memory.iter().flat_map(|memory| memory.draw(update)) {
             let is_there = items.iter().any(|other| other.last() == item.last());
-            if items.len() < heard.len() && !is_there {
+            if items.len() < heard.len() + self.options.replayed && !is_there {
                 items.push(item);
             }
         }
@@ -344,7 +341,7 @@ impl Learner<'_> {
             .align(&mut self.trainer, &loss, &inputs, None, rows);
         let (step, _) = done.map_err(refused)?;
         if let Some(memory) = &mut self.memory {
-            for item in fresh {
+            for item in &heard {
                 let offered = memory.reservoir.offer(item, &mut memory.samples);
                 offered.map_err(of_memory)?;
             }

@@ -10,13 +10,13 @@ mod world;
 
 use std::sync::OnceLock;
 
+use rivergram_core::schedule::Shape;
 use serde::Serialize;
 
-use super::defaults::BATCH;
-use super::options::{AlignOptions, LossKind, Source};
+use super::options::{AlignOptions, DecayKind, LossKind, Source};
 use super::run::in_order;
 use super::{Context, Event};
-use crate::data::numbers::ARRIVALS;
+use crate::data::numbers::{ARRIVALS, NUMBERS};
 use crate::error::{Error, Result};
 use learner::Trunk;
 use world::World;
@@ -84,8 +84,14 @@ pub struct StreamOptions {
     pub releases: usize,
     /// Updates from the asking to the release: the length of a decay, and the window of the mean.
     pub decay: u64,
+    /// The shape of the decays of WSD-S and WSD.
+    pub shape: DecayKind,
+    /// Items of a batch.
+    pub batch: usize,
     /// Hidden units of each head.
     pub hidden: usize,
+    /// Dimensions of the shared space.
+    pub dim: usize,
     /// The largest rate.
     pub peak: f32,
     /// The smallest rate as a part of the peak.
@@ -96,7 +102,7 @@ pub struct StreamOptions {
     pub half_life: f32,
     /// Samples that the reservoir keeps; 0 leaves the rows with replay out.
     pub memory: usize,
-    /// Of the items of a batch, those that come from the reservoir.
+    /// Items of the reservoir that come to those of a batch.
     pub replayed: usize,
     /// Runs of each schedule, with seeds from `seed` on.
     pub seeds: u64,
@@ -108,18 +114,21 @@ impl Default for StreamOptions {
     fn default() -> Self {
         StreamOptions {
             schedules: StreamSchedule::ALL.to_vec(),
-            updates: 1200,
+            updates: 900,
             arrivals: 5,
             releases: 6,
-            decay: 60,
+            decay: 45,
+            shape: DecayKind(Shape::Linear),
+            batch: 32,
             hidden: 32,
-            peak: 3e-3,
+            dim: 32,
+            peak: 1e-2,
             floor: 0.01,
             warmup: 30,
-            half_life: 40.0,
+            half_life: 30.0,
             memory: 200,
-            replayed: 16,
-            seeds: 5,
+            replayed: 8,
+            seeds: 8,
             seed: 0,
         }
     }
@@ -133,7 +142,10 @@ impl StreamOptions {
 
     /// The heads and their loss.
     fn align(&self) -> AlignOptions {
-        AlignOptions::new(Source::Numbers, LossKind::GramSymmetric, self.hidden)
+        AlignOptions {
+            dim: self.dim,
+            ..AlignOptions::new(Source::Numbers, LossKind::GramSymmetric, self.hidden)
+        }
     }
 
     fn check(&self) -> Result<()> {
@@ -153,8 +165,12 @@ impl StreamOptions {
             );
             return Err(Error::flag("--updates", problem));
         }
-        if self.replayed >= BATCH {
-            let problem = format!("{} of a batch of {BATCH}: fewer expected", self.replayed);
+        let items = self.batch + self.replayed;
+        if items > NUMBERS {
+            let problem = format!(
+                "{} besides a batch of {}: at most {NUMBERS} items of different numbers",
+                self.replayed, self.batch
+            );
             return Err(Error::flag("--replayed", problem));
         }
         if self.memory > 0 && self.replayed == 0 {
@@ -192,7 +208,7 @@ pub struct Release {
 pub struct StreamRun {
     /// Which schedule.
     pub schedule: StreamSchedule,
-    /// Whether a part of each batch was replayed.
+    /// Whether kept samples were replayed.
     pub replay: bool,
     /// The seed of the stream.
     pub seed: u64,
@@ -205,12 +221,12 @@ pub struct StreamRun {
 }
 
 /// A mean over seeds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Estimate {
     /// The mean.
     pub mean: f64,
-    /// Its standard error; 0 for one seed.
-    pub standard_error: f64,
+    /// Its standard error; none of one seed, which does not tell.
+    pub standard_error: Option<f64>,
     /// How many seeds.
     pub seeds: usize,
 }
@@ -221,8 +237,8 @@ impl Estimate {
         let seeds = values.len();
         let count = seeds as f64;
         let mean = values.iter().sum::<f64>() / count;
-        let spread: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-        let standard_error = (spread / (count - 1.0).max(1.0) / count).sqrt();
+        let square: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        let standard_error = (seeds > 1).then(|| (square / (count - 1.0) / count).sqrt());
         (seeds > 0).then_some(Estimate {
             mean,
             standard_error,
@@ -236,20 +252,26 @@ impl Estimate {
 pub struct StreamRow {
     /// Which schedule.
     pub schedule: StreamSchedule,
-    /// Whether a part of each batch was replayed.
+    /// Whether kept samples were replayed.
     pub replay: bool,
     /// Updates, a mean over seeds.
     pub updates: f64,
     /// The sum of the rates, a mean over seeds.
     pub rates: f64,
+    /// Seeds that were finished.
+    pub seeds: usize,
     /// On what is new, over the releases that have something old.
-    pub new: Estimate,
+    pub new: Option<Estimate>,
     /// On what is old, over the same releases.
-    pub old: Estimate,
+    pub old: Option<Estimate>,
     /// On what is new less WSD-S of the same seed and replay; none for WSD-S.
     pub new_gain: Option<Estimate>,
     /// On what is old less WSD-S.
     pub old_gain: Option<Estimate>,
+    /// On what is new, less the same schedule and seed without replay; none for rows without it.
+    pub new_by_replay: Option<Estimate>,
+    /// On what is old, less the same without replay.
+    pub old_by_replay: Option<Estimate>,
     /// On what is new at each release.
     pub new_by_release: Vec<Estimate>,
     /// On what is old at each release; none where no seed had something old.
@@ -331,22 +353,44 @@ const JOB: &str = "stream";
 fn rows(options: &StreamOptions, runs: &[StreamRun]) -> Vec<StreamRow> {
     let mut rows = Vec::new();
     for &replay in options.replays() {
-        let of = |schedule| -> Vec<&StreamRun> {
+        let of = |schedule, replay| -> Vec<&StreamRun> {
             let fits = |run: &&StreamRun| run.schedule == schedule && run.replay == replay;
             runs.iter().filter(fits).collect()
         };
-        let reference = of(StreamSchedule::WsdS);
         for &schedule in &options.schedules {
-            rows.extend(row(options, &of(schedule), &reference));
+            let wsd_s = match schedule {
+                StreamSchedule::WsdS => Vec::new(),
+                _ => of(StreamSchedule::WsdS, replay),
+            };
+            let without = match replay {
+                true => of(schedule, false),
+                false => Vec::new(),
+            };
+            rows.extend(row(options, &of(schedule, replay), &wsd_s, &without));
         }
     }
     rows
 }
 
+/// The mean over seeds of what some runs have more than others of the same seeds; none where there are no others.
+fn gain(
+    runs: &[&StreamRun],
+    others: &[&StreamRun],
+    of: fn(&StreamRun) -> Option<f64>,
+) -> Option<Estimate> {
+    let gain = |run: &&StreamRun| {
+        let other = others.iter().find(|other| other.seed == run.seed)?;
+        Some(of(run)? - of(other)?)
+    };
+    let values: Vec<f64> = runs.iter().filter_map(gain).collect();
+    Estimate::of(&values)
+}
+
 fn row(
     options: &StreamOptions,
     runs: &[&StreamRun],
-    reference: &[&StreamRun],
+    wsd_s: &[&StreamRun],
+    without: &[&StreamRun],
 ) -> Option<StreamRow> {
     let first = runs.first()?;
     let mean = |of: fn(&StreamRun) -> f64| -> f64 {
@@ -354,14 +398,6 @@ fn row(
     };
     let scores = |of: fn(&StreamRun) -> Option<f64>| -> Vec<f64> {
         runs.iter().filter_map(|run| of(run)).collect()
-    };
-    let gains = |of: fn(&StreamRun) -> Option<f64>| -> Option<Estimate> {
-        let gain = |run: &&StreamRun| {
-            let other = reference.iter().find(|other| other.seed == run.seed)?;
-            Some(of(run)? - of(other)?)
-        };
-        let values: Vec<f64> = runs.iter().filter_map(gain).collect();
-        Estimate::of(&values).filter(|_| first.schedule != StreamSchedule::WsdS)
     };
     let by_release = |of: fn(&Release) -> Option<f64>| -> Vec<Option<Estimate>> {
         let at = |release: usize| -> Vec<f64> {
@@ -377,10 +413,13 @@ fn row(
         replay: first.replay,
         updates: mean(|run| run.updates as f64),
         rates: mean(|run| run.rates),
-        new: Estimate::of(&scores(mean_new)).unwrap_or_default(),
-        old: Estimate::of(&scores(mean_old)).unwrap_or_default(),
-        new_gain: gains(mean_new),
-        old_gain: gains(mean_old),
+        seeds: runs.len(),
+        new: Estimate::of(&scores(mean_new)),
+        old: Estimate::of(&scores(mean_old)),
+        new_gain: gain(runs, wsd_s, mean_new),
+        old_gain: gain(runs, wsd_s, mean_old),
+        new_by_replay: gain(runs, without, mean_new),
+        old_by_replay: gain(runs, without, mean_old),
         new_by_release: by_release(|release| Some(release.new))
             .into_iter()
             .flatten()

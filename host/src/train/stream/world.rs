@@ -14,7 +14,6 @@ use crate::error::Result;
 use crate::random::{Purpose, stream};
 use crate::train::Metrics;
 use crate::train::align;
-use crate::train::defaults::BATCH;
 use crate::train::evaluate::{Embedded, Evaluation};
 
 /// The built-in data, the anchor first.
@@ -53,7 +52,7 @@ impl World {
             statistics.apply("the training data", &mut train)?;
             statistics.apply("the test data", &mut test)?;
             all.push(Arrived {
-                sampler: Sampler::new("--batch", &train, BATCH)?,
+                sampler: Sampler::new("--batch", &train, options.batch)?,
                 train,
                 evaluation: Evaluation::new(test, None, Vec::new(), false),
             });
