@@ -204,3 +204,70 @@ fn strip_pixels_are_centred_on_the_training_digits() {
         "the mean of many images is near 0"
     );
 }
+
+#[test]
+fn arrivals_divide_all_voices_and_digits() {
+    for count in numbers::ARRIVALS {
+        let arrivals = numbers::arrivals(5, count).expect("sound");
+        assert_eq!(arrivals.len(), count);
+        let mut utterances = BTreeSet::new();
+        let mut voices = 0;
+        for arrival in &arrivals {
+            assert_disjoint(&arrival.train, &arrival.test);
+            for data in [&arrival.train, &arrival.test] {
+                assert_eq!(data.names(), "image, audio, text");
+                utterances.extend(rows(&data.modalities[1]));
+            }
+            // Every training voice says every number twice, with other images.
+            voices += arrival.train.n / (2 * NUMBERS) + arrival.test.n / NUMBERS;
+        }
+        // Two voices of espeak say a few numbers alike.
+        assert!(
+            voices == 40 && utterances.len() > 3900,
+            "{}",
+            utterances.len()
+        );
+        for pair in arrivals.windows(2) {
+            assert_disjoint(&pair[0].train, &pair[1].train);
+            assert_disjoint(&pair[0].train, &pair[1].test);
+        }
+    }
+    for count in [0, 1, 9, usize::MAX] {
+        let refused = numbers::arrivals(5, count).expect_err("refused");
+        let line = refused.to_string();
+        assert!(
+            line.contains(&count.to_string()) && line.contains("2 to 8"),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn voices_arrive_from_low_to_high() {
+    let arrivals = numbers::arrivals(5, 5).expect("sound");
+    let height = |data: &Dataset| -> f64 {
+        let audio = &data.modalities[1];
+        let sum: f64 = audio
+            .rows
+            .iter()
+            .zip((0..20).cycle())
+            .map(|(x, band)| f64::from(x * band as f32))
+            .sum();
+        sum / data.n as f64
+    };
+    let heights: Vec<f64> = arrivals
+        .iter()
+        .map(|arrival| height(&arrival.train))
+        .collect();
+    assert!(heights.is_sorted_by(|a, b| a < b), "{heights:?}");
+    assert_eq!(arrivals, numbers::arrivals(5, 5).expect("sound"));
+    let other = numbers::arrivals(6, 5).expect("sound");
+    assert_ne!(
+        arrivals[0].train.modalities[0],
+        other[0].train.modalities[0]
+    );
+    assert_eq!(
+        arrivals[0].train.modalities[1..],
+        other[0].train.modalities[1..]
+    );
+}

@@ -49,7 +49,7 @@ fn assert_refused(line: &str, parts: &[&str]) {
 #[test]
 fn help_explains_everything() {
     let help = stdout("--help");
-    for part in ["train", "tune", "paths", "Examples:"] {
+    for part in ["train", "tune", "stream", "paths", "Examples:"] {
         assert!(help.contains(part), "{part:?} is not in {help}");
     }
     let help = stdout("train --help");
@@ -66,6 +66,14 @@ fn help_explains_everything() {
         assert!(help.contains(part), "{part:?} is not in {help}");
     }
     assert!(stdout("tune --help").contains("--held-out-voices"));
+    let help = stdout("stream --help");
+    let flags = "--schedule --updates --arrivals --releases --decay-updates --decay --memory --replayed --half-life \
+                 --batch --hidden --lr --seeds --seed --picture --threads --path --json --quiet Examples:";
+    let values =
+        "wsd-s wsd cyclic-told cyclic-told-area cyclic constant constant-ema constant-mean";
+    for part in flags.split_whitespace().chain(values.split_whitespace()) {
+        assert!(help.contains(part), "{part:?} is not in {help}");
+    }
     assert!(stdout("--version").starts_with("rivergram "));
 }
 
@@ -146,6 +154,11 @@ fn unknown_values_are_refused_with_the_known_ones() {
     assert_refused("train --path mmx", &["--path", "mmx", "auto, scalar"]);
     assert_refused("paths --path mmx", &["--path", "mmx", "auto, scalar"]);
     assert_refused("tune --loss volume", &["--loss", "'volume'"]);
+    assert_refused(
+        "stream --schedule cosine",
+        &["--schedule", "'cosine'", "wsd-s, wsd, cyclic-told"],
+    );
+    assert_refused("stream --path mmx", &["--path", "mmx", "auto, scalar"]);
     assert_refused("train --los gram", &["--los", "--help"]);
     assert_refused("dance", &["'dance'"]);
 }
@@ -163,6 +176,17 @@ fn numbers_out_of_range_are_refused() {
         let flag = line.split(' ').next().expect("a flag");
         assert_refused(&format!("train {line}"), &[flag]);
     }
+    let wrong = "--updates 0|--arrivals 1|--arrivals 9|--releases 0|--decay-updates 0|--decay steep|--memory -1|\
+                 --replayed 0|--replayed 90|--half-life 0|--batch 1|--batch 101|--hidden -1|--lr 0|--seeds 0|--seed -1|\
+                 --picture=";
+    for line in wrong.split('|') {
+        let flag = line.split([' ', '=']).next().expect("a flag");
+        assert_refused(&format!("stream {line}"), &[flag]);
+    }
+    assert_refused(
+        "stream --updates 100 --releases 6",
+        &["--updates", "6 releases"],
+    );
     for line in ["--tau 0,1", "--seeds 0", "--steps 0", "--held-out-voices 0"] {
         let flag = line.split(' ').next().expect("a flag");
         assert_refused(&format!("tune {line}"), &[flag]);

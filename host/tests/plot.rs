@@ -1,5 +1,6 @@
 //! The picture of a run.
 
+use rivergram::plot::releases::{self, Bar, Line, Panel, Releases};
 use rivergram::plot::{Phase, Picture, Point, Series, draw};
 
 fn series(name: &str, steps: u64, height: f32) -> Series {
@@ -99,4 +100,61 @@ fn a_long_run_stays_small() {
     };
     let svg = draw(&long).expect("points");
     assert!(svg.len() < 1_000_000, "{} bytes", svg.len());
+}
+
+/// Two panels of two releases; the second line has no value at the first.
+fn releases() -> Releases {
+    let bar = |mean, error| Some(Bar { mean, error });
+    let panel = |title: &str| Panel {
+        title: title.to_owned(),
+        lines: vec![
+            Line {
+                name: "wsd-s".to_owned(),
+                values: vec![bar(0.5, 0.01), bar(0.75, 0.02)],
+            },
+            Line {
+                name: "constant-ema".to_owned(),
+                values: vec![None, bar(0.7, 0.0)],
+            },
+        ],
+    };
+    Releases {
+        title: "2 streams".to_owned(),
+        panels: vec![panel("on what is new"), panel("on what is old")],
+    }
+}
+
+#[test]
+fn releases_are_drawn_with_their_names() {
+    let svg = releases::draw(&releases()).expect("values");
+    let words = [
+        "2 streams",
+        "wsd-s",
+        "constant-ema",
+        "on what is new",
+        "on what is old",
+        "release",
+        "R@1, %",
+    ];
+    for word in words {
+        assert!(svg.contains(word), "{word} is missing");
+    }
+    assert!(!svg.contains("NaN") && !svg.contains("inf"));
+    assert_eq!(svg, releases::draw(&releases()).expect("values"));
+}
+
+#[test]
+fn releases_without_values_are_refused() {
+    let mut empty = releases();
+    for line in empty.panels.iter_mut().flat_map(|panel| &mut panel.lines) {
+        line.values.fill(None);
+    }
+    let no_panels = Releases {
+        panels: Vec::new(),
+        ..releases()
+    };
+    for picture in [empty, no_panels] {
+        let line = releases::draw(&picture).expect_err("nothing to draw");
+        assert!(line.to_string().contains("to draw"), "{line}");
+    }
 }

@@ -161,19 +161,6 @@ fn kind(options: &StreamOptions, replay: bool) -> String {
     }
 }
 
-/// What was done, in one line.
-fn heading(options: &StreamOptions) -> String {
-    format!(
-        "{} streams from seed {}: {} updates, {} arrivals, {} releases, decays of {}",
-        options.seeds,
-        options.seed,
-        options.updates,
-        options.arrivals,
-        options.releases,
-        options.decay
-    )
-}
-
 fn text(options: &StreamOptions, report: &StreamReport) -> String {
     let rows = report.rows.as_slice();
     if rows.is_empty() {
@@ -181,7 +168,7 @@ fn text(options: &StreamOptions, report: &StreamReport) -> String {
     }
     let mut text = format!(
         "{}\nR@1 in % on what is new (the latest arrival) and on what is old (all before it), ± standard error\n{}\n",
-        heading(options),
+        options.describe(),
         summary(options, rows),
     );
     if rows.iter().any(|row| row.replay) {
@@ -286,7 +273,7 @@ fn picture(options: &StreamOptions, report: &StreamReport) -> Releases {
         });
     }
     Releases {
-        title: heading(options),
+        title: options.describe(),
         panels: new.into_iter().chain(old).collect(),
     }
 }

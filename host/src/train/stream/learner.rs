@@ -254,29 +254,20 @@ pub(super) fn train(
         own: Cost::default(),
         thrown_away: Cost::default(),
     };
-    let mut found: Vec<Vec<Release>> = job.trunk.schedules().iter().map(|_| Vec::new()).collect();
+    let wanted = |schedule: &StreamSchedule| options.schedules.contains(schedule);
+    let mut found: Vec<(StreamSchedule, Vec<Release>)> = Vec::new();
+    let schedules = job.trunk.schedules().iter().copied();
+    found.extend(
+        schedules
+            .filter(wanted)
+            .map(|schedule| (schedule, Vec::new())),
+    );
     for update in 0..end_of(&world.releases) {
         if progress.context.stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        let asked = world
-            .releases
-            .iter()
-            .find(|release| release.start == update);
-        let mut branch = None;
-        match (asked, job.trunk) {
-            (Some(release), Trunk::WsdS) => {
-                let length = release.end - release.start;
-                learner.trainer.schedule_mut().request_decay(length);
-            }
-            (Some(_), Trunk::Constant) => {
-                branch = Some(learner.branch()?);
-                beside.mean.0 = Average::Mean(RunningMean::new());
-            }
-            _ => {}
-        }
-        if let (Some(branch), Some(first)) = (branch, found.first_mut()) {
-            first.push(branch);
+        if world.releases.iter().any(|release| release.start == update) {
+            learner.ask(&mut beside, &mut found)?;
         }
         learner.update(update, progress)?;
         learner.follow(&mut beside, budgets.contains(&(update + 1)))?;
@@ -288,13 +279,8 @@ pub(super) fn train(
             learner.release(update + 1, &beside, &mut found)?;
         }
     }
-    let wanted = |schedule: &StreamSchedule| options.schedules.contains(schedule);
-    let runs = job.trunk.schedules().iter().zip(found);
-    let runs = runs.filter(|(schedule, _)| wanted(schedule));
-    Ok(Some(
-        runs.map(|(schedule, releases)| learner.run(*schedule, releases))
-            .collect(),
-    ))
+    let run = |(schedule, releases)| learner.run(schedule, releases);
+    Ok(Some(found.into_iter().map(run).collect()))
 }
 
 fn memory(options: &StreamOptions, world: &World, job: &Job) -> Result<Option<Memory>> {
@@ -369,6 +355,26 @@ impl Learner<'_> {
         Ok(())
     }
 
+    /// A release is asked for.
+    fn ask(
+        &mut self,
+        beside: &mut Beside,
+        found: &mut [(StreamSchedule, Vec<Release>)],
+    ) -> Result<()> {
+        if self.job.trunk == Trunk::WsdS {
+            let decay = self.options.decay;
+            self.trainer.schedule_mut().request_decay(decay);
+        }
+        beside.mean.0 = Average::Mean(RunningMean::new());
+        let branches = found
+            .iter_mut()
+            .filter(|(schedule, _)| *schedule == StreamSchedule::Wsd);
+        for (_, found) in branches {
+            found.push(self.branch()?);
+        }
+        Ok(())
+    }
+
     /// A decay whose weights are measured and thrown away.
     fn branch(&mut self) -> Result<Release> {
         let mut before = vec![0; self.trainer.setup().saved_len()];
@@ -406,8 +412,13 @@ impl Learner<'_> {
     }
 
     /// Measures what each schedule of the trunk releases now; branches were measured when they ended.
-    fn release(&self, update: u64, beside: &Beside, found: &mut [Vec<Release>]) -> Result<()> {
-        for (schedule, found) in self.job.trunk.schedules().iter().zip(found) {
+    fn release(
+        &self,
+        update: u64,
+        beside: &Beside,
+        found: &mut [(StreamSchedule, Vec<Release>)],
+    ) -> Result<()> {
+        for (schedule, found) in found {
             let averaged = match schedule {
                 StreamSchedule::Wsd => continue,
                 StreamSchedule::ConstantEma => Some(&beside.ema),

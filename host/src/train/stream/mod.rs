@@ -135,6 +135,14 @@ impl Default for StreamOptions {
 }
 
 impl StreamOptions {
+    /// What is done, in one line: the heading of table and picture.
+    pub fn describe(&self) -> String {
+        format!(
+            "{} streams from seed {}: {} updates, {} arrivals, {} releases, decays of {}",
+            self.seeds, self.seed, self.updates, self.arrivals, self.releases, self.decay
+        )
+    }
+
     /// The updates of the longest stretch with one release.
     fn stretch(&self) -> u64 {
         self.updates / self.releases.max(1) as u64
@@ -157,7 +165,8 @@ impl StreamOptions {
             let problem = format!("{}: {least} to {most} expected", self.arrivals);
             return Err(Error::flag("--arrivals", problem));
         }
-        if self.releases == 0 || self.decay == 0 || self.stretch() < 2 * self.decay + self.warmup {
+        let need = self.decay.saturating_mul(2).saturating_add(self.warmup);
+        if self.releases == 0 || self.decay == 0 || self.stretch() < need {
             let problem = format!(
                 "{} releases with decays of {} in {} updates: more updates, or fewer of both expected, so that each \
                  release has twice its decay and the warmup",
