@@ -370,6 +370,13 @@ fn options_that_do_not_fit_are_refused_with_their_flag() {
     );
     refused(
         StreamOptions {
+            memory: usize::MAX,
+            ..short()
+        },
+        "--memory",
+    );
+    refused(
+        StreamOptions {
             peak: f32::NAN,
             ..short()
         },

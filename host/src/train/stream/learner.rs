@@ -193,6 +193,13 @@ struct Learner<'a> {
     /// Updates and the sum of their rates, with and without branches.
     own: Cost,
     thrown_away: Cost,
+    /// What may be released in place of the weights: averages with their storage,
+    ema: (Average<f32>, Vec<f32>),
+    mean: (Average<f32>, Vec<f32>),
+    /// and the weights at the end of the latest cosine.
+    snapshot: Option<Vec<f32>>,
+    /// What each schedule of the trunk that is wanted has released.
+    found: Vec<(StreamSchedule, Vec<Release>)>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -206,14 +213,6 @@ impl Cost {
         self.updates += 1;
         self.rates += f64::from(step.rate);
     }
-}
-
-/// What is released besides the weights themselves.
-struct Beside {
-    ema: (Average<f32>, Vec<f32>),
-    mean: (Average<f32>, Vec<f32>),
-    /// The weights at the end of the latest cosine.
-    snapshot: Option<Vec<f32>>,
 }
 
 /// Trains one trunk on a stream; nothing where it was stopped.
@@ -239,11 +238,8 @@ pub(super) fn train(
     let trainer = buffers.under(setup, &plan)?;
     let ema = Ema::with_half_life(options.half_life, Start::Unbiased).map_err(of_average)?;
     let zeros = vec![0.0; setup.parameters_len()];
-    let mut beside = Beside {
-        ema: (Average::Ema(ema), zeros.clone()),
-        mean: (Average::Mean(RunningMean::new()), zeros),
-        snapshot: None,
-    };
+    let wanted = |schedule: &&StreamSchedule| options.schedules.contains(schedule);
+    let schedules = job.trunk.schedules().iter().filter(wanted);
     let mut learner = Learner {
         options,
         world,
@@ -253,34 +249,30 @@ pub(super) fn train(
         memory: memory(options, world, job)?,
         own: Cost::default(),
         thrown_away: Cost::default(),
+        ema: (Average::Ema(ema), zeros.clone()),
+        mean: (Average::Mean(RunningMean::new()), zeros),
+        snapshot: None,
+        found: schedules.map(|schedule| (*schedule, Vec::new())).collect(),
     };
-    let wanted = |schedule: &StreamSchedule| options.schedules.contains(schedule);
-    let mut found: Vec<(StreamSchedule, Vec<Release>)> = Vec::new();
-    let schedules = job.trunk.schedules().iter().copied();
-    found.extend(
-        schedules
-            .filter(wanted)
-            .map(|schedule| (schedule, Vec::new())),
-    );
     for update in 0..end_of(&world.releases) {
         if progress.context.stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        if world.releases.iter().any(|release| release.start == update) {
-            learner.ask(&mut beside, &mut found)?;
+        let (mut asked, mut ends) = (false, false);
+        for release in &world.releases {
+            asked |= release.start == update;
+            ends |= release.end == update + 1;
+        }
+        if asked {
+            learner.ask()?;
         }
         learner.update(update, progress)?;
-        learner.follow(&mut beside, budgets.contains(&(update + 1)))?;
-        if world
-            .releases
-            .iter()
-            .any(|release| release.end == update + 1)
-        {
-            learner.release(update + 1, &beside, &mut found)?;
+        learner.follow(budgets.contains(&(update + 1)))?;
+        if ends {
+            learner.release(update + 1)?;
         }
     }
-    let run = |(schedule, releases)| learner.run(schedule, releases);
-    Ok(Some(found.into_iter().map(run).collect()))
+    Ok(Some(learner.runs()))
 }
 
 fn memory(options: &StreamOptions, world: &World, job: &Job) -> Result<Option<Memory>> {
@@ -356,21 +348,18 @@ impl Learner<'_> {
     }
 
     /// A release is asked for.
-    fn ask(
-        &mut self,
-        beside: &mut Beside,
-        found: &mut [(StreamSchedule, Vec<Release>)],
-    ) -> Result<()> {
+    fn ask(&mut self) -> Result<()> {
         if self.job.trunk == Trunk::WsdS {
             let decay = self.options.decay;
             self.trainer.schedule_mut().request_decay(decay);
         }
-        beside.mean.0 = Average::Mean(RunningMean::new());
-        let branches = found
-            .iter_mut()
-            .filter(|(schedule, _)| *schedule == StreamSchedule::Wsd);
-        for (_, found) in branches {
-            found.push(self.branch()?);
+        self.mean.0 = Average::Mean(RunningMean::new());
+        let is_branch = |(schedule, _): &(StreamSchedule, _)| *schedule == StreamSchedule::Wsd;
+        if let Some(place) = self.found.iter().position(is_branch) {
+            let release = self.branch()?;
+            if let Some((_, found)) = self.found.get_mut(place) {
+                found.push(release);
+            }
         }
         Ok(())
     }
@@ -395,16 +384,16 @@ impl Learner<'_> {
     }
 
     /// What goes along with the training.
-    fn follow(&self, beside: &mut Beside, cosine_ends: bool) -> Result<()> {
+    fn follow(&mut self, cosine_ends: bool) -> Result<()> {
         match self.job.trunk {
             Trunk::Constant => {
-                for (average, storage) in [&mut beside.ema, &mut beside.mean] {
+                for (average, storage) in [&mut self.ema, &mut self.mean] {
                     let done = self.level.average(&self.trainer, average, storage);
                     done.map_err(of_average)?;
                 }
             }
             Trunk::Cyclic if cosine_ends => {
-                beside.snapshot = Some(self.trainer.parameters().to_vec());
+                self.snapshot = Some(self.trainer.parameters().to_vec());
             }
             _ => {}
         }
@@ -412,44 +401,41 @@ impl Learner<'_> {
     }
 
     /// Measures what each schedule of the trunk releases now; branches were measured when they ended.
-    fn release(
-        &self,
-        update: u64,
-        beside: &Beside,
-        found: &mut [(StreamSchedule, Vec<Release>)],
-    ) -> Result<()> {
-        for (schedule, found) in found {
-            let averaged = match schedule {
+    fn release(&mut self, update: u64) -> Result<()> {
+        for (schedule, found) in &mut self.found {
+            let mut weights = self.trainer.parameters().to_vec();
+            let average = match schedule {
                 StreamSchedule::Wsd => continue,
-                StreamSchedule::ConstantEma => Some(&beside.ema),
-                StreamSchedule::ConstantMean => Some(&beside.mean),
+                StreamSchedule::ConstantEma => Some(&self.ema),
+                StreamSchedule::ConstantMean => Some(&self.mean),
                 _ => None,
             };
-            let mut weights = self.trainer.parameters().to_vec();
-            if let (StreamSchedule::Cyclic, Some(snapshot)) = (schedule, &beside.snapshot) {
-                weights.clone_from(snapshot);
-            }
-            if let Some((average, storage)) = averaged {
+            if let Some((average, storage)) = average {
                 let read = average.read(One::new(), storage, &mut weights);
                 read.map_err(of_average)?;
             }
-            found.push(self.world.measure(self.level, update, &weights)?);
+            let weights = self.snapshot.as_ref().unwrap_or(&weights);
+            found.push(self.world.measure(self.level, update, weights)?);
         }
         Ok(())
     }
 
-    fn run(&self, schedule: StreamSchedule, releases: Vec<Release>) -> StreamRun {
-        let branches = match schedule {
-            StreamSchedule::Wsd => self.thrown_away,
-            _ => Cost::default(),
+    fn runs(self) -> Vec<StreamRun> {
+        let (own, thrown_away) = (self.own, self.thrown_away);
+        let run = |(schedule, releases)| {
+            let branches = match schedule {
+                StreamSchedule::Wsd => thrown_away,
+                _ => Cost::default(),
+            };
+            StreamRun {
+                schedule,
+                replay: self.job.replay,
+                seed: self.job.seed,
+                updates: own.updates + branches.updates,
+                rates: own.rates + branches.rates,
+                releases,
+            }
         };
-        StreamRun {
-            schedule,
-            replay: self.job.replay,
-            seed: self.job.seed,
-            updates: self.own.updates + branches.updates,
-            rates: self.own.rates + branches.rates,
-            releases,
-        }
+        self.found.into_iter().map(run).collect()
     }
 }

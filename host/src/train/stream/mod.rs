@@ -71,6 +71,9 @@ impl StreamSchedule {
     }
 }
 
+/// Samples that a reservoir here may keep.
+const MOST: usize = 1 << 16;
+
 /// What is tried.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StreamOptions {
@@ -181,6 +184,10 @@ impl StreamOptions {
                 self.replayed, self.batch
             );
             return Err(Error::flag("--replayed", problem));
+        }
+        if self.memory > MOST {
+            let problem = format!("{}: at most {MOST} samples expected", self.memory);
+            return Err(Error::flag("--memory", problem));
         }
         if self.memory > 0 && self.replayed == 0 {
             let problem = "0: at least 1 expected, or --memory 0 for none";
