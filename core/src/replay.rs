@@ -23,12 +23,34 @@ const VERSION: u32 = 1;
 pub trait Number: Copy {
     /// Tells types of one size apart in what is saved.
     const KIND: u8;
-    /// Writes it, in as many bytes as it has.
+    /// Writes it, in as many bytes as it has. Cost: O(1).
+    ///
+    /// ```
+    /// use rivergram_core::{encode::Writer, replay::Number};
+    ///
+    /// let mut bytes = [0; 17];
+    /// let mut writer = Writer::new(&mut bytes, *b"DEMO", 1);
+    /// Number::write(-2_i8, &mut writer);
+    /// assert_eq!(writer.finish(), Ok(17)); // One byte in a frame.
+    /// ```
     fn write(self, writer: &mut Writer<'_>);
-    /// Reads what [`Number::write`] wrote.
+    /// Reads what [`Number::write`] wrote. Cost: O(1).
     ///
     /// # Errors
-    /// No bytes left.
+    /// [`DecodeError::Truncated`]: no bytes left.
+    ///
+    /// ```
+    /// use rivergram_core::encode::{Reader, Writer};
+    /// use rivergram_core::replay::Number;
+    ///
+    /// let mut bytes = [0; 17];
+    /// let mut writer = Writer::new(&mut bytes, *b"DEMO", 1);
+    /// Number::write(-2_i8, &mut writer);
+    /// writer.finish()?;
+    /// let mut reader = Reader::open(&bytes, *b"DEMO", 1)?;
+    /// assert_eq!(Number::read(&mut reader), Ok(-2_i8));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError>;
 }
 
