@@ -21,7 +21,7 @@ const VERSION: u32 = 1;
 
 /// A number of a sample, which can be saved: `f32`, `f64`, and integers for features in 8 bits and for labels.
 pub trait Number: Copy {
-    /// Tells types of one size apart in what is saved.
+    /// Tells types of one size apart in what is saved; below 16.
     const KIND: u8;
     /// Writes it, in as many bytes as it has. Cost: O(1).
     ///
@@ -317,7 +317,7 @@ impl Reservoir {
             return Err(EncodeError::NoSpace { need, have }.into());
         }
         let mut writer = Writer::new(to, MAGIC, VERSION);
-        writer.u8(N::KIND);
+        writer.u8(kind::<N>());
         for number in [self.seed, self.capacity as u64, self.seen] {
             writer.u64(number);
         }
@@ -348,7 +348,7 @@ impl Reservoir {
     /// ```
     pub fn load<N: Number>(&mut self, samples: &mut [N], bytes: &[u8]) -> Result<(), ReplayError> {
         let mut reader = Reader::open(bytes, MAGIC, VERSION)?;
-        let mut equal = reader.u8()? == N::KIND;
+        let mut equal = reader.u8()? == kind::<N>();
         for number in [self.seed, self.capacity as u64] {
             equal &= reader.u64()? == number;
         }
@@ -368,6 +368,11 @@ impl Reservoir {
     fn stream(&self, purpose: Purpose, place: u64) -> u64 {
         mix(mix(self.seed, purpose as u64), place)
     }
+}
+
+/// A number type in one byte: floats and integers, and their size.
+const fn kind<N: Number>() -> u8 {
+    N::KIND << 4 | size_of::<N>() as u8
 }
 
 /// The number at a place of SplitMix64's sequence from a seed.

@@ -181,6 +181,9 @@ fn other_reservoirs_and_damaged_bytes_are_refused_and_change_nothing() {
     assert_eq!(of_integers, Err(ReplayError::OtherReservoir));
     let longer = reservoir(4, 9).load(&mut [0.0_f32; 8], &bytes);
     assert_eq!(longer, Err(ReplayError::OtherReservoir));
+    // As many bytes in half as many numbers.
+    let of_doubles = reservoir(4, 9).load(&mut [0.0_f64; 2], &bytes);
+    assert_eq!(of_doubles, Err(ReplayError::OtherReservoir));
     for at in 0..bytes.len() {
         let mut damaged = bytes.clone();
         damaged[at] ^= 0x10;
