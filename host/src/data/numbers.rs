@@ -105,7 +105,7 @@ const REPEATS: usize = 2;
 ///
 /// Voices come in the order of their sound, from low to high frequencies, digit images in the order of the file, as
 /// their writers came. Every fourth voice and every third image of a part are for testing. These are the voices and
-/// images of [`train`] and [`test`] together, divided otherwise.
+/// images of [`train`] and [`test()`] together, divided otherwise.
 ///
 /// # Errors
 /// A number outside [`ARRIVALS`].
