@@ -154,6 +154,12 @@ fn sequences() -> String {
     table("SEQUENCES", "Sequence", &rows)
 }
 
+/// Each number with how many times it comes in a row: most rates of a schedule are its peak.
+fn runs(numbers: &[f64]) -> Vec<(f64, usize)> {
+    let runs = numbers.chunk_by(|a, b| a == b);
+    runs.map(|run| (run[0], run.len())).collect()
+}
+
 /// Rates of schedules that are not longer than this.
 fn schedules(longest: usize) -> String {
     let file = read("schedule/wsd_s");
@@ -184,7 +190,7 @@ fn schedules(longest: usize) -> String {
             case["rewarmup"],
             case["peak"].as_f64().unwrap_or(f64::NAN),
             case["floor"].as_f64().unwrap_or(f64::NAN),
-            numbers(&case["lr"]),
+            runs(&numbers(&case["lr"])),
         ));
     }
     table("SCHEDULES", "Schedule", &rows)

@@ -53,7 +53,8 @@ pub struct Schedule {
     rewarmup: u64,
     peak: f32,
     floor: f32,
-    rates: &'static [f64],
+    /// Each with the number of steps that have it.
+    rates: &'static [(f64, usize)],
 }
 
 include!(concat!(env!("OUT_DIR"), "/tables.rs"));
@@ -311,13 +312,15 @@ impl Schedule {
             return FAILED;
         };
         let mut state = State::new(&plan);
-        let errors = self.rates.iter().map(|want| {
-            let scale = if *want == 0.0 {
+        let rates = self.rates.iter();
+        let rates = rates.flat_map(|(want, steps)| core::iter::repeat_n(*want, *steps));
+        let errors = rates.map(|want| {
+            let scale = if want == 0.0 {
                 f64::from(self.peak)
             } else {
-                *want
+                want
             };
-            Deviation::new(state.advance(), *want, scale, SINGLE.schedule).error
+            Deviation::new(state.advance(), want, scale, SINGLE.schedule).error
         });
         Deviation::of(errors.fold(0.0, f64::max), SINGLE.schedule)
     }
