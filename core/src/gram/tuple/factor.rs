@@ -186,7 +186,7 @@ struct Frame<T, const K: usize> {
 }
 
 /// What a row of T·X takes.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy)]
 enum Form {
     /// x − b: no products.
     Differences,
@@ -212,9 +212,13 @@ impl<T: Real, const K: usize> Frame<T, K> {
         }
     }
 
-    /// Takes multiples of the base instead of differences, if L⁻¹ takes nothing else.
+    /// Takes multiples of the base instead of differences, if L⁻¹ takes nothing else. Of more than three vectors each k
+    /// would have this code besides: a program with all of them would no longer fit a Cortex-M0.
     #[inline(always)]
     fn take_multiples(&mut self, lower: &[[T; K]; K]) -> bool {
+        if K > 3 {
+            return false;
+        }
         for p in 1..K {
             for q in 1..p {
                 if lower[p][q] != T::ZERO {

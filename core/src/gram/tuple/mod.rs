@@ -19,8 +19,8 @@
 //!
 //! and the pass is repeated, at most [`sweeps`] times, with T in two words and every sum of T·X compensated:
 //! T need not be exact, since any unit triangular T spans the same volume, but Z must be exactly T times X. Where T takes
-//! nothing but multiples of the base, one pass with multiples of half the bits comes first: x − s·b_high − s·b_low, whose
-//! products are exact.
+//! nothing but multiples of the base, of up to three vectors one pass with multiples of half the bits comes first:
+//! x − s·b_high − s·b_low, whose products are exact.
 //! A pivot that still collapses, or a row of Z no longer than the rounding of its sum, belongs to a dependent vector:
 //! the volume is 0. Relative error in `f32`: below 1e-6 however the vectors lie, to a volume of about 1e-7 of the
 //! product of norms. From 9 vectors on the orthonormal basis of [`crate::gram::basis`] is used: below 1e-6 in a
