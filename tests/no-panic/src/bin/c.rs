@@ -32,7 +32,13 @@ pub extern "C" fn _start() {
     keep(rivergram_trainer_transcribe as *const ());
     keep(rivergram_trainer_transcribe_workspace_len as *const ());
     keep(rivergram_volume as *const ());
+    keep(rivergram_volume2 as *const ());
+    keep(rivergram_volume3 as *const ());
+    keep(rivergram_volume4 as *const ());
     keep(rivergram_volume_gradient as *const ());
+    keep(rivergram_volume_gradient2 as *const ());
+    keep(rivergram_volume_gradient3 as *const ());
+    keep(rivergram_volume_gradient4 as *const ());
     keep(rivergram_volume_i8 as *const ());
     keep(rivergram_volume_workspace_len as *const ());
     keep(rivergram_wsds_advance as *const ());
@@ -46,6 +52,7 @@ pub extern "C" fn _start() {
     keep(rivergram_wsds_request_decay as *const ());
     keep(rivergram_wsds_resume_to_peak as *const ());
     keep(rivergram_wsds_save as *const ());
+    keep(rivergram_wsds_set_budgets as *const ());
     keep(rivergram_wsds_settings_named as *const ());
     keep(rivergram_wsds_size as *const ());
 }
