@@ -155,9 +155,9 @@ fn sequences() -> String {
 }
 
 /// Each number with how many times it comes in a row: most rates of a schedule are its peak.
-fn runs(numbers: &[f64]) -> Vec<(f64, usize)> {
+fn runs(numbers: &[f64]) -> (Vec<f64>, Vec<usize>) {
     let runs = numbers.chunk_by(|a, b| a == b);
-    runs.map(|run| (run[0], run.len())).collect()
+    runs.map(|run| (run[0], run.len())).unzip()
 }
 
 /// Rates of schedules that are not longer than this.
@@ -167,6 +167,7 @@ fn schedules(longest: usize) -> String {
     let cases = list(&file["cases"]).iter();
     let short = cases.filter(|case| list(&case["lr"]).len() <= longest);
     for case in short.step_by(SCHEDULES_STEP) {
+        let (rates, steps) = runs(&numbers(&case["lr"]));
         let shape = match case["kind"].as_str() {
             Some("linear") => "Shape::Linear",
             Some("cosine") => "Shape::Cosine",
@@ -183,14 +184,13 @@ fn schedules(longest: usize) -> String {
         };
         rows.push(format!(
             "Schedule {{ shape: schedule::{shape}, budgets: &{}, decay: Decay::{decay}({}), warmup: {}, \
-             rewarmup: {}, peak: {:?}, floor: {:?}, rates: &{:?} }},\n",
+             rewarmup: {}, peak: {:?}, floor: {:?}, rates: &{rates:?}, steps: &{steps:?} }},\n",
             case["budgets"],
             millionths.round(),
             case["warmup"],
             case["rewarmup"],
             case["peak"].as_f64().unwrap_or(f64::NAN),
             case["floor"].as_f64().unwrap_or(f64::NAN),
-            runs(&numbers(&case["lr"])),
         ));
     }
     table("SCHEDULES", "Schedule", &rows)

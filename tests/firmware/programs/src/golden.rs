@@ -53,8 +53,9 @@ pub struct Schedule {
     rewarmup: u64,
     peak: f32,
     floor: f32,
-    /// Each with the number of steps that have it.
-    rates: &'static [(f64, usize)],
+    rates: &'static [f64],
+    /// For how many steps each rate holds.
+    steps: &'static [u16],
 }
 
 include!(concat!(env!("OUT_DIR"), "/tables.rs"));
@@ -312,8 +313,9 @@ impl Schedule {
             return FAILED;
         };
         let mut state = State::new(&plan);
-        let rates = self.rates.iter();
-        let rates = rates.flat_map(|(want, steps)| core::iter::repeat_n(*want, *steps));
+        let rates = self.rates.iter().zip(self.steps);
+        let rates =
+            rates.flat_map(|(want, steps)| core::iter::repeat_n(*want, usize::from(*steps)));
         let errors = rates.map(|want| {
             let scale = if want == 0.0 {
                 f64::from(self.peak)
