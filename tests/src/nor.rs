@@ -108,18 +108,11 @@ impl<const PAGE: usize, const UNIT: usize> Nor<PAGE, UNIT> {
     fn erase_page(&mut self, page: usize) -> Result<(), Fault> {
         let whole = self.next()?;
         self.erases[page] += 1;
-        // A torn erasure leaves each byte as it was, erased, or something between, by stretches.
-        let mut kind = 0;
-        for (i, byte) in self.bytes[page * PAGE..][..PAGE].iter_mut().enumerate() {
-            if i % 16 == 0 {
-                kind = self.random.below(3);
-            }
-            let set = match (whole, kind) {
-                (true, _) | (false, 0) => 0xff,
-                (false, 1) => 0,
-                (false, _) => self.random.bits() as u8,
-            };
-            *byte |= set;
+        let bytes = &mut self.bytes[page * PAGE..][..PAGE];
+        if whole {
+            bytes.fill(0xff);
+        } else {
+            tear_erasure(bytes, &mut self.random);
         }
         self.written[page * PAGE / UNIT..][..PAGE / UNIT].fill(!whole);
         if whole { Ok(()) } else { Err(Fault::Power) }
@@ -149,6 +142,27 @@ impl<const PAGE: usize, const UNIT: usize> Nor<PAGE, UNIT> {
             }
         }
         if whole { Ok(()) } else { Err(Fault::Power) }
+    }
+}
+
+/// An erasure first clears every cell, from the lowest address up, then sets all of them. Torn in the one it leaves
+/// zeros before what was there, torn in the other each byte as it was, zero, set or something between, by stretches.
+fn tear_erasure(bytes: &mut [u8], random: &mut Random) {
+    if random.below(2) == 0 {
+        let cleared = 1 + random.below(bytes.len());
+        bytes[..cleared].fill(0);
+        return;
+    }
+    for stretch in bytes.chunks_mut(16) {
+        let kind = random.below(4);
+        for byte in stretch {
+            match kind {
+                0 => {}
+                1 => *byte = 0,
+                2 => *byte = 0xff,
+                _ => *byte = random.bits() as u8,
+            }
+        }
     }
 }
 

@@ -249,6 +249,17 @@ fn layout<const PAGE: usize>(spare: usize) -> Layout {
     }
 }
 
+/// The same at another place.
+fn behind(start: usize, layout: Layout) -> Layout {
+    let start = start as u32;
+    let end = layout.end + start;
+    Layout {
+        start,
+        end,
+        ..layout
+    }
+}
+
 fn flash_for<const PAGE: usize, const UNIT: usize>(layout: &Layout) -> Nor<PAGE, UNIT> {
     Nor::new(layout.end as usize / PAGE)
 }
@@ -362,8 +373,10 @@ struct Counts {
 fn cut_everywhere<const PAGE: usize, const UNIT: usize>(seed: u64) -> Counts {
     let plan = Plan::new(settings(), budgets()).expect("a plan");
     let moments = undisturbed(&plan);
-    let layout = layout::<PAGE>(0);
+    // Behind the program, as on a device.
+    let layout = behind(3 * PAGE, layout::<PAGE>(0));
     let mut flash = flash_for::<PAGE, UNIT>(&layout);
+    flash.bytes[..3 * PAGE].fill(0x5a);
     let mut store = Store::open(&mut flash, &layout).expect("a store");
     let mut random = Random::new(seed);
     let (mut counts, mut before) = (Counts::default(), Picture::new());
@@ -419,6 +432,7 @@ fn cut_everywhere<const PAGE: usize, const UNIT: usize>(seed: u64) -> Counts {
             flash.power();
             counts.second_cuts += 1;
             let mut store = Store::open(&mut flash, &layout).expect(&place);
+            assert_eq!(store.lost(), None, "{place}, then at {again}");
             let done = resumed.commit(&plan, &mut store, &mut flash, &next.slots);
             done.unwrap_or_else(|e| panic!("{place}: {e}"));
             assert_holds(&store, &mut flash, &next.picture, &place);
@@ -426,6 +440,7 @@ fn cut_everywhere<const PAGE: usize, const UNIT: usize>(seed: u64) -> Counts {
                 load(&store, &mut flash, Slot::Latest).as_ref() == Ok(&next.bytes),
                 "{place}"
             );
+            assert!(flash.bytes[..3 * PAGE].iter().all(|byte| *byte == 0x5a));
         }
         before = moment.picture.clone();
     }
@@ -688,6 +703,42 @@ fn a_worn_page_is_named_and_avoided() {
     println!("{worn} worn pages named and avoided");
 }
 
+/// With every slot in use there is one area for the next commit: a worn page in it stops commits, unless the layout has
+/// room for another.
+#[test]
+fn a_worn_page_is_avoided_where_an_area_is_to_spare() {
+    let plan = Plan::new(settings(), budgets()).expect("a plan");
+    let mut run = Run::new();
+    run.step(&plan);
+    for spare in [0, 1] {
+        let layout = layout::<512>(spare);
+        let mut flash = flash_for::<512, 4>(&layout);
+        let mut store = Store::open(&mut flash, &layout).expect("a store");
+        let budgets = (0..kept() as u64).map(Slot::Budget);
+        for slot in budgets.chain([Slot::BeforeDecay, Slot::Latest]) {
+            let done = run.commit(&plan, &mut store, &mut flash, &[slot]);
+            done.expect("a commit");
+        }
+        let old = run.bytes(&plan);
+        let used = store.areas() - 1 - spare as u8;
+        let area = 512 * store.erases_per_commit() as usize;
+        flash.wear_out(usize::from(used) * area + 3, 0);
+        run.step(&plan);
+        let mut commit = |store: &mut Store| run.commit(&plan, store, &mut flash, &[Slot::Latest]);
+        let page = u32::from(used) * store.erases_per_commit();
+        assert_eq!(commit(&mut store), Err(FlashError::Worn { page }));
+        let again = commit(&mut store);
+        if spare == 0 {
+            assert_eq!(again, Err(FlashError::Worn { page }));
+            assert_eq!(load(&store, &mut flash, Slot::Latest), Ok(old));
+        } else {
+            again.expect("another area");
+            let new = run.bytes(&plan);
+            assert!(load(&store, &mut flash, Slot::Latest) == Ok(new));
+        }
+    }
+}
+
 #[test]
 fn wear_is_spread_and_is_one_erasure_of_each_page_per_commit() {
     let plan = Plan::new(settings(), &[]).expect("a plan");
@@ -777,6 +828,64 @@ fn without_blocking_the_same_is_written_and_read() {
             blocking.check(&mut a, slot)
         );
     }
+}
+
+/// Polls a future so often, then drops it; whether it was done by then.
+fn polled(future: impl Future, times: usize) -> bool {
+    let mut future = pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    (0..times).any(|_| future.as_mut().poll(&mut context).is_ready())
+}
+
+#[test]
+fn a_commit_whose_future_is_dropped_is_made_or_not() {
+    let layout = behind(512, layout::<512>(0));
+    let mut flash = flash_for::<512, 8>(&layout);
+    let mut store = Store::open(&mut flash, &layout).expect("a store");
+    let numbers = |n: u8| {
+        [Part::<f32>::Bytes(
+            &[[1; 700], [2; 700], [3; 700]][usize::from(n)],
+        )]
+    };
+    let committed = store.commit(&mut flash, &[Slot::Latest], &numbers(0));
+    committed.expect("a commit");
+    let (mut old, mut new) = (0, 0);
+    for times in 0.. {
+        let (mut flash, mut store) = (flash.clone(), store);
+        let parts = numbers(1);
+        let is_done = polled(
+            store.commit_async(&mut flash, &[Slot::Latest], &parts),
+            times,
+        );
+        let found = |store: &Store, flash: &mut Nor<512, 8>| {
+            let mut bytes = [0; 700];
+            let loaded = store.load(
+                flash,
+                Slot::Latest,
+                &mut [PartMut::<f32>::Bytes(&mut bytes)],
+            );
+            loaded.map(|()| bytes[0])
+        };
+        let reopened = Store::open(&mut flash, &layout).expect("a store");
+        assert_eq!(reopened.lost(), None);
+        match found(&reopened, &mut flash) {
+            Ok(1) if !is_done => old += 1,
+            Ok(2) => new += 1,
+            other => panic!("dropped after {times} polls: {other:?}"),
+        }
+        // The store that was used goes on, and so does one that was opened anew.
+        for mut store in [store, reopened] {
+            let mut flash = flash.clone();
+            let next = store.commit(&mut flash, &[Slot::Latest], &numbers(2));
+            next.expect("the next commit");
+            let store = Store::open(&mut flash, &layout).expect("a store");
+            assert_eq!((store.lost(), found(&store, &mut flash)), (None, Ok(3)));
+        }
+        if is_done {
+            break;
+        }
+    }
+    assert!(old > 10 && new > 1, "{old} {new}");
 }
 
 #[test]

@@ -110,7 +110,7 @@ pub enum FlashError {
         page: u32,
     },
     /// A page did not hold what was written to it: it is worn out. Nothing was committed, and the next commit goes
-    /// to other pages.
+    /// to other pages, if the layout has an area more than it needs or a slot is empty.
     Worn {
         /// Which page.
         page: u32,

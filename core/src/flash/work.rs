@@ -27,29 +27,33 @@ pub(super) trait Procedure {
     fn next(&mut self, buffer: &mut Buffer) -> Option<Operation>;
 }
 
-/// Erases an area, the page of the record first.
+/// Erases an area, the first page first: while the page of a record is erased, its cells may hold anything, and an
+/// area whose record is damaged and whose first page is whole is a commit that was lost.
 pub(super) struct Erase {
     geometry: Geometry,
     area: u8,
-    left: u32,
+    page: u32,
 }
 
 impl Erase {
     pub(super) fn new(geometry: Geometry, area: u8) -> Self {
-        let left = geometry.pages;
         Erase {
             geometry,
             area,
-            left,
+            page: 0,
         }
     }
 }
 
 impl Procedure for Erase {
     fn next(&mut self, _: &mut Buffer) -> Option<Operation> {
-        self.left = self.left.checked_sub(1)?;
-        let from = self.geometry.address(self.area, self.left, 0);
-        let to = self.geometry.end(self.area, self.left);
+        let page = self.page;
+        if page >= self.geometry.pages {
+            return None;
+        }
+        self.page = page.saturating_add(1);
+        let from = self.geometry.address(self.area, page, 0);
+        let to = self.geometry.end(self.area, page);
         Some(Operation::Erase { from, to })
     }
 }
