@@ -69,8 +69,7 @@ fn help_explains_everything() {
     let help = stdout("stream --help");
     let flags = "--schedule --updates --arrivals --releases --decay-updates --decay --memory --replayed --half-life \
                  --batch --hidden --lr --seeds --seed --picture --threads --path --json --quiet Examples:";
-    let values =
-        "wsd-s wsd cyclic-told cyclic-told-area cyclic constant constant-ema constant-mean";
+    let values = "wsd-s wsd wsd-paused cyclic-told cyclic-told-area cyclic constant constant-ema constant-mean";
     for part in flags.split_whitespace().chain(values.split_whitespace()) {
         assert!(help.contains(part), "{part:?} is not in {help}");
     }
@@ -156,7 +155,7 @@ fn unknown_values_are_refused_with_the_known_ones() {
     assert_refused("tune --loss volume", &["--loss", "'volume'"]);
     assert_refused(
         "stream --schedule cosine",
-        &["--schedule", "'cosine'", "wsd-s, wsd, cyclic-told"],
+        &["--schedule", "'cosine'", "wsd-s, wsd, wsd-paused"],
     );
     assert_refused("stream --path mmx", &["--path", "mmx", "auto, scalar"]);
     assert_refused("train --los gram", &["--los", "--help"]);
@@ -178,7 +177,7 @@ fn numbers_out_of_range_are_refused() {
     }
     let wrong = "--updates 0|--arrivals 1|--arrivals 9|--releases 0|--decay-updates 0|--decay steep|--memory -1|\
                  --replayed 0|--replayed 90|--half-life 0|--batch 1|--batch 101|--hidden -1|--lr 0|--seeds 0|--seed -1|\
-                 --picture=";
+                 --picture=|--picture=/|--picture=nowhere/a.svg";
     for line in wrong.split('|') {
         let flag = line.split([' ', '=']).next().expect("a flag");
         assert_refused(&format!("stream {line}"), &[flag]);

@@ -54,7 +54,7 @@ fn every_schedule_releases_at_the_same_moments_and_learns() {
     let options = short();
     let report = train(&options, 2);
     assert!(!report.interrupted);
-    assert_eq!(report.runs.len(), 8 * 2 * 2);
+    assert_eq!(report.runs.len(), 9 * 2 * 2);
     let order: Vec<_> = report
         .rows
         .iter()
@@ -112,6 +112,7 @@ fn what_a_schedule_costs_is_told() {
         let constant = rates(StreamSchedule::Constant);
         assert!(wsd_s < constant && constant < rates(StreamSchedule::Wsd));
         assert_eq!(constant, rates(StreamSchedule::ConstantEma));
+        assert!((rates(StreamSchedule::WsdPaused) / wsd_s - 1.0).abs() < 1e-4);
     }
 }
 
@@ -120,10 +121,12 @@ fn the_first_decay_is_the_same_kept_or_thrown_away() {
     let report = train(&short(), 0);
     for replay in [false, true] {
         let kept = of(&report, StreamSchedule::WsdS, replay);
-        let thrown_away = of(&report, StreamSchedule::Wsd, replay);
-        for (kept, thrown_away) in kept.iter().zip(&thrown_away) {
-            assert_eq!(kept.releases[0], thrown_away.releases[0]);
-            assert_ne!(kept.releases[1], thrown_away.releases[1]);
+        for schedule in [StreamSchedule::Wsd, StreamSchedule::WsdPaused] {
+            let thrown_away = of(&report, schedule, replay);
+            for (kept, thrown_away) in kept.iter().zip(&thrown_away) {
+                assert_eq!(kept.releases[0], thrown_away.releases[0]);
+                assert_ne!(kept.releases[1], thrown_away.releases[1]);
+            }
         }
     }
 }

@@ -788,6 +788,7 @@ fn without_blocking_the_same_is_written_and_read() {
     let mut other = block_on(Store::open_async(&mut b, &layout)).expect("a store");
     let numbers: Vec<f32> = (0..200).map(|i| i as f32).collect();
     let halves: Vec<u16> = (0..77).collect();
+    let samples: Vec<i8> = (-60..61).collect();
     for (n, slot) in [
         Slot::Latest,
         Slot::BeforeDecay,
@@ -801,6 +802,7 @@ fn without_blocking_the_same_is_written_and_read() {
         let parts = [
             Part::Bytes(&counter),
             Part::Halves(&halves),
+            Part::Int8(&samples),
             Part::Numbers(&numbers),
         ];
         assert_eq!(
@@ -812,13 +814,16 @@ fn without_blocking_the_same_is_written_and_read() {
     let before = block_on(Store::open_before_async(&mut b, &layout, 4)).expect("a store");
     assert_eq!(Store::open_before(&mut a, &layout, 4), Ok(before));
     let (mut counter, mut read, mut short) = ([0; 3], vec![0.0_f32; 200], vec![0; 77]);
+    let mut bytes = vec![0; 121];
     let mut parts = [
         PartMut::Bytes(&mut counter),
         PartMut::Halves(&mut short),
+        PartMut::Int8(&mut bytes),
         PartMut::Numbers(&mut read),
     ];
     block_on(other.load_async(&mut b, Slot::Budget(3), &mut parts)).expect("what was stored");
     assert_eq!((counter, read, short), ([3; 3], numbers, halves));
+    assert_eq!(bytes, samples);
     let mut start = [0; 4];
     block_on(other.load_start_async(&mut b, Slot::Latest, &mut start)).expect("the start");
     assert_eq!(start, [2, 2, 2, 0]);

@@ -12,6 +12,8 @@ pub enum Part<'a, T> {
     Numbers(&'a [T]),
     /// Numbers in 16 bits.
     Halves(&'a [u16]),
+    /// Numbers in 8 bits: samples of a [`Reservoir`](crate::replay::Reservoir).
+    Int8(&'a [i8]),
 }
 
 /// Where a [`Part`] is to be read back to.
@@ -24,6 +26,8 @@ pub enum PartMut<'a, T> {
     Numbers(&'a mut [T]),
     /// Numbers in 16 bits.
     Halves(&'a mut [u16]),
+    /// Numbers in 8 bits.
+    Int8(&'a mut [i8]),
 }
 
 impl<T> Part<'_, T> {
@@ -39,6 +43,7 @@ impl<T> Part<'_, T> {
             Part::Bytes(bytes) => bytes.len(),
             Part::Numbers(numbers) => size_of_val(*numbers),
             Part::Halves(numbers) => size_of_val(*numbers),
+            Part::Int8(numbers) => size_of_val(*numbers),
         }
     }
 }
@@ -56,6 +61,7 @@ impl<T> PartMut<'_, T> {
             PartMut::Bytes(bytes) => bytes.len(),
             PartMut::Numbers(numbers) => size_of_val(*numbers),
             PartMut::Halves(numbers) => size_of_val(*numbers),
+            PartMut::Int8(numbers) => size_of_val(*numbers),
         }
     }
 }
@@ -90,6 +96,7 @@ pub(super) fn read<T: Real>(parts: &[Part<'_, T>], at: usize, to: &mut [u8]) {
                 Part::Halves(numbers) => {
                     byte(numbers.get(i / 2).map_or(0, |x| u64::from(*x)), i % 2)
                 }
+                Part::Int8(numbers) => numbers.get(i).map_or(0, |x| x.cast_unsigned()),
             };
         }
         start = end;
@@ -120,6 +127,11 @@ pub(super) fn write<T: Real>(parts: &mut [PartMut<'_, T>], at: usize, from: &[u8
                 PartMut::Halves(numbers) => {
                     if let Some(to) = numbers.get_mut(i / 2) {
                         *to = with_byte(u64::from(*to), i % 2, *from) as u16;
+                    }
+                }
+                PartMut::Int8(numbers) => {
+                    if let Some(to) = numbers.get_mut(i) {
+                        *to = from.cast_signed();
                     }
                 }
             }

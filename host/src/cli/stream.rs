@@ -1,6 +1,6 @@
 //! `rivergram stream`: schedules on a stream that drifts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -102,6 +102,9 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
     let began = Instant::now();
     let choice = path::choose(flags.machine.path.as_deref())?;
     let options = flags.options();
+    if let Some(file) = &flags.picture {
+        check_place(file)?;
+    }
     let screen = Screen::new(flags.machine.quiet);
     let progress = Progress::new(screen.clone(), &flags.machine);
     let report = stream::run(
@@ -115,10 +118,6 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
     );
     screen.clear();
     let report = report?;
-    if let (Some(file), false) = (&flags.picture, report.rows.is_empty()) {
-        let svg = releases::draw(&picture(&options, &report))?;
-        std::fs::write(file, svg).map_err(|e| Error::io(file, "write it", e))?;
-    }
     match flags.machine.json {
         true => output::print_json(&Json {
             event: "summary",
@@ -129,6 +128,10 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
         }),
         false => output::print(&text(&options, &report)),
     }
+    if let (Some(file), false) = (&flags.picture, report.rows.is_empty()) {
+        let svg = releases::draw(&picture(&options, &report))?;
+        std::fs::write(file, svg).map_err(|e| Error::io(file, "write it", e))?;
+    }
     if !report.interrupted {
         return Ok(ExitCode::SUCCESS);
     }
@@ -137,6 +140,21 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
         false => "stopped; the rows are of what was finished",
     });
     Ok(ExitCode::from(INTERRUPTED))
+}
+
+/// That a file can be made there, before the work of minutes.
+fn check_place(file: &Path) -> Result<()> {
+    let folder = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    if file.is_dir() || folder.is_some_and(|folder| !folder.is_dir()) {
+        let problem = format!(
+            "{}: a file in a folder that exists expected",
+            file.display()
+        );
+        return Err(Error::flag("--picture", problem));
+    }
+    Ok(())
 }
 
 /// The last line of `--json`.

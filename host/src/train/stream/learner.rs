@@ -25,6 +25,8 @@ use crate::train::{Context, Event};
 pub(super) enum Trunk {
     WsdS,
     Constant,
+    /// The peak, but nothing while a branch is trained.
+    Paused,
     CyclicTold,
     CyclicToldArea,
     Cyclic,
@@ -37,6 +39,7 @@ impl Trunk {
         for &schedule in schedules {
             let trunk = match schedule {
                 StreamSchedule::WsdS => Trunk::WsdS,
+                StreamSchedule::WsdPaused => Trunk::Paused,
                 StreamSchedule::CyclicTold => Trunk::CyclicTold,
                 StreamSchedule::CyclicToldArea => Trunk::CyclicToldArea,
                 StreamSchedule::Cyclic => Trunk::Cyclic,
@@ -53,6 +56,7 @@ impl Trunk {
         match self {
             Trunk::WsdS => StreamSchedule::WsdS.name(),
             Trunk::Constant => StreamSchedule::Constant.name(),
+            Trunk::Paused => StreamSchedule::WsdPaused.name(),
             Trunk::CyclicTold => StreamSchedule::CyclicTold.name(),
             Trunk::CyclicToldArea => StreamSchedule::CyclicToldArea.name(),
             Trunk::Cyclic => StreamSchedule::Cyclic.name(),
@@ -69,6 +73,7 @@ impl Trunk {
                 StreamSchedule::ConstantEma,
                 StreamSchedule::ConstantMean,
             ],
+            Trunk::Paused => &[StreamSchedule::WsdPaused],
             Trunk::CyclicTold => &[StreamSchedule::CyclicTold],
             Trunk::CyclicToldArea => &[StreamSchedule::CyclicToldArea],
             Trunk::Cyclic => &[StreamSchedule::Cyclic],
@@ -78,7 +83,7 @@ impl Trunk {
     /// The budgets of its plan: none where decays come on demand.
     fn budgets(self, options: &StreamOptions, world: &World) -> Vec<u64> {
         match self {
-            Trunk::WsdS | Trunk::Constant => Vec::new(),
+            Trunk::WsdS | Trunk::Constant | Trunk::Paused => Vec::new(),
             Trunk::CyclicTold | Trunk::CyclicToldArea => {
                 world.releases.iter().map(|release| release.end).collect()
             }
@@ -103,7 +108,7 @@ impl Trunk {
         };
         let (decaying, cosine) = (ScheduleKind::WsdS, ScheduleKind::Cyclic);
         Ok(match self {
-            Trunk::WsdS | Trunk::Constant => own(decaying, options.peak),
+            Trunk::WsdS | Trunk::Constant | Trunk::Paused => own(decaying, options.peak),
             Trunk::CyclicTold | Trunk::Cyclic => own(cosine, options.peak),
             Trunk::CyclicToldArea => {
                 let rates = |trunk: Trunk| -> Result<f64> {
@@ -264,7 +269,11 @@ pub(super) fn train(
             ends |= release.end == update + 1;
         }
         if asked {
-            learner.ask()?;
+            learner.ask(update)?;
+        }
+        if learner.is_paused(update) {
+            progress.done.fetch_add(1, Ordering::Relaxed);
+            continue;
         }
         learner.update(update, progress)?;
         learner.follow(budgets.contains(&(update + 1)))?;
@@ -347,16 +356,22 @@ impl Learner<'_> {
         Ok(())
     }
 
-    /// A release is asked for.
-    fn ask(&mut self) -> Result<()> {
+    /// Whether the updates of this moment are those of a branch.
+    fn is_paused(&self, update: u64) -> bool {
+        let mut releases = self.world.releases.iter();
+        self.job.trunk == Trunk::Paused && releases.any(|release| release.contains(&update))
+    }
+
+    /// A release is asked for before an update.
+    fn ask(&mut self, update: u64) -> Result<()> {
         if self.job.trunk == Trunk::WsdS {
             let decay = self.options.decay;
             self.trainer.schedule_mut().request_decay(decay);
         }
         self.mean.0 = Average::Mean(RunningMean::new());
-        let is_branch = |(schedule, _): &(StreamSchedule, _)| *schedule == StreamSchedule::Wsd;
+        let is_branch = |(schedule, _): &(StreamSchedule, _)| schedule.has_branches();
         if let Some(place) = self.found.iter().position(is_branch) {
-            let release = self.branch()?;
+            let release = self.branch(update)?;
             if let Some((_, found)) = self.found.get_mut(place) {
                 found.push(release);
             }
@@ -364,22 +379,27 @@ impl Learner<'_> {
         Ok(())
     }
 
-    /// A decay whose weights are measured and thrown away.
-    fn branch(&mut self) -> Result<Release> {
+    /// A decay from an update on, whose weights are measured and thrown away.
+    fn branch(&mut self, from: u64) -> Result<Release> {
         let mut before = vec![0; self.trainer.setup().saved_len()];
         let memory = self.memory.clone();
         let keep = |trainer: &Trainer<'_, f32>| trainer.save(&mut before).map(|_| ());
         let begun = self.trainer.decay_early(self.options.decay, keep);
+        let mut update = from;
         if let EarlyDecay::Begun { end } = begun.map_err(refused)? {
             while self.trainer.schedule().step() < end {
-                let step = self.learn(self.trainer.schedule().step())?;
+                let step = self.learn(update)?;
                 self.thrown_away.count(&step);
+                update += 1;
             }
         }
-        let (update, weights) = (self.trainer.schedule().step(), self.trainer.parameters());
+        let weights = self.trainer.parameters();
         let release = self.world.measure(self.level, update, weights)?;
         self.trainer.load(&before).map_err(refused)?;
-        self.memory = memory;
+        // A main branch that stood still hears no more of this.
+        if self.job.trunk != Trunk::Paused {
+            self.memory = memory;
+        }
         Ok(release)
     }
 
@@ -403,9 +423,11 @@ impl Learner<'_> {
     /// Measures what each schedule of the trunk releases now; branches were measured when they ended.
     fn release(&mut self, update: u64) -> Result<()> {
         for (schedule, found) in &mut self.found {
+            if schedule.has_branches() {
+                continue;
+            }
             let mut weights = self.trainer.parameters().to_vec();
             let average = match schedule {
-                StreamSchedule::Wsd => continue,
                 StreamSchedule::ConstantEma => Some(&self.ema),
                 StreamSchedule::ConstantMean => Some(&self.mean),
                 _ => None,
@@ -422,10 +444,10 @@ impl Learner<'_> {
 
     fn runs(self) -> Vec<StreamRun> {
         let (own, thrown_away) = (self.own, self.thrown_away);
-        let run = |(schedule, releases)| {
-            let branches = match schedule {
-                StreamSchedule::Wsd => thrown_away,
-                _ => Cost::default(),
+        let run = |(schedule, releases): (StreamSchedule, _)| {
+            let branches = match schedule.has_branches() {
+                true => thrown_away,
+                false => Cost::default(),
             };
             StreamRun {
                 schedule,

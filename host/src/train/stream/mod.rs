@@ -29,6 +29,8 @@ pub enum StreamSchedule {
     WsdS,
     /// A decay on demand on a branch, which is thrown away: its updates come on top.
     Wsd,
+    /// The same at the cost of WSD-S: the main branch stands still while a branch is trained.
+    WsdPaused,
     /// One cosine from release to release: it was told all moments beforehand.
     CyclicTold,
     /// The same at a higher peak, so that the sum of its rates is that of WSD-S.
@@ -45,9 +47,10 @@ pub enum StreamSchedule {
 
 impl StreamSchedule {
     /// All, in the order of the table.
-    pub const ALL: [StreamSchedule; 8] = [
+    pub const ALL: [StreamSchedule; 9] = [
         StreamSchedule::WsdS,
         StreamSchedule::Wsd,
+        StreamSchedule::WsdPaused,
         StreamSchedule::CyclicTold,
         StreamSchedule::CyclicToldArea,
         StreamSchedule::Cyclic,
@@ -61,6 +64,7 @@ impl StreamSchedule {
         match self {
             StreamSchedule::WsdS => "wsd-s",
             StreamSchedule::Wsd => "wsd",
+            StreamSchedule::WsdPaused => "wsd-paused",
             StreamSchedule::CyclicTold => "cyclic-told",
             StreamSchedule::CyclicToldArea => "cyclic-told-area",
             StreamSchedule::Cyclic => "cyclic",
@@ -68,6 +72,11 @@ impl StreamSchedule {
             StreamSchedule::ConstantEma => "constant-ema",
             StreamSchedule::ConstantMean => "constant-mean",
         }
+    }
+
+    /// Whether it releases the end of a branch that is thrown away.
+    fn has_branches(self) -> bool {
+        matches!(self, StreamSchedule::Wsd | StreamSchedule::WsdPaused)
     }
 }
 
