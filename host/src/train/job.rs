@@ -1,6 +1,5 @@
 //! One job: its legs, one update after the other, with checkpoints from which it goes on bit for bit.
 
-use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -30,6 +29,9 @@ const PICTURE: &str = "picture.svg";
 
 /// In a checkpoint: the updates that its weights have had, where its step is something else.
 const UPDATES: &str = "updates";
+
+/// In the latest checkpoint: the lines of the log that lead to it.
+const LINES: &str = "lines";
 
 /// What the end of a decay that was asked for is called.
 const RELEASE: &str = "release";
@@ -152,6 +154,8 @@ enum Line {
         #[serde(flatten)]
         request: Request,
     },
+    /// Lines that were there when `update` updates had been made, and were damaged or gone when the run went on.
+    Missing { update: u64, first: u64, last: u64 },
 }
 
 /// Where a job is: the next update is that of `step` in a leg.
@@ -339,33 +343,14 @@ fn initialise(heads: &[Head], seed: u64, mut parameters: &mut [f32]) {
 impl<'p> Job<'_, 'p> {
     /// All updates that are left; whether it was interrupted.
     fn train(&mut self, task: &mut dyn Task) -> Result<bool> {
-        let mut place = self.restore()?;
-        let done = place.update;
-        let last = Cell::new(0);
-        let mut log = self.folder.metrics(|line| {
-            let number = |key: &str| line.get(key).and_then(serde_json::Value::as_u64);
-            // A request at the very update of the checkpoint is part of it, or will be taken again; later ones have
-            // larger numbers.
-            let is_known =
-                |update: &u64| *update < done || number("id").is_none_or(|id| id <= place.request);
-            let kept = number("update")
-                .filter(|update| *update <= done)
-                .filter(is_known);
-            last.set(kept.unwrap_or(last.get()));
-            kept.is_some()
-        })?;
+        let (mut place, lines) = self.restore()?;
+        let mut log = self.folder.metrics(lines)?;
         (self.context.observe)(Event::Started {
             job: self.options.name.clone(),
-            done,
+            done: place.update,
             total: self.total,
         });
-        if last.get() < done {
-            self.warn(format!(
-                "{}: updates {} to {done} are missing in it",
-                self.folder.file(METRICS).display(),
-                last.get() + 1
-            ));
-        }
+        self.note_missing(place, lines, &mut log)?;
         task.warnings().into_iter().for_each(|w| self.warn(w));
         while let Some(leg) = self.legs.get(place.leg) {
             if place.step >= place.end && place.release.is_none() {
@@ -377,8 +362,7 @@ impl<'p> Job<'_, 'p> {
                 continue;
             }
             if self.context.stop.load(Ordering::Relaxed) {
-                log.sync()?;
-                self.save(LATEST, place)?;
+                self.save_latest(place, &log)?;
                 return Ok(true);
             }
             if self.take_request(&mut place, &mut log)? {
@@ -395,11 +379,33 @@ impl<'p> Job<'_, 'p> {
             } else if place.step >= place.end && place.release.is_none() {
                 self.finish_leg(task, leg, place, &mut log)?;
             } else if place.update.is_multiple_of(self.save_every.max(1)) {
-                log.sync()?;
-                self.save(LATEST, place)?;
+                self.save_latest(place, &log)?;
             }
         }
         Ok(false)
+    }
+
+    /// Says which of the lines are gone that the latest checkpoint counts, here and in the log itself.
+    fn note_missing(&self, place: Place, lines: u64, log: &mut store::Metrics) -> Result<()> {
+        let first = log.lines() + 1;
+        if first > lines {
+            return Ok(());
+        }
+        let file = self.folder.file(METRICS);
+        let text = match first == lines {
+            true => format!("line {lines} is"),
+            false => format!("lines {first} to {lines} are"),
+        };
+        self.warn(format!(
+            "{}: {text} damaged or missing in it",
+            file.display()
+        ));
+        log.append(&Line::Missing {
+            update: place.update,
+            first,
+            last: lines,
+        })?;
+        self.save_latest(place, log)
     }
 
     /// Whether the next update is one of a decay.
@@ -438,8 +444,7 @@ impl<'p> Job<'_, 'p> {
                 step,
                 request,
             })?;
-            log.sync()?;
-            self.save(LATEST, *place)
+            self.save_latest(*place, log)
         });
         match taken {
             Err(e) if e.exit_code() == 1 => return Err(e),
@@ -559,8 +564,7 @@ impl<'p> Job<'_, 'p> {
         self.save(&name, *place)?;
         self.log_budget(task, (RELEASE, &name), (update, step), log)?;
         self.go_back(place)?;
-        log.sync()?;
-        self.save(LATEST, *place)
+        self.save_latest(*place, log)
     }
 
     /// Evaluates, and tells it.
@@ -647,8 +651,7 @@ impl<'p> Job<'_, 'p> {
         if let Some(most) = self.keep_budgets {
             self.folder.keep_budgets(most)?;
         }
-        log.sync()?;
-        self.save(LATEST, place)?;
+        self.save_latest(place, log)?;
         task.warnings().into_iter().for_each(|w| self.warn(w));
         Ok(())
     }
@@ -689,11 +692,12 @@ impl<'p> Job<'_, 'p> {
         Ok(Place { step, ..place })
     }
 
-    /// Where the latest checkpoint is, with its weights; the start where there is none.
-    fn restore(&mut self) -> Result<Place> {
+    /// Where the latest checkpoint is, with its weights, and the lines of the log that lead to it; the start where
+    /// there is none.
+    fn restore(&mut self) -> Result<(Place, u64)> {
         let Some(checkpoint) = self.folder.latest()? else {
             let first = self.legs.first();
-            return Ok(Place {
+            let start = Place {
                 leg: 0,
                 step: first.map_or(0, |leg| leg.start),
                 update: 0,
@@ -701,7 +705,8 @@ impl<'p> Job<'_, 'p> {
                 release: None,
                 back: None,
                 request: 0,
-            });
+            };
+            return Ok((start, 0));
         };
         let damaged = |what: &str| {
             Error::file(
@@ -730,10 +735,28 @@ impl<'p> Job<'_, 'p> {
             back: optional("back")?,
             request: optional("request")?.unwrap_or(0),
         };
+        let lines = match optional(LINES)? {
+            Some(lines) => lines,
+            // An older checkpoint that was put in the place of the latest.
+            None => self.lines_until(update)?,
+        };
         let schedule = self.schedule_of(LATEST, &leg.plan, &checkpoint)?;
         self.take(LATEST, &checkpoint)?;
         *self.trainer.schedule_mut() = schedule;
-        Ok(place)
+        Ok((place, lines))
+    }
+
+    /// Lines of the log before the first that is of a later update.
+    fn lines_until(&self, update: u64) -> Result<u64> {
+        let path = self.folder.file(METRICS);
+        let text = std::fs::read(&path).map_err(|e| Error::unreadable(&path, &e))?;
+        let of_line = |line: &[u8]| {
+            let line: serde_json::Value = serde_json::from_slice(line).ok()?;
+            line.get("update")?.as_u64()
+        };
+        let earlier = |line: &&[u8]| of_line(line).is_some_and(|of_line| of_line <= update);
+        let lines = text.split_inclusive(|&byte| byte == b'\n');
+        Ok(lines.take_while(earlier).count() as u64)
     }
 
     /// The state of the schedule in a checkpoint, also of one that did not know of all budgets.
@@ -784,7 +807,17 @@ impl<'p> Job<'_, 'p> {
             .map_err(|e| Error::file(&file, e))
     }
 
+    /// The latest checkpoint, after the lines of the log that lead to it.
+    fn save_latest(&self, place: Place, log: &store::Metrics) -> Result<()> {
+        log.sync()?;
+        self.write(LATEST, place, Some(log.lines()))
+    }
+
     fn save(&self, name: &str, place: Place) -> Result<()> {
+        self.write(name, place, None)
+    }
+
+    fn write(&self, name: &str, place: Place, lines: Option<u64>) -> Result<()> {
         let mut schedule = vec![0; State::<f32>::SAVED_LEN];
         let saved = self.trainer.schedule().save(&mut schedule);
         saved.map_err(|e| Error::file(&self.folder.file(name), e))?;
@@ -815,6 +848,7 @@ impl<'p> Job<'_, 'p> {
             ("release", place.release),
             ("back", place.back),
             ("request", Some(place.request).filter(|id| *id != 0)),
+            (LINES, lines),
         ];
         let mut metadata = BTreeMap::from([("job".to_string(), self.options.name.clone())]);
         let given = numbers
