@@ -1,5 +1,7 @@
 //! The program as a process: runs that are killed, interrupted and resumed, own data, and what is refused.
 
+#[path = "train/beside.rs"]
+mod beside;
 #[path = "train/faults.rs"]
 #[cfg(unix)]
 mod faults;

@@ -1,7 +1,7 @@
 //! One job: its legs, one update after the other, with checkpoints from which it goes on bit for bit.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use rivergram_core::error::TrainError;
@@ -13,6 +13,7 @@ use rivergram_simd::Level;
 use serde::{Deserialize, Serialize};
 
 use super::Context;
+use super::beside::Beside;
 use super::event::{BudgetReport, Event, JobReport, Metrics};
 use super::options::{JobOptions, ScheduleKind, Unit};
 use super::request::{Ask, REQUEST, Request};
@@ -32,6 +33,15 @@ const UPDATES: &str = "updates";
 
 /// In the latest checkpoint: the lines of the log that lead to it.
 const LINES: &str = "lines";
+
+/// The averaged weights of a checkpoint, under the names of the weights.
+const AVERAGE: &str = "average.";
+
+/// The copies of an average that needs them.
+const COPIES: &str = "average.copies";
+
+/// In a checkpoint: the updates that its average has taken in.
+const AVERAGED: &str = "averaged";
 
 /// What the end of a decay that was asked for is called.
 const RELEASE: &str = "release";
@@ -89,7 +99,8 @@ pub(super) fn refused(e: TrainError) -> Error {
 
 /// Refuses names of modalities that give two tensors of a checkpoint one name.
 pub(super) fn check_names(task: &dyn Task) -> Result<()> {
-    let parameters = shapes(task.heads()).into_iter().map(|(name, _)| name);
+    let parameters = shapes(task.heads()).into_iter();
+    let parameters = parameters.flat_map(|(name, _)| [format!("{AVERAGE}{name}"), name]);
     let statistics = task.tensors().into_iter().map(|tensor| tensor.name);
     let mut names = BTreeSet::new();
     match parameters
@@ -146,6 +157,8 @@ enum Line {
         step: u64,
         checkpoint: PathBuf,
         metrics: Metrics,
+        #[serde(default, skip_serializing_if = "Metrics::is_empty")]
+        average: Metrics,
     },
     Request {
         update: u64,
@@ -186,6 +199,7 @@ struct Job<'a, 'p> {
     heads: Vec<(String, Head)>,
     extra: Vec<Tensor>,
     trainer: Trainer<'p, f32>,
+    beside: Beside,
     legs: &'p [Leg<'p>],
     total: u64,
     save_every: u64,
@@ -226,6 +240,7 @@ pub(super) fn run(
         heads: task.heads().to_vec(),
         extra: task.tensors(),
         trainer,
+        beside: Beside::new(options, setup.parameters_len())?,
         legs,
         total: total(task, legs, options.schedule().unit)?,
         save_every,
@@ -351,6 +366,7 @@ impl<'p> Job<'_, 'p> {
             total: self.total,
         });
         self.note_missing(place, lines, &mut log)?;
+        self.beside.begin(&mut self.trainer)?;
         task.warnings().into_iter().for_each(|w| self.warn(w));
         while let Some(leg) = self.legs.get(place.leg) {
             if place.step >= place.end && place.release.is_none() {
@@ -581,6 +597,10 @@ impl<'p> Job<'_, 'p> {
             step,
             checkpoint: PathBuf::from(checkpoint),
             metrics: task.evaluate(self.context.level, self.trainer.parameters())?,
+            average: match self.beside.release(self.trainer.parameters().len())? {
+                Some(average) => task.evaluate(self.context.level, &average)?,
+                None => Metrics::new(),
+            },
         };
         log.append(&line)?;
         if let Some(report) = self.budget_report(&line) {
@@ -605,6 +625,12 @@ impl<'p> Job<'_, 'p> {
         }
         place.step = self.trainer.schedule().step();
         place.update += 1;
+        let warning =
+            self.beside
+                .update(self.context.level, &mut self.trainer, (place.update, rate))?;
+        if let Some(warning) = warning {
+            self.warn(format!("{}: {warning}", self.options.name));
+        }
         let budgets = leg.plan.budgets();
         let name = match place.back {
             Some(back) => format!("{RELEASE}-{back}"),
@@ -804,7 +830,65 @@ impl<'p> Job<'_, 'p> {
         let schedule = *self.trainer.schedule();
         self.trainer
             .restore(&parameters, moments, updates, schedule)
-            .map_err(|e| Error::file(&file, e))
+            .map_err(|e| Error::file(&file, e))?;
+        self.take_average(&file, checkpoint)?;
+        self.beside.begin(&mut self.trainer)
+    }
+
+    /// The average of a checkpoint, where the job has one.
+    fn take_average(&mut self, file: &Path, checkpoint: &Checkpoint) -> Result<()> {
+        let Some((_, numbers)) = self.beside.averaged() else {
+            return Ok(());
+        };
+        let (weights, length) = (self.trainer.parameters().len(), numbers.len());
+        let mut saved = Vec::new();
+        if length == weights {
+            for (tensor, shape) in shapes(&self.heads) {
+                let name = format!("{AVERAGE}{tensor}");
+                saved.extend_from_slice(checkpoint.values(file, &name, &shape)?);
+            }
+        } else {
+            let shape = [length.checked_div(weights).unwrap_or(0), weights];
+            saved.extend_from_slice(checkpoint.values(file, COPIES, &shape)?);
+        }
+        let updates = checkpoint.metadata.get(AVERAGED);
+        let updates = updates.and_then(|text| text.parse().ok());
+        let updates =
+            updates.ok_or_else(|| Error::file(file, format!("no \"{AVERAGED}\" in it")))?;
+        self.beside.restore((updates, &saved));
+        Ok(())
+    }
+
+    /// A slice of all weights as the tensors of a checkpoint.
+    fn tensors(&self, prefix: &str, mut weights: &[f32]) -> Vec<Tensor> {
+        let mut tensors = Vec::new();
+        for (tensor, shape) in shapes(&self.heads) {
+            let length = shape.iter().product();
+            let (own, rest) = weights.split_at_checked(length).unwrap_or_default();
+            tensors.push(Tensor::new(
+                format!("{prefix}{tensor}"),
+                shape,
+                own.to_vec(),
+            ));
+            weights = rest;
+        }
+        tensors
+    }
+
+    /// What a checkpoint has of the average: the averaged weights, and the copies where it is made of copies.
+    fn average_tensors(&self) -> Result<Vec<Tensor>> {
+        let Some((_, numbers)) = self.beside.averaged() else {
+            return Ok(Vec::new());
+        };
+        let weights = self.trainer.parameters().len();
+        let average = self.beside.release(weights)?;
+        let average = average.unwrap_or_else(|| vec![0.0; weights]);
+        let mut tensors = self.tensors(AVERAGE, &average);
+        if numbers.len() != weights {
+            let shape = vec![numbers.len().checked_div(weights).unwrap_or(0), weights];
+            tensors.push(Tensor::new(COPIES, shape, numbers.to_vec()));
+        }
+        Ok(tensors)
     }
 
     /// The latest checkpoint, after the lines of the log that lead to it.
@@ -821,15 +905,9 @@ impl<'p> Job<'_, 'p> {
         let mut schedule = vec![0; State::<f32>::SAVED_LEN];
         let saved = self.trainer.schedule().save(&mut schedule);
         saved.map_err(|e| Error::file(&self.folder.file(name), e))?;
-        let mut rest = self.trainer.parameters();
         let mut tensors = self.extra.clone();
-        for (tensor, shape) in shapes(&self.heads) {
-            let (own, others) = rest
-                .split_at_checked(shape.iter().product())
-                .unwrap_or_default();
-            tensors.push(Tensor::new(tensor, shape, own.to_vec()));
-            rest = others;
-        }
+        tensors.extend(self.tensors("", self.trainer.parameters()));
+        tensors.extend(self.average_tensors()?);
         let moments = self.trainer.moments();
         tensors.push(Tensor::new(
             "optimizer",
@@ -849,6 +927,7 @@ impl<'p> Job<'_, 'p> {
             ("back", place.back),
             ("request", Some(place.request).filter(|id| *id != 0)),
             (LINES, lines),
+            (AVERAGED, self.beside.averaged().map(|(updates, _)| updates)),
         ];
         let mut metadata = BTreeMap::from([("job".to_string(), self.options.name.clone())]);
         let given = numbers
@@ -870,6 +949,7 @@ impl<'p> Job<'_, 'p> {
             step,
             checkpoint,
             metrics,
+            average,
             ..
         } = line
         else {
@@ -881,6 +961,7 @@ impl<'p> Job<'_, 'p> {
             step: *step,
             checkpoint: self.folder.file(&checkpoint.to_string_lossy()),
             metrics: metrics.clone(),
+            average: average.clone(),
         })
     }
 
