@@ -153,6 +153,22 @@ impl Reservoir {
         self.capacity
     }
 
+    /// The reservoir after so many samples, whose rows are stored by who keeps them: every decision is a function of
+    /// the seed and of how many were seen. Cost: O(1).
+    ///
+    /// ```
+    /// use rivergram_core::replay::Reservoir;
+    ///
+    /// let new = Reservoir::new(2, 7)?;
+    /// let mut reservoir = new;
+    /// reservoir.admit();
+    /// assert_eq!(new.after(reservoir.seen()), reservoir);
+    /// # Ok::<(), rivergram_core::error::ReplayError>(())
+    /// ```
+    pub const fn after(self, seen: u64) -> Self {
+        Reservoir { seen, ..self }
+    }
+
     /// Samples that were offered so far.
     ///
     /// ```

@@ -27,6 +27,8 @@ pub enum Purpose {
     Unseen = 7,
     /// When parts of a stream arrive, and when releases are asked for; the index tells the two apart.
     Moment = 8,
+    /// Stochastic rounding of the weights; the index is the update.
+    Rounding = 9,
 }
 
 /// A stream of random numbers.

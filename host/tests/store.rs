@@ -55,14 +55,6 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Lines of the first updates.
-fn up_to_step(step: u64) -> impl Fn(&serde_json::Value) -> bool {
-    move |line| {
-        let of_line = line.get("step").and_then(serde_json::Value::as_u64);
-        of_line.is_none_or(|of_line| of_line <= step)
-    }
-}
-
 #[test]
 fn a_checkpoint_comes_back_bit_for_bit() {
     let file = Path::new("x.safetensors");
@@ -342,7 +334,7 @@ fn unfinished_files_are_removed_and_nothing_else_is_touched() {
     let path = place.path().join("run");
     let run = RunFolder::create(&path, &config()).expect("a new folder");
     run.save(LATEST, &checkpoint(5)).expect("space");
-    run.metrics(|_| true)
+    run.metrics(0)
         .expect("a log")
         .append(&json!({"step": 5}))
         .expect("space");
@@ -361,7 +353,7 @@ fn unfinished_files_are_removed_and_nothing_else_is_touched() {
     fs::write(path.join("latest.safetensors.tmp"), [1; 100]).expect("space");
     let (run, _) = RunFolder::open::<Value>(&path).expect("a run");
     assert!(run.unfinished().expect("a list").is_empty());
-    drop(run.metrics(up_to_step(5)).expect("a log"));
+    drop(run.metrics(1).expect("a log"));
     drop(run);
     assert_eq!(contents(&path), before);
 }
@@ -416,11 +408,18 @@ fn log(folder: &TempDir) -> (RunFolder, PathBuf) {
     (run, file)
 }
 
+/// A line with its checksum, worked out by the rule of the format: over the object without the last field.
+fn line(object: &str) -> String {
+    let fields = object.strip_suffix('}').expect("an object");
+    let crc = crc32fast::hash(object.as_bytes());
+    format!("{fields},\"crc32\":\"{crc:08x}\"}}\n")
+}
+
 #[test]
 fn metrics_are_cut_off_at_the_checkpoint() {
     let place = TempDir::new().expect("a folder");
     let (run, file) = log(&place);
-    let mut metrics = run.metrics(|_| true).expect("a log");
+    let mut metrics = run.metrics(0).expect("a log");
     for line in [
         json!({"run": "gram"}),
         json!({"step": 1}),
@@ -429,46 +428,68 @@ fn metrics_are_cut_off_at_the_checkpoint() {
     ] {
         metrics.append(&line).expect("space");
     }
+    assert_eq!(metrics.lines(), 4);
     metrics.sync().expect("a disk");
     drop(metrics);
-    let mut metrics = run.metrics(up_to_step(2)).expect("a log");
+    let mut metrics = run.metrics(3).expect("a log");
+    assert_eq!(metrics.lines(), 3);
     metrics
         .append(&json!({"step": 3, "again": true}))
         .expect("space");
-    let text = fs::read_to_string(&file).expect("a log");
-    assert_eq!(
-        text,
-        "{\"run\":\"gram\"}\n{\"step\":1}\n{\"step\":2}\n{\"again\":true,\"step\":3}\n"
-    );
-    // Another rule than the step: the lines up to a count.
-    let seen = std::cell::Cell::new(0);
-    let first_two = |_: &Value| seen.replace(seen.get() + 1) < 2;
-    drop(run.metrics(first_two).expect("a log"));
-    assert_eq!(
-        fs::read_to_string(&file).expect("a log"),
-        "{\"run\":\"gram\"}\n{\"step\":1}\n"
-    );
+    let objects = [
+        r#"{"run":"gram"}"#,
+        r#"{"step":1}"#,
+        r#"{"step":2}"#,
+        r#"{"again":true,"step":3}"#,
+    ];
+    let text: String = objects.map(line).concat();
+    assert_eq!(fs::read_to_string(&file).expect("a log"), text);
+    assert_eq!(run.metrics(9).expect("a log").lines(), 4);
+    assert_eq!(fs::read_to_string(&file).expect("a log"), text);
+    assert_eq!(run.metrics(0).expect("a log").lines(), 0);
+    assert_eq!(fs::read_to_string(&file).expect("a log"), "");
+}
+
+#[test]
+fn what_is_no_line_is_refused() {
+    let place = TempDir::new().expect("a folder");
+    let (run, file) = log(&place);
+    let mut metrics = run.metrics(0).expect("a log");
+    for line in [json!({}), json!([1]), json!("a}"), json!(null)] {
+        assert_says(metrics.append(&line), 2, &[METRICS, "a JSON object"]);
+    }
+    assert_eq!(metrics.lines(), 0);
+    assert_eq!(fs::read(&file).expect("a log"), b"");
 }
 
 #[test]
 fn a_torn_line_is_cut_off() {
-    let whole = "{\"step\":1}\n{\"step\":2}\n";
+    let whole = [r#"{"step":1}"#, r#"{"step":2}"#].map(line).concat();
+    let (third, fourth) = (line(r#"{"step":3}"#), line(r#"{"step":4}"#));
+    let torn = &third[..third.len() - 1];
     for torn in [
         "{",
         "{\"step\":3}",
+        "{\"step\":3}\n",
         "{\"step\":3",
         "\u{0}\u{0}\u{0}",
         "\n",
-        "{\"step\":}\n{\"step\":3}\n",
+        torn,
+        &format!("{}{fourth}", third.replace('3', "5")),
+        &format!("{}{fourth}", third.replace("crc32", "crc33")),
+        &format!("{torn}{fourth}"),
     ] {
         let place = TempDir::new().expect("a folder");
         let (run, file) = log(&place);
         fs::write(&file, format!("{whole}{torn}")).expect("space");
-        run.metrics(|_| true)
-            .expect("a log")
-            .append(&json!({"step": 9}))
-            .expect("space");
+        let mut metrics = run.metrics(9).expect("a log");
+        assert_eq!(metrics.lines(), 2, "after {torn:?}");
+        metrics.append(&json!({"step": 9})).expect("space");
         let text = fs::read_to_string(&file).expect("a log");
-        assert_eq!(text, format!("{whole}{{\"step\":9}}\n"), "after {torn:?}");
+        assert_eq!(
+            text,
+            format!("{whole}{}", line(r#"{"step":9}"#)),
+            "after {torn:?}"
+        );
     }
 }

@@ -342,6 +342,17 @@ impl RunningMean {
         RunningMean { updates: 0 }
     }
 
+    /// The mean after so many updates, whose slice is stored by who keeps it. Cost: O(1).
+    ///
+    /// ```
+    /// use rivergram_core::optim::average::RunningMean;
+    ///
+    /// assert_eq!(RunningMean::new().after(7).updates(), 7);
+    /// ```
+    pub const fn after(self, updates: u64) -> Self {
+        RunningMean { updates }
+    }
+
     /// Updates averaged since the last reset.
     ///
     /// ```
@@ -523,6 +534,18 @@ impl Lawa {
     /// ```
     pub const fn ring_len(&self, n: usize) -> usize {
         self.copies.saturating_mul(n)
+    }
+
+    /// The window after so many updates, whose ring is stored by who keeps it. Cost: O(1).
+    ///
+    /// ```
+    /// use rivergram_core::optim::average::Lawa;
+    ///
+    /// assert_eq!(Lawa::new(2, 10)?.after(30).held(), 2);
+    /// # Ok::<(), rivergram_core::error::OptimError>(())
+    /// ```
+    pub const fn after(self, updates: u64) -> Self {
+        Lawa { updates, ..self }
     }
 
     /// Updates seen so far.

@@ -42,6 +42,38 @@ impl<T: Real> Average<T> {
         }
     }
 
+    /// Updates that it has taken in; of a mean since its reset. Cost: O(1).
+    ///
+    /// ```
+    /// use rivergram_core::optim::average::RunningMean;
+    /// use rivergram_core::trainer::Average;
+    ///
+    /// assert_eq!(Average::<f32>::Mean(RunningMean::new()).updates(), 0);
+    /// ```
+    pub fn updates(&self) -> u64 {
+        match self {
+            Average::Ema(ema) => ema.updates(),
+            Average::Mean(mean) => mean.updates(),
+            Average::Lawa(lawa) => lawa.updates(),
+        }
+    }
+
+    /// The average after so many updates, whose numbers are stored by who keeps them. Cost: O(1).
+    ///
+    /// ```
+    /// use rivergram_core::optim::average::RunningMean;
+    /// use rivergram_core::trainer::Average;
+    ///
+    /// assert_eq!(Average::<f32>::Mean(RunningMean::new()).after(7).updates(), 7);
+    /// ```
+    pub fn after(self, updates: u64) -> Self {
+        match self {
+            Average::Ema(ema) => Average::Ema(ema.after(updates)),
+            Average::Mean(mean) => Average::Mean(mean.after(updates)),
+            Average::Lawa(lawa) => Average::Lawa(lawa.after(updates)),
+        }
+    }
+
     /// Takes in the weights \[n\] after an update, whatever the phase; `storage` \[[`Average::storage_len`]\] is the
     /// slice of all calls.
     ///
@@ -103,11 +135,10 @@ impl<T: Real> Average<T> {
         storage: &[T],
         weights: &mut [T],
     ) -> Result<bool, OptimError> {
-        let updates = match self {
-            Average::Ema(ema) => ema.updates(),
-            Average::Mean(mean) => mean.updates(),
-            Average::Lawa(lawa) => return lawa.mean(isa, storage, weights).map(|held| held > 0),
-        };
+        if let Average::Lawa(lawa) = self {
+            return lawa.mean(isa, storage, weights).map(|held| held > 0);
+        }
+        let updates = self.updates();
         let (need, have) = (weights.len(), storage.len());
         if need != have {
             return Err(OptimError::Length { need, have });

@@ -15,7 +15,6 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 use super::atomic::{self, UNFINISHED};
 use super::checkpoint::Checkpoint;
@@ -175,12 +174,13 @@ impl RunFolder {
         }
     }
 
-    /// The log, cut off at the first line that is torn or that `keep` refuses.
+    /// The log, cut off after `most` lines or before the first that is torn or damaged; [`Metrics::lines`] tells how many
+    /// are left.
     ///
     /// # Errors
     /// What the system refuses.
-    pub fn metrics(&self, keep: impl Fn(&Value) -> bool) -> Result<Metrics> {
-        Metrics::open(&self.file(METRICS), keep)
+    pub fn metrics(&self, most: u64) -> Result<Metrics> {
+        Metrics::open(&self.file(METRICS), most)
     }
 
     /// Files that a killed process left unfinished.

@@ -2,6 +2,7 @@
 
 use rivergram_core::schedule::Shape;
 
+use super::beside::WeightKind;
 use super::options::{
     AlignOptions, DecayKind, JobKind, JobOptions, LossKind, RunOptions, ScheduleKind,
     ScheduleOptions, SelectKind, Source, StripsOptions, Unit,
@@ -104,6 +105,8 @@ impl JobOptions {
             name: format!("align-{}{unseen}", options.loss.name()),
             seed,
             kind: JobKind::Align(options),
+            average: None,
+            weights: WeightKind::F32,
         }
     }
 
@@ -113,6 +116,8 @@ impl JobOptions {
             name: format!("strips-{}", options.noise.replace([':', '.'], "-")),
             seed,
             kind: JobKind::Strips(options),
+            average: None,
+            weights: WeightKind::F32,
         }
     }
 }

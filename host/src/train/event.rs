@@ -69,6 +69,9 @@ pub struct BudgetReport {
     pub checkpoint: PathBuf,
     /// What was measured.
     pub metrics: Metrics,
+    /// The same of the averaged weights; empty where there are none.
+    #[serde(skip_serializing_if = "Metrics::is_empty")]
+    pub average: Metrics,
 }
 
 /// What a job found.

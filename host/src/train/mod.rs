@@ -1,6 +1,7 @@
 //! The loop around core's trainer: jobs, checkpoints, evaluation.
 
 mod align;
+mod beside;
 pub mod defaults;
 mod evaluate;
 mod event;
@@ -16,6 +17,7 @@ pub mod tune;
 
 use std::sync::atomic::AtomicBool;
 
+pub use beside::{AverageKind, WeightKind};
 pub use event::{BudgetReport, Event, JobReport, Metrics, RunReport};
 pub use options::{
     AlignOptions, DataFile, DecayKind, JobKind, JobOptions, LossKind, RunOptions, ScheduleKind,

@@ -8,6 +8,7 @@ use rivergram_core::gram::contrastive::{Anchor, Term};
 use rivergram_core::schedule::Shape;
 use serde::{Deserialize, Serialize};
 
+use super::beside::{AverageKind, WeightKind};
 use crate::error::{Error, Result};
 
 /// What is aligned.
@@ -364,6 +365,12 @@ pub struct JobOptions {
     pub seed: u64,
     /// What it trains.
     pub kind: JobKind,
+    /// An average of the weights, evaluated and saved beside them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub average: Option<AverageKind>,
+    /// How the weights are kept.
+    #[serde(default, skip_serializing_if = "WeightKind::is_default")]
+    pub weights: WeightKind,
 }
 
 /// A file that a run reads, so that it never goes on with another.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::align::Align;
+use super::beside::Beside;
 use super::event::{Event, RunReport};
 use super::job::Task;
 use super::options::{JobKind, JobOptions, RunOptions};
@@ -103,6 +104,7 @@ pub fn read_options(folder: &Path) -> Result<RunOptions> {
 fn load(options: &RunOptions) -> Result<Vec<Loaded>> {
     let task = |job: &JobOptions| -> Result<Loaded> {
         legs(job)?;
+        Beside::new(job, 0)?;
         let task: Loaded = match &job.kind {
             JobKind::Align(align) => Box::new(Align::new(align, job.seed)?),
             #[cfg(feature = "demo-data")]

@@ -43,6 +43,7 @@ fn averages<T: Real>(one: One<T>) {
     }
     let mut mean = any(RunningMean::new());
     keep(RunningMean::updates(&mean));
+    keep(RunningMean::after(mean, any(0)));
     RunningMean::reset(any(&mut mean));
     keep(RunningMean::update(
         any(&mut mean),
@@ -63,6 +64,7 @@ fn latest<T: Real>(one: One<T>) {
     let mut lawa = any(lawa);
     keep(Lawa::ring_len(&lawa, size()));
     keep(Lawa::updates(&lawa));
+    keep(Lawa::after(lawa, any(0)));
     keep(Lawa::held(&lawa));
     keep(Lawa::update::<T>(any(&mut lawa), slice(), slice_mut()));
     keep(Lawa::mean(&lawa, one, slice(), slice_mut()));

@@ -19,6 +19,7 @@ fn samples<N: Number + 'static>() {
     let mut reservoir = any(reservoir);
     keep(Reservoir::capacity(&reservoir));
     keep(Reservoir::seen(&reservoir));
+    keep(Reservoir::after(reservoir, any(0)));
     keep(Reservoir::held(&reservoir));
     keep(Reservoir::admit(any(&mut reservoir)));
     keep(Reservoir::offer::<N>(

@@ -107,6 +107,8 @@ fn beside<T: Real>(trainer: &Trainer<'_, T>) {
     ] {
         let mut average = any(average);
         keep(Average::storage_len(&average, size()));
+        keep(Average::updates(&average));
+        keep(Average::after(average, any(0)));
         keep(Average::update(
             any(&mut average),
             one,

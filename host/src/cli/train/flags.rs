@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use rivergram::train::{DecayKind, LossKind, ScheduleKind, SelectKind, Unit};
+use rivergram::train::{
+    AverageKind, DecayKind, LossKind, ScheduleKind, SelectKind, Unit, WeightKind,
+};
 
 use crate::cli::machine::MachineFlags;
 use crate::cli::value::{self, Budgets, Ngrams};
@@ -118,6 +120,12 @@ pub(crate) struct TrainingFlags {
     pub(crate) floor: Option<f32>,
     #[arg(long, help = value::list("What budgets and warmup are counted in (default: steps)", &Unit::ALL, Unit::name), hide_possible_values = true, value_parser = value::named(&Unit::ALL, Unit::name))]
     pub(crate) unit: Option<Unit>,
+    /// Evaluate and save an average of the stable phase beside the weights:
+    /// ema:B (B to the power of the age), mean, lawa:K (the latest K), lawa:K:N
+    #[arg(long, verbatim_doc_comment, value_name = "KIND", value_parser = AverageKind::parse)]
+    pub(crate) average: Option<AverageKind>,
+    #[arg(long, help = value::list("How weights are kept; in 16 bits they are rounded stochastically (default: f32)", &WeightKind::ALL, WeightKind::name), hide_possible_values = true, value_parser = value::named(&WeightKind::ALL, WeightKind::name))]
+    pub(crate) weights: Option<WeightKind>,
     /// Steps of warmup (default: 30; strips: 20; fewer for short runs)
     #[arg(long, value_name = "STEPS", value_parser = value::steps_or_none)]
     pub(crate) warmup: Option<u64>,

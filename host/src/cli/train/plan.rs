@@ -40,6 +40,10 @@ fn jobs(flags: &Flags, path: &str) -> Result<RunOptions> {
             jobs.push(JobOptions::strips(options, seed));
         }
     }
+    for job in &mut jobs {
+        job.average = flags.training.average;
+        job.weights = flags.training.weights.unwrap_or_default();
+    }
     Ok(RunOptions::new(path, jobs))
 }
 
@@ -192,7 +196,7 @@ fn fitted(steps: u64, base: &ScheduleOptions, budgets: Option<&[u64]>) -> u64 {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
-    use rivergram::train::{JobKind, ScheduleKind, SelectKind, Unit};
+    use rivergram::train::{AverageKind, JobKind, ScheduleKind, SelectKind, Unit, WeightKind};
 
     use super::*;
 
@@ -302,6 +306,25 @@ mod tests {
             },
         };
         assert_eq!(options, expected);
+    }
+
+    #[test]
+    fn averages_and_weights_reach_every_job() {
+        let jobs = plan("--noise none --tau 1 --average lawa:3:5 --weights bf16")
+            .expect("sound")
+            .jobs;
+        let average = AverageKind::Lawa {
+            copies: 3,
+            every: 5,
+        };
+        assert_eq!(jobs.len(), 2);
+        for job in jobs {
+            assert_eq!(
+                (job.average, job.weights),
+                (Some(average), WeightKind::Bf16)
+            );
+        }
+        assert_eq!(names("--average mean"), ["align-gram-symmetric"]);
     }
 
     #[test]

@@ -106,6 +106,8 @@ struct JsonBudget<'a> {
     step: u64,
     leg: &'a str,
     metrics: &'a Metrics,
+    #[serde(skip_serializing_if = "Metrics::is_empty")]
+    average: &'a Metrics,
 }
 
 impl<'a> JsonBudget<'a> {
@@ -114,6 +116,7 @@ impl<'a> JsonBudget<'a> {
             step: report.step,
             leg: &report.leg,
             metrics: &report.metrics,
+            average: &report.average,
         }
     }
 }
@@ -129,7 +132,17 @@ fn place(what: &str, files: &[&Path]) -> String {
 
 /// The line that a reached budget is told by.
 pub(crate) fn budget_line(report: &BudgetReport) -> String {
-    let metrics = &report.metrics;
+    let mut text = figures(&report.metrics);
+    if !report.average.is_empty() {
+        text += &format!("  average: {}", figures(&report.average));
+    }
+    let leg = leg_name(&report.leg);
+    let (job, step) = (&report.job, report.step);
+    format!("{job:NAME_WIDTH$} {leg}at {step}  {text}")
+}
+
+/// The figures of that line.
+fn figures(metrics: &Metrics) -> String {
     let queries = Queries::of([metrics], None).0;
     let query = |query: &Query| format!("{}→ {}", query.name, query.r1(metrics, ""));
     let mut figures: Vec<String> = queries.iter().map(query).collect();
@@ -141,9 +154,7 @@ pub(crate) fn budget_line(report: &BudgetReport) -> String {
     if let Some(&error) = metrics.get(DIGIT_ERROR) {
         figures.push(format!("digit error {} %", percent(Some(error))));
     }
-    let leg = leg_name(&report.leg);
-    let (job, step) = (&report.job, report.step);
-    format!("{job:NAME_WIDTH$} {leg}at {step}  {}", figures.join("  "))
+    figures.join("  ")
 }
 
 /// The short name of a part of a job and a space; nothing for the only part.
@@ -339,6 +350,9 @@ impl Columns {
             for budget in &job.budgets {
                 let label = format!("{} steps", budget.step);
                 self.row(&label, &budget.metrics, &mut table);
+                if !budget.average.is_empty() {
+                    self.row("  average", &budget.average, &mut table);
+                }
             }
         }
         let mut title = match self.queries.0.len() {
@@ -406,11 +420,24 @@ fn strips_table(jobs: &[(&StripsOptions, &JobReport)]) -> String {
         names.push(format!("{name}{} ", steps.unwrap_or_default()));
     }
     let mut table = Table::new(names);
-    for (options, job) in jobs {
+    let weights = jobs.iter().map(|job| (job, ""));
+    let averages = jobs.iter().map(|job| (job, ", average"));
+    let all = weights
+        .zip(averages)
+        .flat_map(|(weights, average)| [weights, average]);
+    for ((options, job), which) in all {
         let errors = PARTS.map(|(leg, _)| {
-            let error = part(job, leg).and_then(|report| report.metrics.get(DIGIT_ERROR));
-            error.copied()
+            let report = part(job, leg)?;
+            let metrics = if which.is_empty() {
+                &report.metrics
+            } else {
+                &report.average
+            };
+            metrics.get(DIGIT_ERROR).copied()
         });
+        if !which.is_empty() && errors.iter().all(Option::is_none) {
+            continue;
+        }
         let best = errors.into_iter().flatten().reduce(f64::min);
         let cell = |error: Option<f64>| {
             let mark = if error.is_some() && error == best {
@@ -420,7 +447,7 @@ fn strips_table(jobs: &[(&StripsOptions, &JobReport)]) -> String {
             };
             format!("{}{mark}", percent(error))
         };
-        let mut cells = vec![one_line(&options.noise)];
+        let mut cells = vec![format!("{}{which}", one_line(&options.noise))];
         cells.extend(errors.map(cell));
         table.row(cells);
     }
@@ -458,6 +485,7 @@ mod tests {
             step,
             checkpoint: PathBuf::from("budget.safetensors"),
             metrics,
+            average: Metrics::new(),
         }
     }
 
