@@ -361,6 +361,19 @@ pub trait Lanes:
         (sum, (self - (sum - b_part)) + (b - b_part))
     }
 
+    /// `sum` + t·x with t and the sum in two words each, every rounding kept in the second.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::Lanes;
+    ///
+    /// let (sum, error) = f32::plus_product((1.0, 0.0), (1e-10, 0.0), 1.0);
+    /// assert_eq!((sum, error), (1.0, 1e-10));
+    /// ```
+    #[inline(always)]
+    fn plus_product(sum: (Self, Self), t: (Self, Self), x: Self) -> (Self, Self) {
+        plus_product(sum, t, x)
+    }
+
     /// `self − s · b` as if the product were exact: one rounding when `self` and `s · b` are within a factor
     /// of two of each other, which is when it matters.
     ///
@@ -376,6 +389,14 @@ pub trait Lanes:
         let (product, error) = s.two_product(b);
         (self - product) - error
     }
+}
+
+/// [`Lanes::plus_product`], for who overrides it.
+#[inline(always)]
+fn plus_product<V: Lanes>((sum, error): (V, V), (high, low): (V, V), x: V) -> (V, V) {
+    let (product, product_error) = high.two_product(x);
+    let (sum, sum_error) = sum.two_sum(product);
+    (sum, low.mul_add(x, error + (product_error + sum_error)))
 }
 
 /// One floating-point number: `f32`, or `f64` for oracles and hosts that want it.
@@ -669,6 +690,12 @@ impl Lanes for f32 {
     #[inline(always)]
     fn ln(self) -> f32 {
         math::ln_of_one(self)
+    }
+    // On a bare machine bytes count more than calls.
+    #[cfg(target_os = "none")]
+    #[inline(never)]
+    fn plus_product(sum: (f32, f32), t: (f32, f32), x: f32) -> (f32, f32) {
+        plus_product(sum, t, x)
     }
 }
 

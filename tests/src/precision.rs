@@ -70,6 +70,16 @@ pub fn weight_cap<T: Real>(largest: f64) -> f64 {
 /// A volume of three vectors in a cone of any width, relative, in `f32`.
 pub const VOLUME_OF_THREE: f64 = 5e-7;
 
+/// A compact volume besides [`Precision::volume`], of ε·|b|·Π|x_p − b|: the rounding of one word, where vectors are
+/// dependent but far apart.
+pub const COMPACT_VOLUME: f64 = 1.0;
+
+/// A compact volume that counts as 0, of the same.
+pub const COMPACT_DEPENDENT: f64 = 8.0;
+
+/// Its gradient besides [`Precision::tuple_gradient`], of its norm times ε·|b|·Π|x_p − b|/V.
+pub const COMPACT_GRADIENT: f64 = 2.0;
+
 /// A volume of k int8 vectors, relative, per (k + 2): the determinant is exact, the root and each scale are rounded once.
 pub const INT8_VOLUME: f64 = 6e-8;
 

@@ -13,6 +13,7 @@
 //! | module | for |
 //! |---|---|
 //! | [`mod@tuple`] | one tuple: volume, gradient, Gram matrix, determinant, log-volume |
+//! | [`compact`] | volume and gradient of one tuple in less flash, with an error of condition × ε for some tuples |
 //! | [`fixed`] | volume and gradient of a slice of K vectors, without the code for other numbers of vectors |
 //! | [`basis`], [`pair`] | anchors against items: orthonormal rows, distances, volume matrices |
 //! | [`contrastive`] | the loss of a batch in both directions, with all its gradients |
@@ -22,6 +23,7 @@
 //! | [`related`] | the triangle's area, the singular values of a tuple |
 
 pub mod basis;
+pub mod compact;
 pub mod contrastive;
 pub mod fixed;
 mod info_nce;

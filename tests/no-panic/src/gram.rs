@@ -1,6 +1,7 @@
 //! `core::gram`.
 
 use rivergram_core::gram::basis::{self, Item, Rows};
+use rivergram_core::gram::compact;
 use rivergram_core::gram::contrastive::{
     self, Batch, Gathered, GramLoss, Rectangle, Shard, ZeroRows,
 };
@@ -461,6 +462,10 @@ fn fixed_size<const K: usize, const D: usize>() {
     keep(tuple::volume(vectors));
     let mut gradient = any([[0.0; D]; K]);
     keep(tuple::volume_gradient(vectors, &mut gradient));
+    keep(gradient);
+    keep(compact::volume(vectors));
+    let mut gradient = any([[0.0; D]; K]);
+    keep(compact::volume_gradient(vectors, &mut gradient));
     keep(gradient);
     keep(tuple::gram_matrix(vectors));
     keep(tuple::determinant(vectors));

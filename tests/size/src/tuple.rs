@@ -2,7 +2,7 @@
 
 use nalgebra::SMatrix;
 use rivergram_core::gram::int8::volume_i8;
-use rivergram_core::gram::tuple;
+use rivergram_core::gram::{compact, tuple};
 
 use crate::data::{Numbers, aligned};
 use crate::measure::{cost, print};
@@ -59,6 +59,66 @@ macro_rules! eight_bits {
     })*)*};
 }
 
+macro_rules! compact {
+    ($($k:literal: $($d:literal)*;)*) => {$($({
+        type X = [[f32; $d]; $k];
+        let x: X = Numbers::new().cone::<$k, $d>(0.3);
+        cost!(concat!("rivergram: compact volume, K = ", $k, ", D = ", $d), 0, (x: &X = &x) -> f32 {
+            compact::volume(x)
+        });
+        let mut g = x;
+        cost!(concat!("rivergram: compact gradient, K = ", $k, ", D = ", $d), 0, (x: &X = &x, g: &mut X = &mut g) -> f32 {
+            compact::volume_gradient(x, g)
+        });
+    })*)*};
+}
+
+/// Lengths of 1, 2 and 3 in a cone: the differences are not orthogonal enough, and multiples of the base are.
+fn stretched() -> [[f32; 64]; 3] {
+    let mut x = Numbers::new().cone::<3, 64>(0.01);
+    for (row, length) in x.iter_mut().zip([1.0, 2.0, 3.0]) {
+        for x in row {
+            *x *= length;
+        }
+    }
+    x
+}
+
+/// Three vectors far from each other, nearly in one plane: every sum needs its rounding back.
+fn coplanar() -> [[f32; 64]; 3] {
+    let mut numbers = Numbers::new();
+    let (a, b) = (numbers.array::<64>(), numbers.array::<64>());
+    let c = core::array::from_fn(|i| 0.7 * a[i] - 0.6 * b[i] + 1e-3 * numbers.next());
+    [a, b, c]
+}
+
+/// Three vectors of 64 numbers, with other inputs than a cone.
+fn inputs_of_three() {
+    for (name, x) in aligned() {
+        semihosting::print!("rivergram: volume, K = 3, D = 64; ");
+        print(name, 0, &mut || {
+            core::hint::black_box(tuple::volume(core::hint::black_box(&x)));
+        });
+        semihosting::print!("rivergram: compact volume, K = 3, D = 64; ");
+        print(name, 0, &mut || {
+            core::hint::black_box(compact::volume(core::hint::black_box(&x)));
+        });
+    }
+    for (name, x) in [
+        ("better rows needed", stretched()),
+        ("coplanar", coplanar()),
+    ] {
+        semihosting::print!("rivergram: volume, K = 3, D = 64; ");
+        print(name, 0, &mut || {
+            core::hint::black_box(tuple::volume(core::hint::black_box(&x)));
+        });
+        semihosting::print!("rivergram: compact volume, K = 3, D = 64; ");
+        print(name, 0, &mut || {
+            core::hint::black_box(compact::volume(core::hint::black_box(&x)));
+        });
+    }
+}
+
 /// The lines.
 pub(crate) fn costs() {
     sizes! {
@@ -72,24 +132,10 @@ pub(crate) fn costs() {
         3: 16 64 256;
         4: 64;
     }
-    for (name, x) in aligned() {
-        semihosting::print!("rivergram: volume, K = 3, D = 64; ");
-        print(name, 0, &mut || {
-            core::hint::black_box(tuple::volume(core::hint::black_box(&x)));
-        });
+    compact! {
+        2: 64;
+        3: 16 64 256;
+        4: 64;
     }
-    // Lengths of 1, 2 and 3 in a cone: the differences are not orthogonal enough.
-    let mut x = Numbers::new().cone::<3, 64>(0.01);
-    for (row, length) in x.iter_mut().zip([1.0, 2.0, 3.0]) {
-        for x in row {
-            *x *= length;
-        }
-    }
-    print(
-        "rivergram: volume, K = 3, D = 64; better rows needed",
-        0,
-        &mut || {
-            core::hint::black_box(tuple::volume(core::hint::black_box(&x)));
-        },
-    );
+    inputs_of_three();
 }

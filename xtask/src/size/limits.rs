@@ -2,20 +2,79 @@
 
 use super::table::{Section, Table};
 
-/// Columns of the table.
+/// Columns of the table: at opt-level 3, at s.
+const FLASH: usize = 0;
+const FLASH_FOR_SIZE: usize = 1;
 const INSTRUCTIONS: usize = 2;
+const INSTRUCTIONS_FOR_SIZE: usize = 3;
+const STACK: usize = 4;
+const STACK_FOR_SIZE: usize = 5;
 const MEMORY: usize = 6;
 
 /// The target of the limits.
 const TRIPLE: &str = "thumbv7em-none-eabihf";
 
+const VOLUME: &str = "rivergram: volume, K = 3, D = 64";
+const COMPACT: &str = "rivergram: compact volume, K = 3, D = 64";
+
 /// A line, a column, the largest number.
-const LIMITS: [(&str, usize, u64); 14] = [
-    ("rivergram: volume, K = 3, D = 64", INSTRUCTIONS, 900),
+const LIMITS: [(&str, usize, u64); 29] = [
+    (VOLUME, FLASH, 1_640),
+    (VOLUME, FLASH_FOR_SIZE, 1_250),
+    (VOLUME, INSTRUCTIONS, 900),
     (
         "rivergram: volume, K = 3, D = 64; better rows needed",
         INSTRUCTIONS,
-        4_000,
+        2_200,
+    ),
+    ("rivergram: volume, K = 3, D = 64; coplanar", STACK, 160),
+    (
+        "rivergram: volume, K = 3, D = 64; coplanar",
+        STACK_FOR_SIZE,
+        160,
+    ),
+    (
+        "rivergram: volume, K = 3, D = 64; better rows needed",
+        STACK,
+        160,
+    ),
+    (
+        "rivergram: volume, K = 3, D = 64; better rows needed",
+        STACK_FOR_SIZE,
+        160,
+    ),
+    (COMPACT, FLASH, 1_600),
+    (COMPACT, FLASH_FOR_SIZE, 800),
+    (COMPACT, INSTRUCTIONS, 900),
+    (
+        "rivergram: compact volume, K = 3, D = 64; better rows needed",
+        INSTRUCTIONS,
+        2_200,
+    ),
+    (
+        "rivergram: compact volume, K = 3, D = 64; better rows needed",
+        INSTRUCTIONS_FOR_SIZE,
+        2_200,
+    ),
+    (
+        "rivergram: compact volume, K = 3, D = 64; coplanar",
+        INSTRUCTIONS,
+        2_200,
+    ),
+    (
+        "rivergram: compact volume, K = 3, D = 64; coplanar",
+        INSTRUCTIONS_FOR_SIZE,
+        2_200,
+    ),
+    (
+        "rivergram: compact volume, K = 3, D = 64; coplanar",
+        STACK,
+        160,
+    ),
+    (
+        "rivergram: compact volume, K = 3, D = 64; coplanar",
+        STACK_FOR_SIZE,
+        160,
     ),
     (
         "rivergram: training step, 3 heads 32 to 16, B = 8, GRAM, SGD",
@@ -56,10 +115,7 @@ const LIMITS: [(&str, usize, u64); 14] = [
 ];
 
 /// The second takes at most half the instructions of the first.
-const HALF: (&str, &str) = (
-    "nalgebra: volume, K = 3, D = 64",
-    "rivergram: volume, K = 3, D = 64",
-);
+const HALF: (&str, &str) = ("nalgebra: volume, K = 3, D = 64", VOLUME);
 
 /// The limits that a table breaks, a sentence each.
 pub(super) fn broken(table: &Table) -> Vec<String> {
@@ -96,14 +152,22 @@ mod tests {
 
     #[test]
     fn what_is_too_much_or_missing_is_named() {
-        let row = |name: &str, instructions: u64| {
+        let row = |name: &str, number: u64| {
             let (who, what) = name.split_once(": ").unwrap_or_default();
-            format!("| {what} | {who} | | | {instructions} | | | | 64 |\n")
+            let cells = format!("{number} | ").repeat(6);
+            format!("| {what} | {who} | {cells}64 |\n")
         };
         let mut text = format!("## Cortex-M4F: {TRIPLE}\n\n{}", row(HALF.0, 1600));
-        for (name, column, most) in LIMITS {
-            if column == INSTRUCTIONS && !name.ends_with("cosine") {
-                text.push_str(&row(name, most));
+        let mut written: Vec<&str> = Vec::new();
+        for (name, _, _) in LIMITS {
+            if !name.ends_with("cosine") && !written.contains(&name) {
+                let limits = LIMITS.iter().filter(|limit| limit.0 == name);
+                let least = limits
+                    .map(|limit| limit.2)
+                    .filter(|least| *least > 64)
+                    .min();
+                text.push_str(&row(name, least.unwrap_or(64)));
+                written.push(name);
             }
         }
         let broken = text.parse().map(|table| broken(&table));

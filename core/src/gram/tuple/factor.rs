@@ -1,7 +1,45 @@
 //! The factors of one tuple: Z = T·X and Z·Zᵀ = L·diag(π)·Lᵀ, from which the volume and its gradient come.
 
-use crate::lanes::{Isa, Kernel, Lanes, Real};
-use crate::ops::Walk;
+use crate::lanes::{Isa, Lanes, Real};
+
+/// A loop over a part of 0..K, written out for up to three vectors: compiled for size, the compiler unrolls nothing, and
+/// what a loop indexes lies in memory instead of registers. No function can take its place, since a closure is compiled
+/// without the instruction set of its [`Isa::enter`].
+macro_rules! each {
+    ($p:ident in $range:expr, $body:block) => {
+        if K <= 3 {
+            if ($range).contains(&0) {
+                let $p = 0;
+                $body
+            }
+            if ($range).contains(&1) {
+                let $p = 1;
+                $body
+            }
+            if ($range).contains(&2) {
+                let $p = 2;
+                $body
+            }
+        } else {
+            for $p in $range $body
+        }
+    };
+}
+
+/// x in all places, without a loop for up to three of them.
+#[inline(always)]
+fn filled<V: Copy, const K: usize>(x: V) -> [V; K] {
+    match [x, x, x].first_chunk() {
+        Some(places) => *places,
+        None => [x; K],
+    }
+}
+
+/// [`filled`] with 0, for a matrix.
+#[inline(always)]
+fn zeros<V: Copy, const K: usize>(zero: V) -> [[V; K]; K] {
+    filled(filled(zero))
+}
 
 /// Passes over k vectors before a pivot that keeps collapsing counts as 0. Cost: O(1).
 ///
@@ -18,124 +56,99 @@ const fn keep(k: usize) -> f64 {
     if k <= 3 { 0.4 } else { 0.6 }
 }
 
+/// The rows, the base first.
+#[inline(always)]
+pub(in crate::gram) fn rows_of<T, const K: usize, const D: usize>(
+    vectors: &[[T; D]; K],
+) -> [&[T]; K] {
+    let mut rows = filled([].as_slice());
+    each!(p in 0..K, {
+        rows[p] = vectors[p].as_slice();
+    });
+    swap_base(&mut rows);
+    rows
+}
+
 /// The second vector comes first: the base must be a member of the item, not the anchor. Two items that
 /// are near each other and far from the anchor would lose their difference to an anchor as base.
 #[inline(always)]
-pub(super) fn swap_base<R, const K: usize>(rows: &mut [R; K]) {
+pub(in crate::gram) fn swap_base<R, const K: usize>(rows: &mut [R; K]) {
     if let [first, second, ..] = rows.as_mut_slice() {
         core::mem::swap(first, second);
     }
 }
 
+/// The volume, or its logarithm. For `EXACT` see [`Frame`].
 #[inline(always)]
-pub(super) fn volume_of_rows<I: Isa, const K: usize, const LOG: bool>(
+pub(in crate::gram) fn volume_of_rows<
+    I: Isa,
+    const K: usize,
+    const EXACT: bool,
+    const LOG: bool,
+>(
     isa: I,
     rows: [&[I::Scalar]; K],
     d: usize,
 ) -> I::Scalar {
-    if K > d {
-        return zero_volume::<_, LOG>();
-    }
-    match pivots(&gram_of_differences(isa, &rows, d)) {
-        Pivots::Kept(factors) => factors.volume::<LOG>(),
-        Pivots::Lost(start) => isa.enter(RefinedVolume::<_, K, LOG> { rows, d, start }),
-        Pivots::Zero => zero_volume::<_, LOG>(),
+    match factored::<I, K, EXACT>(isa, &rows, d) {
+        Some((_, factors)) => factors.volume::<LOG>(),
+        None => zero_volume::<_, LOG>(),
     }
 }
 
+/// The same with its gradient.
 #[inline(always)]
-pub(super) fn volume_gradient_of_rows<I: Isa, const K: usize, const LOG: bool>(
+pub(in crate::gram) fn volume_gradient_of_rows<
+    I: Isa,
+    const K: usize,
+    const EXACT: bool,
+    const LOG: bool,
+>(
     isa: I,
     rows: [&[I::Scalar]; K],
     d: usize,
     gradient: [&mut [I::Scalar]; K],
 ) -> I::Scalar {
-    let pivots = match K > d {
-        true => Pivots::Zero,
-        false => pivots(&gram_of_differences(isa, &rows, d)),
-    };
-    match pivots {
-        Pivots::Kept(factors) => {
-            gradient_of::<I, K, LOG>(isa, rows, d, &Frame::differences(), &factors, gradient)
-        }
-        Pivots::Lost(start) => isa.enter(RefinedGradient::<_, K, LOG> {
-            rows,
-            d,
-            start,
-            gradient,
-        }),
-        Pivots::Zero => no_gradient::<_, K, LOG>(gradient),
-    }
-}
-
-/// The volume of vectors whose differences are not orthogonal enough: rare, so a function of its own.
-struct RefinedVolume<'a, T, const K: usize, const LOG: bool> {
-    rows: [&'a [T]; K],
-    d: usize,
-    start: Start<T, K>,
-}
-
-impl<T: Real, const K: usize, const LOG: bool> Kernel<T> for RefinedVolume<'_, T, K, LOG> {
-    type Output = T;
-    #[inline(always)]
-    fn run<I: Isa<Scalar = T>>(self, isa: I) -> T {
-        match refine(isa, &self.rows, self.d, self.start) {
-            Some((_, factors)) => factors.volume::<LOG>(),
-            None => zero_volume::<_, LOG>(),
-        }
-    }
-}
-
-/// The same with the gradient.
-struct RefinedGradient<'a, T, const K: usize, const LOG: bool> {
-    rows: [&'a [T]; K],
-    d: usize,
-    start: Start<T, K>,
-    gradient: [&'a mut [T]; K],
-}
-
-impl<T: Real, const K: usize, const LOG: bool> Kernel<T> for RefinedGradient<'_, T, K, LOG> {
-    type Output = T;
-    #[inline(always)]
-    fn run<I: Isa<Scalar = T>>(self, isa: I) -> T {
-        match refine(isa, &self.rows, self.d, self.start) {
-            Some((frame, factors)) => {
-                let Self {
-                    rows, d, gradient, ..
-                } = self;
-                gradient_of::<I, K, LOG>(isa, rows, d, &frame, &factors, gradient)
+    match factored::<I, K, EXACT>(isa, &rows, d) {
+        Some((frame, factors)) => {
+            let volume = factors.volume::<LOG>();
+            let factor = if LOG { I::Scalar::ONE } else { volume };
+            let matrix = gradient_matrix(&frame, &factors, factor);
+            // The usual rows in a loop of their own.
+            if EXACT && frame.form == Form::Differences {
+                let frame = Frame::<_, K, EXACT>::differences();
+                write_gradient(isa, &rows, d, &frame, &matrix, gradient);
+            } else {
+                write_gradient(isa, &rows, d, &frame, &matrix, gradient);
             }
-            None => no_gradient::<_, K, LOG>(self.gradient),
+            volume
         }
+        None => no_gradient::<_, K, LOG>(gradient),
     }
 }
 
-/// The volume, and its gradient into `gradient`.
+/// matrix·Z into `gradient`.
 #[inline(always)]
-fn gradient_of<I: Isa, const K: usize, const LOG: bool>(
+fn write_gradient<I: Isa, const K: usize, const EXACT: bool>(
     isa: I,
-    rows: [&[I::Scalar]; K],
+    rows: &[&[I::Scalar]; K],
     d: usize,
-    frame: &Frame<I::Scalar, K>,
-    factors: &Factors<I::Scalar, K>,
-    mut gradient: [&mut [I::Scalar]; K],
-) -> I::Scalar {
-    let volume = factors.volume::<LOG>();
-    let factor = if LOG { I::Scalar::ONE } else { volume };
-    let matrix = gradient_matrix(frame, factors, factor);
+    frame: &Frame<I::Scalar, K, EXACT>,
+    matrix: &[[I::Scalar; K]; K],
+    gradient: [&mut [I::Scalar]; K],
+) {
     let mut at = 0;
     while at < d {
-        let z = frame.rows_at(isa, &rows, at);
-        for (g, weights) in gradient.iter_mut().zip(&matrix) {
-            let mut sum = isa.splat(I::Scalar::ZERO);
-            for (w, z) in weights.iter().zip(&z) {
-                sum = isa.splat(*w).mul_add(*z, sum);
-            }
-            isa.store(sum, g.get_mut(at..).unwrap_or_default());
-        }
+        let z = frame.rows(isa, values_at(isa, rows, at));
+        each!(p in 0..K, {
+            let mut sum = isa.splat(matrix[p][0]) * z[0];
+            each!(q in 1..K, {
+                sum = isa.splat(matrix[p][q]).mul_add(z[q], sum);
+            });
+            isa.store(sum, gradient[p].get_mut(at..).unwrap_or_default());
+        });
         at = at.saturating_add(I::WIDTH);
     }
-    volume
 }
 
 #[inline(always)]
@@ -171,43 +184,46 @@ impl<T: Real, const K: usize> Factors<T, K> {
             return T::constant(0.5) * sum;
         }
         let mut volume = T::ONE;
-        for pivot in self.pivot {
-            volume = volume * pivot.sqrt();
-        }
+        each!(p in 0..K, {
+            volume = volume * self.pivot[p].sqrt();
+        });
         volume
     }
 }
 
-/// T, unit lower triangular, as the sum of two words.
-struct Frame<T, const K: usize> {
+/// T, unit lower triangular. With `EXACT` it is the sum of two words and multiplies X, and every rounding of a sum is kept;
+/// without, it is one word and multiplies the differences to the base, and all is rounded once.
+struct Frame<T, const K: usize, const EXACT: bool> {
     high: [[T; K]; K],
     low: [[T; K]; K],
     form: Form,
 }
 
-/// What a row of T·X takes.
-#[derive(Clone, Copy)]
+/// What a row of Z takes.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
     /// x − b: no products.
     Differences,
     /// x − s·b, where s has half as many bits as a number: its products with the halves of b are exact.
     Multiples,
-    /// Every sum of products, compensated.
+    /// Every sum of products.
     Sums,
 }
 
-impl<T: Real, const K: usize> Frame<T, K> {
+impl<T: Real, const K: usize, const EXACT: bool> Frame<T, K, EXACT> {
     /// All rows minus the base.
     #[inline(always)]
     fn differences() -> Self {
-        let mut high = [[T::ZERO; K]; K];
-        for p in 0..K {
-            high[p][0] = -T::ONE;
+        let mut high = zeros::<_, K>(T::ZERO);
+        each!(p in 0..K, {
+            if EXACT {
+                high[p][0] = -T::ONE;
+            }
             high[p][p] = T::ONE;
-        }
+        });
         Frame {
             high,
-            low: [[T::ZERO; K]; K],
+            low: zeros(T::ZERO),
             form: Form::Differences,
         }
     }
@@ -216,231 +232,258 @@ impl<T: Real, const K: usize> Frame<T, K> {
     /// would have this code besides: a program with all of them would no longer fit a Cortex-M0.
     #[inline(always)]
     fn take_multiples(&mut self, lower: &[[T; K]; K]) -> bool {
-        if K > 3 {
+        if !EXACT || K > 3 || self.form != Form::Differences {
             return false;
         }
-        for p in 1..K {
-            for q in 1..p {
-                if lower[p][q] != T::ZERO {
-                    return false;
-                }
-            }
+        let mut only = true;
+        each!(p in 1..K, {
+            each!(q in 1..p, {
+                only &= lower[p][q] == T::ZERO;
+            });
+        });
+        if only {
+            each!(p in 1..K, {
+                self.high[p][0] = -(T::ONE + lower[p][0]).high_half();
+            });
+            self.form = Form::Multiples;
         }
-        for p in 1..K {
-            self.high[p][0] = -(T::ONE + lower[p][0]).high_half();
-        }
-        self.form = Form::Multiples;
-        true
+        only
     }
 
-    /// The rows z at `WIDTH` indices from `at` on.
+    /// The rows z where the vectors are `values`.
     #[inline(always)]
-    fn rows_at<I: Isa<Scalar = T>>(&self, isa: I, x: &[&[T]; K], at: usize) -> [I::Lanes; K] {
-        let mut values = [isa.splat(T::ZERO); K];
-        for (value, row) in values.iter_mut().zip(x) {
-            *value = isa.load(row.get(at..).unwrap_or(&[]));
-        }
+    fn rows<I: Isa<Scalar = T>>(&self, isa: I, values: [I::Lanes; K]) -> [I::Lanes; K] {
         let mut z = values;
         match self.form {
-            Form::Differences => {
-                for p in 1..K {
-                    z[p] = values[p] - values[0];
-                }
-                return z;
-            }
             Form::Multiples => {
                 let high = values[0].high_half();
                 let low = values[0] - high;
-                for p in 1..K {
+                each!(p in 1..K, {
                     // The first difference is exact where it cancels.
                     let s = isa.splat(self.high[p][0]);
                     z[p] = s.mul_add(low, s.mul_add(high, values[p]));
+                });
+            }
+            Form::Sums if EXACT => {
+                each!(p in 1..K, {
+                    let mut sum = (values[p], isa.splat(T::ZERO));
+                    each!(q in 0..p, {
+                        let t = (isa.splat(self.high[p][q]), isa.splat(self.low[p][q]));
+                        sum = I::Lanes::plus_product(sum, t, values[q]);
+                    });
+                    z[p] = sum.0 + sum.1;
+                });
+            }
+            Form::Differences | Form::Sums => {
+                let mut differences = values;
+                each!(p in 1..K, {
+                    differences[p] = values[p] - values[0];
+                });
+                z = differences;
+                if self.form == Form::Sums {
+                    each!(p in 1..K, {
+                        each!(q in 0..p, {
+                            z[p] = isa.splat(self.high[p][q]).mul_add(differences[q], z[p]);
+                        });
+                    });
                 }
-                return z;
             }
-            Form::Sums => {}
-        }
-        for p in 1..K {
-            let (mut sum, mut error) = (values[p], isa.splat(T::ZERO));
-            for q in 0..p {
-                let (product, product_error) = isa.splat(self.high[p][q]).two_product(values[q]);
-                let (next, sum_error) = sum.two_sum(product);
-                sum = next;
-                error = error + (product_error + sum_error);
-                error = isa.splat(self.low[p][q]).mul_add(values[q], error);
-            }
-            z[p] = sum + error;
         }
         z
     }
 
     /// Indices whose products are summed before they join the compensated total.
-    const BLOCK: usize = if K <= 3 { 32 } else { 16 };
+    const BLOCK: usize = if K <= 3 { 64 } else { 16 };
 
     /// Z·Zᵀ, lower triangle. Long sums go in blocks, so that their rounding does not grow with D.
     #[inline(always)]
     fn gram<I: Isa<Scalar = T>>(&self, isa: I, x: &[&[T]; K], d: usize) -> [[T; K]; K] {
-        let mut total = [[isa.splat(T::ZERO); K]; K];
-        let mut error = total;
+        let mut total = zeros::<_, K>(isa.splat(T::ZERO));
+        // −0 adds nothing, where 0 would to −0: an addition that the compiler leaves out.
+        let mut error = zeros::<_, K>(isa.splat(-T::ZERO));
         let mut at = 0;
         while at < d {
-            let end = at
-                .saturating_add(Self::BLOCK.saturating_mul(I::WIDTH))
-                .min(d);
-            let mut sums = [[isa.splat(T::ZERO); K]; K];
-            while at < end {
-                let z = self.rows_at(isa, x, at);
-                for p in 0..K {
-                    for q in 0..=p {
-                        sums[p][q] = z[p].mul_add(z[q], sums[p][q]);
+            let length = Self::BLOCK.saturating_mul(I::WIDTH);
+            let end = at.saturating_add(length).min(d);
+            let sums = self.block(isa, x, at, end);
+            each!(p in 0..K, {
+                each!(q in 0..=p, {
+                    if at == 0 {
+                        total[p][q] = sums[p][q];
+                    } else {
+                        let (sum, rest) = total[p][q].two_sum(sums[p][q]);
+                        total[p][q] = sum;
+                        error[p][q] = error[p][q] + rest;
                     }
-                }
-                at = at.saturating_add(I::WIDTH);
-            }
-            for p in 0..K {
-                for q in 0..=p {
-                    let (sum, rest) = total[p][q].two_sum(sums[p][q]);
-                    total[p][q] = sum;
-                    error[p][q] = error[p][q] + rest;
-                }
-            }
+                });
+            });
+            at = end;
         }
-        let mut gram = [[T::ZERO; K]; K];
-        for p in 0..K {
-            for q in 0..=p {
+        let mut gram = zeros::<_, K>(T::ZERO);
+        each!(p in 0..K, {
+            each!(q in 0..=p, {
                 gram[p][q] = (total[p][q] + error[p][q]).sum();
-            }
-        }
+            });
+        });
         gram
     }
 
-    /// Whether a row z is no longer than the rounding of its sum, whose terms cancel to the last digit of two
-    /// words: its vector is dependent, and the direction of z says nothing. `squares` are those of the differences.
+    /// The products of the rows z, lower triangle, summed over the indices from `at` to `end`.
+    #[inline(always)]
+    fn block<I: Isa<Scalar = T>>(
+        &self,
+        isa: I,
+        x: &[&[T]; K],
+        at: usize,
+        end: usize,
+    ) -> [[I::Lanes; K]; K] {
+        let mut sums = zeros::<_, K>(isa.splat(T::ZERO));
+        let mut at = at;
+        // Two sums for each product of three vectors, the commonest of tuples: a loop with half of the turns.
+        if let (Form::Differences, [a, b, c]) = (self.form, x.as_slice()) {
+            let [a, b, c] = [
+                pairs(isa, a, at, end),
+                pairs(isa, b, at, end),
+                pairs(isa, c, at, end),
+            ];
+            let mut odd = sums;
+            for (([a0, a1], [b0, b1]), [c0, c1]) in a.iter().zip(b).zip(c) {
+                let [first, second] = [[a0, b0, c0], [a1, b1, c1]];
+                sums = self.plus_products(isa, sums, loaded(isa, first));
+                odd = self.plus_products(isa, odd, loaded(isa, second));
+            }
+            each!(p in 0..K, {
+                each!(q in 0..=p, {
+                    sums[p][q] = sums[p][q] + odd[p][q];
+                });
+            });
+            at = at.saturating_add(a.len().saturating_mul(I::WIDTH.saturating_mul(2)));
+        }
+        while at < end {
+            sums = self.plus_products(isa, sums, values_at(isa, x, at));
+            at = at.saturating_add(I::WIDTH);
+        }
+        sums
+    }
+
+    /// The sums and the products of the rows z where the vectors are `values`.
+    #[inline(always)]
+    fn plus_products<I: Isa<Scalar = T>>(
+        &self,
+        isa: I,
+        mut sums: [[I::Lanes; K]; K],
+        values: [I::Lanes; K],
+    ) -> [[I::Lanes; K]; K] {
+        let z = self.rows(isa, values);
+        each!(p in 0..K, {
+            each!(q in 0..=p, {
+                sums[p][q] = z[p].mul_add(z[q], sums[p][q]);
+            });
+        });
+        sums
+    }
+
+    /// Whether a row z is no longer than the rounding of its sum, whose terms cancel to the last digit: its vector is
+    /// dependent, and the direction of z says nothing. `squares` are those of the differences.
     #[inline(always)]
     fn is_rounding(&self, gram: &[[T; K]; K], squares: &[T; K]) -> bool {
-        let mut lengths = squares.map(T::sqrt);
-        for p in 1..K {
-            // |x| ≤ |x − b| + |b|.
-            lengths[p] += lengths[0];
-        }
+        // The rounding of two words is ε², that of a few sums in one word 4·ε. No square may leave the range, so
+        // either factor takes its share.
+        let rounding = if EXACT { T::EPSILON } else { T::constant(4.0) };
+        let scale = T::EPSILON * T::EPSILON;
+        let base = scale * squares[0];
         let mut found = false;
-        for p in 1..K {
-            let mut terms = T::ZERO;
-            for (part, length) in self.high[p].iter().zip(&lengths) {
-                terms += part.abs() * *length;
-            }
-            found |= gram[p][p].sqrt() <= T::EPSILON * T::EPSILON * terms;
-        }
+        each!(p in 1..K, {
+            let t = rounding * self.high[p][0];
+            let mut terms = t * t * base;
+            each!(q in 1..=p, {
+                let square = match EXACT {
+                    // |x|² ≤ 2·(|x − b|² + |b|²).
+                    true => scale.mul_add(squares[q], base),
+                    false => scale * squares[q],
+                };
+                let t = rounding * self.high[p][q];
+                terms = (t * t).mul_add(square, terms);
+            });
+            found |= gram[p][p] <= terms;
+        });
         found
     }
 
     /// T ← L⁻¹·T.
     #[inline(always)]
     fn fold(&mut self, lower: &[[T; K]; K]) {
-        for p in 1..K {
-            for q in 0..p {
+        each!(p in 1..K, {
+            each!(q in 0..p, {
                 let l = -lower[p][q];
-                for c in 0..=q {
-                    let (product, product_error) = l.two_product(self.high[q][c]);
-                    let (high, sum_error) = self.high[p][c].two_sum(product);
-                    let low = self.low[p][c] + l * self.low[q][c] + (product_error + sum_error);
-                    (self.high[p][c], self.low[p][c]) = high.two_sum(low);
-                }
-            }
-        }
+                each!(c in 0..=q, {
+                    if EXACT {
+                        let sum = (self.high[p][c], self.low[p][c]);
+                        let t = (self.high[q][c], self.low[q][c]);
+                        (self.high[p][c], self.low[p][c]) = T::plus_product(sum, t, l);
+                    } else {
+                        self.high[p][c] = l.mul_add(self.high[q][c], self.high[p][c]);
+                    }
+                });
+            });
+        });
         self.form = Form::Sums;
     }
-}
 
-/// The Gram matrix of the differences to the base, lower triangle: the first row stays as it is.
-#[inline(always)]
-fn gram_of_differences<I: Isa, const K: usize>(
-    isa: I,
-    rows: &[&[I::Scalar]; K],
-    d: usize,
-) -> [[I::Scalar; K]; K] {
-    let mut gram = [[I::Scalar::ZERO; K]; K];
-    if let [a, b, c] = rows.as_slice() {
-        let mut sums = three(isa, a, b, c).into_iter();
-        for p in 0..K {
-            for (g, sum) in gram[p].iter_mut().zip(sums.by_ref().take(p + 1)) {
-                *g = sum;
-            }
+    /// T as it multiplies X.
+    #[inline(always)]
+    fn over_vectors(&self) -> [[T; K]; K] {
+        let mut over = self.high;
+        if !EXACT {
+            each!(p in 1..K, {
+                each!(q in 1..=p, {
+                    over[p][0] -= self.high[p][q];
+                });
+            });
         }
-        return gram;
+        over
     }
-    Frame::differences().gram(isa, rows, d)
 }
 
-/// [`gram_of_differences`] of three vectors written out, the commonest of tuples: no index is checked and no sum lies
-/// in memory, also where the compiler unrolls no loop.
+/// The vectors at `WIDTH` indices from `at` on.
 #[inline(always)]
-fn three<I: Isa>(isa: I, a: &[I::Scalar], b: &[I::Scalar], c: &[I::Scalar]) -> [I::Scalar; 6] {
-    let zero = isa.splat(I::Scalar::ZERO);
-    let ((a, a_tail), (b, b_tail), (c, c_tail)) = (isa.blocks(a), isa.blocks(b), isa.blocks(c));
-    let mut total = plus_loaded(isa, [zero; 6], [a_tail, b_tail, c_tail]);
-    let mut error = [zero; 6];
-    let length = 2 * Frame::<I::Scalar, 3>::BLOCK;
-    for ((a, b), c) in a.pieces(length).zip(b.pieces(length)).zip(c.pieces(length)) {
-        let (mut even, mut odd) = ([zero; 6], [zero; 6]);
-        let ((a, a_last), (b, b_last), (c, c_last)) =
-            (a.as_chunks::<2>(), b.as_chunks::<2>(), c.as_chunks::<2>());
-        for (([a0, a1], [b0, b1]), [c0, c1]) in a.iter().zip(b).zip(c) {
-            even = plus_loaded(isa, even, [a0.as_ref(), b0.as_ref(), c0.as_ref()]);
-            odd = plus_loaded(isa, odd, [a1.as_ref(), b1.as_ref(), c1.as_ref()]);
-        }
-        if let ([a], [b], [c]) = (a_last, b_last, c_last) {
-            even = plus_loaded(isa, even, [a.as_ref(), b.as_ref(), c.as_ref()]);
-        }
-        for i in 0..6 {
-            let (sum, rest) = total[i].two_sum(even[i] + odd[i]);
-            total[i] = sum;
-            error[i] = error[i] + rest;
-        }
+fn values_at<I: Isa, const K: usize>(isa: I, x: &[&[I::Scalar]; K], at: usize) -> [I::Lanes; K] {
+    let mut values = filled::<_, K>(isa.splat(I::Scalar::ZERO));
+    each!(p in 0..K, {
+        values[p] = isa.load(x[p].get(at..).unwrap_or(&[]));
+    });
+    values
+}
+
+/// Three vectors at `WIDTH` indices, where K is 3.
+#[inline(always)]
+fn loaded<I: Isa, const K: usize>(isa: I, x: [&I::Block; 3]) -> [I::Lanes; K] {
+    let mut values = filled::<_, K>(isa.splat(I::Scalar::ZERO));
+    if K == 3 {
+        each!(p in 0..K, {
+            values[p] = isa.load(x[p].as_ref());
+        });
     }
-    let mut sums = [I::Scalar::ZERO; 6];
-    for i in 0..6 {
-        sums[i] = (total[i] + error[i]).sum();
-    }
-    sums
+    values
 }
 
-/// [`plus_products`] of as many numbers as there are lanes, or of fewer.
+/// The numbers from `at` to `end` in pairs of blocks.
 #[inline(always)]
-fn plus_loaded<I: Isa>(isa: I, sums: [I::Lanes; 6], [a, b, c]: [&[I::Scalar]; 3]) -> [I::Lanes; 6] {
-    plus_products(sums, isa.load(a), isa.load(b), isa.load(c))
-}
-
-/// The products of a and of the differences to it, added to [aa, ab, bb, ac, bc, cc].
-#[inline(always)]
-fn plus_products<V: Lanes>([aa, ab, bb, ac, bc, cc]: [V; 6], a: V, b: V, c: V) -> [V; 6] {
-    let (b, c) = (b - a, c - a);
-    [
-        a.mul_add(a, aa),
-        b.mul_add(a, ab),
-        b.mul_add(b, bb),
-        c.mul_add(a, ac),
-        c.mul_add(b, bc),
-        c.mul_add(c, cc),
-    ]
+fn pairs<I: Isa>(isa: I, row: &[I::Scalar], at: usize, end: usize) -> &[[I::Block; 2]] {
+    isa.blocks(row.get(at..end).unwrap_or_default())
+        .0
+        .as_chunks()
+        .0
 }
 
 /// What became of the pivots of a symmetric matrix.
 enum Pivots<T, const K: usize> {
     /// Every one kept its digits.
     Kept(Factors<T, K>),
-    /// One did not.
-    Lost(Start<T, K>),
+    /// One did not: L, without the columns of the pivots that did not keep their digits.
+    Lost([[T; K]; K]),
     /// A diagonal is 0, or too small for a normal number.
     Zero,
-}
-
-/// What better rows are made from.
-struct Start<T, const K: usize> {
-    /// L, without the columns of the pivots that did not keep their digits.
-    lower: [[T; K]; K],
-    /// The squared lengths of the rows.
-    squares: [T; K],
 }
 
 /// L and the pivots of a symmetric matrix (lower triangle).
@@ -448,97 +491,112 @@ struct Start<T, const K: usize> {
 fn pivots<T: Real, const K: usize>(gram: &[[T; K]; K]) -> Pivots<T, K> {
     let keep = T::constant(keep(K));
     let mut work = *gram;
-    let mut lower = [[T::ZERO; K]; K];
-    let mut pivot = [T::ZERO; K];
-    let (mut kept, mut zero, mut finite) = (true, false, true);
-    for p in 0..K {
+    let mut lower = zeros::<_, K>(T::ZERO);
+    let mut pivot = filled::<_, K>(T::ZERO);
+    let (mut kept, mut zero) = (true, false);
+    each!(p in 0..K, {
         let (now, diagonal) = (work[p][p], gram[p][p]);
         pivot[p] = now;
         zero |= diagonal < T::MIN_POSITIVE;
-        finite &= diagonal <= T::MAX;
         let lost = now <= keep * diagonal;
         kept &= !lost;
-        for r in p + 1..K {
+        each!(r in p + 1..K, {
             let l = if lost { T::ZERO } else { work[r][p] / now };
             lower[r][p] = l;
-            for c in p + 1..=r {
+            each!(c in p + 1..=r, {
                 let product = l * work[c][p];
                 work[r][c] -= product;
-            }
-        }
-    }
+            });
+        });
+    });
     if zero {
         return Pivots::Zero;
     }
-    // A square that left the range stays infinite or NaN: a volume of 0 would be the best of matches.
-    match kept || !finite {
+    if !kept {
+        let mut nothing = T::ZERO;
+        each!(p in 0..K, {
+            nothing += gram[p][p] * T::ZERO;
+        });
+        // A square that left the range stays infinite or NaN: a volume of 0 would be the best of matches.
+        kept = nothing != T::ZERO;
+    }
+    match kept {
         true => Pivots::Kept(Factors { lower, pivot }),
-        false => Pivots::Lost(Start {
-            lower,
-            squares: core::array::from_fn(|p| gram[p][p]),
-        }),
+        false => Pivots::Lost(lower),
     }
 }
 
-type Factored<T, const K: usize> = (Frame<T, K>, Factors<T, K>);
+type Factored<T, const K: usize, const EXACT: bool> = (Frame<T, K, EXACT>, Factors<T, K>);
 
 /// Rows z whose pivots keep their digits, and their factors; `None` where the vectors are dependent.
 #[inline(always)]
-fn refine<I: Isa, const K: usize>(
+fn factored<I: Isa, const K: usize, const EXACT: bool>(
     isa: I,
     rows: &[&[I::Scalar]; K],
     d: usize,
-    start: Start<I::Scalar, K>,
-) -> Option<Factored<I::Scalar, K>> {
-    let (mut frame, mut lower) = (Frame::differences(), start.lower);
-    let mut half = frame.take_multiples(&lower);
-    // A pass with half of the bits is one besides those with all.
-    for _ in usize::from(!half)..sweeps(K) {
-        if half {
-            half = false;
-        } else {
+) -> Option<Factored<I::Scalar, K, EXACT>> {
+    if K > d {
+        return None;
+    }
+    let mut frame = Frame::<_, K, EXACT>::differences();
+    let mut gram = frame.gram(isa, rows, d);
+    let mut squares = filled::<_, K>(I::Scalar::ZERO);
+    let mut left = sweeps(K);
+    loop {
+        let lower = match pivots(&gram) {
+            Pivots::Kept(factors) => return Some((frame, factors)),
+            Pivots::Lost(lower) => lower,
+            Pivots::Zero => return None,
+        };
+        if frame.form == Form::Differences {
+            each!(p in 0..K, {
+                squares[p] = gram[p][p];
+            });
+        }
+        // A pass with half of the bits is one besides those with all.
+        if !frame.take_multiples(&lower) {
+            left = left.saturating_sub(1);
+            if left == 0 {
+                return None;
+            }
             frame.fold(&lower);
         }
-        let gram = frame.gram(isa, rows, d);
-        if frame.is_rounding(&gram, &start.squares) {
+        gram = frame.gram(isa, rows, d);
+        if frame.form == Form::Sums && frame.is_rounding(&gram, &squares) {
             return None;
         }
-        match pivots(&gram) {
-            Pivots::Kept(factors) => return Some((frame, factors)),
-            Pivots::Lost(next) => lower = next.lower,
-            Pivots::Zero => return None,
-        }
     }
-    None
 }
 
-/// V·Tᵀ·(Z·Zᵀ)⁻¹: the gradient is this matrix times Z = T·X; that of ln V, with 1 for V.
+/// V·Tᵀ·(Z·Zᵀ)⁻¹: the gradient is this matrix times Z; that of ln V, with 1 for V.
 #[inline(always)]
-fn gradient_matrix<T: Real, const K: usize>(
-    frame: &Frame<T, K>,
+fn gradient_matrix<T: Real, const K: usize, const EXACT: bool>(
+    frame: &Frame<T, K, EXACT>,
     factors: &Factors<T, K>,
     volume: T,
 ) -> [[T; K]; K] {
-    let mut matrix = [[T::ZERO; K]; K];
-    for (p, row) in (0..K).zip(matrix.iter_mut()) {
+    let over = frame.over_vectors();
+    let mut matrix = zeros::<_, K>(T::ZERO);
+    each!(p in 0..K, {
         // Solve (L·diag·Lᵀ) y = V · column p of T.
-        let mut y = [T::ZERO; K];
-        for q in 0..K {
+        let mut y = filled::<_, K>(T::ZERO);
+        each!(q in 0..K, {
             // V first: 1/π would leave the range where V/π does not.
-            let mut sum = volume * frame.high[q][p];
-            for r in 0..q {
+            let mut sum = volume * over[q][p];
+            each!(r in 0..q, {
                 sum -= factors.lower[q][r] * y[r];
-            }
+            });
             y[q] = sum;
-        }
-        for q in (0..K).rev() {
+        });
+        each!(i in 0..K, {
+            let q = K.saturating_sub(i).saturating_sub(1);
             let mut sum = y[q] / factors.pivot[q];
-            for r in q + 1..K {
+            each!(r in q + 1..K, {
                 sum -= factors.lower[r][q] * y[r];
-            }
+            });
             y[q] = sum;
-        }
-        *row = y;
-    }
+        });
+        matrix[p] = y;
+    });
     matrix
 }

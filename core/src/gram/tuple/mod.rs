@@ -23,7 +23,8 @@
 //! x − s·b_high − s·b_low, whose products are exact.
 //! A pivot that still collapses, or a row of Z no longer than the rounding of its sum, belongs to a dependent vector:
 //! the volume is 0. Relative error in `f32`: below 1e-6 however the vectors lie, to a volume of about 1e-7 of the
-//! product of norms. From 9 vectors on the orthonormal basis of [`crate::gram::basis`] is used: below 1e-6 in a
+//! product of norms. [`super::compact`] keeps T in one word: fewer bytes and instructions, and condition × ε for
+//! vectors that are dependent but far apart. From 9 vectors on the orthonormal basis of [`crate::gram::basis`] is used: below 1e-6 in a
 //! cone, condition × ε for vectors that are nearly dependent but far apart.
 //!
 //! A vector shorter than ε² of the base, which is the second one (1e-14 of it in `f32`), is below the rounding of its
@@ -36,13 +37,13 @@ mod factor;
 mod slice;
 
 pub use factor::sweeps;
+pub(super) use factor::{rows_of, swap_base, volume_gradient_of_rows, volume_of_rows};
 pub(super) use slice::{check_vectors, slice_gradient, slice_volume};
 pub use slice::{
     determinant_on, gram_matrix_on, log_volume_gradient_on, log_volume_on, volume_gradient_on,
     volume_on, workspace_len,
 };
 
-use self::factor::{swap_base, volume_gradient_of_rows, volume_of_rows};
 use crate::lanes::One;
 use crate::ops;
 
@@ -57,7 +58,7 @@ pub const K_WITHOUT_WORKSPACE: usize = 8;
 /// ```
 #[inline(never)]
 pub fn volume<const K: usize, const D: usize>(vectors: &[[f32; D]; K]) -> f32 {
-    volume_of_rows::<_, K, false>(One::<f32>::new(), rows_of(vectors), D)
+    volume_of_rows::<_, K, true, false>(One::<f32>::new(), rows_of(vectors), D)
 }
 
 /// The volume, and its gradient dV/dx in `gradient`. Where the volume is 0 the gradient is 0, which is
@@ -77,7 +78,7 @@ pub fn volume_gradient<const K: usize, const D: usize>(
 ) -> f32 {
     let mut targets = gradient.each_mut().map(|row| row.as_mut_slice());
     swap_base(&mut targets);
-    volume_gradient_of_rows::<_, K, false>(One::<f32>::new(), rows_of(vectors), D, targets)
+    volume_gradient_of_rows::<_, K, true, false>(One::<f32>::new(), rows_of(vectors), D, targets)
 }
 
 /// The Gram matrix G_pq = x_p·x_q. Cost: K²·D multiply-adds.
@@ -119,7 +120,7 @@ pub fn determinant<const K: usize, const D: usize>(vectors: &[[f32; D]; K]) -> f
 /// ```
 #[inline(never)]
 pub fn log_volume<const K: usize, const D: usize>(vectors: &[[f32; D]; K]) -> f32 {
-    volume_of_rows::<_, K, true>(One::<f32>::new(), rows_of(vectors), D)
+    volume_of_rows::<_, K, true, true>(One::<f32>::new(), rows_of(vectors), D)
 }
 
 /// ln V of [`log_volume`], and its gradient d ln V/dx = (dV/dx)/V in `gradient`: its rows have length
@@ -139,12 +140,6 @@ pub fn log_volume_gradient<const K: usize, const D: usize>(
 ) -> f32 {
     let mut targets = gradient.each_mut().map(|row| row.as_mut_slice());
     swap_base(&mut targets);
-    volume_gradient_of_rows::<_, K, true>(One::<f32>::new(), rows_of(vectors), D, targets)
+    volume_gradient_of_rows::<_, K, true, true>(One::<f32>::new(), rows_of(vectors), D, targets)
 }
 
-#[inline(always)]
-fn rows_of<T, const K: usize, const D: usize>(vectors: &[[T; D]; K]) -> [&[T]; K] {
-    let mut rows = vectors.each_ref().map(|row| row.as_slice());
-    swap_base(&mut rows);
-    rows
-}

@@ -383,7 +383,7 @@ fn fixed_volume<I: Isa, const K: usize, const LOG: bool>(
     vectors: &[I::Scalar],
     d: usize,
 ) -> I::Scalar {
-    volume_of_rows::<I, K, LOG>(isa, split_rows::<_, K>(vectors, d), d)
+    volume_of_rows::<I, K, true, LOG>(isa, split_rows::<_, K>(vectors, d), d)
 }
 
 #[inline(always)]
@@ -397,5 +397,5 @@ fn fixed_gradient<I: Isa, const K: usize, const LOG: bool>(
     let mut targets: [&mut [I::Scalar]; K] =
         core::array::from_fn(|_| chunks.next().unwrap_or_default());
     swap_base(&mut targets);
-    volume_gradient_of_rows::<I, K, LOG>(isa, split_rows::<_, K>(vectors, d), d, targets)
+    volume_gradient_of_rows::<I, K, true, LOG>(isa, split_rows::<_, K>(vectors, d), d, targets)
 }
