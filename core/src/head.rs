@@ -210,7 +210,14 @@ impl Head {
         tile: &mut [I::Scalar],
     ) {
         if self.hidden == 0 {
-            affine_gradient(isa, self.input, self.output, x, dy, gradient, tile);
+            isa.share(AffineGradient {
+                input: self.input,
+                output: self.output,
+                x,
+                dy,
+                gradient,
+                tile,
+            });
             return;
         }
         let rows = self.rows(x);
@@ -221,14 +228,28 @@ impl Head {
         let (dh, _) = take(scratch, hidden.len());
         let (_, second) = self.split(parameters);
         let (d_first, d_second) = self.split_mut(gradient);
-        affine_gradient(isa, self.hidden, self.output, hidden, dy, d_second, &mut []);
+        isa.share(AffineGradient {
+            input: self.hidden,
+            output: self.output,
+            x: hidden,
+            dy,
+            gradient: d_second,
+            tile: &mut [],
+        });
         dh.fill(I::Scalar::ZERO);
         let weights = second
             .get(..self.hidden.saturating_mul(self.output))
             .unwrap_or(&[]);
         ops::matmul_nn(isa, self.output, self.hidden, dy, weights, dh);
         rectify_gradient(isa, hidden, dh);
-        affine_gradient(isa, self.input, self.hidden, x, dh, d_first, tile);
+        isa.share(AffineGradient {
+            input: self.input,
+            output: self.hidden,
+            x,
+            dy: dh,
+            gradient: d_first,
+            tile,
+        });
     }
 
     /// No less than the square of what [`Head::add_gradient`] adds: of a linear head
@@ -250,6 +271,12 @@ impl Head {
         }
         let rows = I::Scalar::from_usize(self.rows(x));
         ops::dot(isa, dy, dy) * (x.square_bound(isa) + rows)
+    }
+
+    /// Itself, where it is linear.
+    #[inline(always)]
+    pub(crate) fn linear(&self) -> Head {
+        Head { hidden: 0, ..*self }
     }
 
     #[inline(always)]
@@ -303,13 +330,13 @@ const fn layer_len(input: usize, output: usize) -> usize {
 }
 
 /// A head's outputs for a batch.
-struct Forward<'a, T, F> {
-    head: Head,
-    parameters: &'a [T],
-    x: F,
-    y: &'a mut [T],
-    cache: &'a mut [T],
-    tile: &'a mut [T],
+pub(crate) struct Forward<'a, T, F> {
+    pub(crate) head: Head,
+    pub(crate) parameters: &'a [T],
+    pub(crate) x: F,
+    pub(crate) y: &'a mut [T],
+    pub(crate) cache: &'a mut [T],
+    pub(crate) tile: &'a mut [T],
 }
 
 impl<T: Real, F: Features<T>> Kernel<T> for Forward<'_, T, F> {
@@ -327,13 +354,34 @@ impl<T: Real, F: Features<T>> Kernel<T> for Forward<'_, T, F> {
         let rows = head.rows(x);
         let (inverse_norms, hidden) = take(cache, rows);
         if head.hidden == 0 {
-            affine(isa, parameters, head.input, head.output, x, y, tile);
+            isa.share(Affine {
+                layer: parameters,
+                input: head.input,
+                output: head.output,
+                x,
+                y,
+                tile,
+            });
         } else {
             let (hidden, _) = take(hidden, rows.saturating_mul(head.hidden));
             let (first, second) = head.split(parameters);
-            affine(isa, first, head.input, head.hidden, x, hidden, tile);
+            isa.share(Affine {
+                layer: first,
+                input: head.input,
+                output: head.hidden,
+                x,
+                y: hidden,
+                tile,
+            });
             rectify(isa, hidden);
-            affine(isa, second, head.hidden, head.output, &*hidden, y, &mut []);
+            isa.share(Affine {
+                layer: second,
+                input: head.hidden,
+                output: head.output,
+                x: &*hidden,
+                y,
+                tile: &mut [],
+            });
         }
         if head.normalise {
             for (y, inverse) in y.rows_mut(head.output).zip(inverse_norms) {
@@ -344,47 +392,60 @@ impl<T: Real, F: Features<T>> Kernel<T> for Forward<'_, T, F> {
     }
 }
 
-/// y = W·x + b per row; the layer is W \[output, input\] followed by b.
-#[inline(always)]
-fn affine<I: Isa, F: Features<I::Scalar>>(
-    isa: I,
-    layer: &[I::Scalar],
+/// y = W·x + b per row.
+struct Affine<'a, T, F> {
+    /// W \[output, input\], then b.
+    layer: &'a [T],
     input: usize,
     output: usize,
     x: F,
-    y: &mut [I::Scalar],
-    tile: &mut [I::Scalar],
-) {
-    let (weights, bias) = split(layer, input.saturating_mul(output));
-    for row in y.rows_mut(output) {
-        for (y, b) in row.iter_mut().zip(bias) {
-            *y = *b;
+    y: &'a mut [T],
+    tile: &'a mut [T],
+}
+
+impl<T: Real, F: Features<T>> Kernel<T> for Affine<'_, T, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa<Scalar = T>>(self, isa: I) {
+        let (input, output) = (self.input, self.output);
+        let (weights, bias) = split(self.layer, input.saturating_mul(output));
+        for row in self.y.rows_mut(output) {
+            for (y, b) in row.iter_mut().zip(bias) {
+                *y = *b;
+            }
         }
-    }
-    let tiles = y.pieces_mut(F::rows_at_once().saturating_mul(output));
-    for (start, y) in starts::<F, I::Scalar>(input).zip(tiles) {
-        ops::matmul_nt(isa, output, input, x.read(start, tile), weights, y);
+        let tiles = self.y.pieces_mut(F::rows_at_once().saturating_mul(output));
+        for (start, y) in starts::<F, T>(input).zip(tiles) {
+            let x = self.x.read(start, self.tile);
+            ops::matmul_nt(isa, output, input, x, weights, y);
+        }
     }
 }
 
 /// Adds dW = dYᵀ·X and db = Σ dY to the gradient of a layer.
-#[inline(always)]
-fn affine_gradient<I: Isa, F: Features<I::Scalar>>(
-    isa: I,
+struct AffineGradient<'a, T, F> {
     input: usize,
     output: usize,
     x: F,
-    dy: &[I::Scalar],
-    gradient: &mut [I::Scalar],
-    tile: &mut [I::Scalar],
-) {
-    let (weights, bias) = take(gradient, input.saturating_mul(output));
-    let tiles = dy.pieces(F::rows_at_once().saturating_mul(output));
-    for (start, dy) in starts::<F, I::Scalar>(input).zip(tiles) {
-        ops::matmul_tn(isa, output, input, dy, x.read(start, tile), weights);
-    }
-    for row in dy.rows(output) {
-        ops::axpy(isa, I::Scalar::ONE, row, bias);
+    dy: &'a [T],
+    gradient: &'a mut [T],
+    tile: &'a mut [T],
+}
+
+impl<T: Real, F: Features<T>> Kernel<T> for AffineGradient<'_, T, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa<Scalar = T>>(self, isa: I) {
+        let (input, output) = (self.input, self.output);
+        let (weights, bias) = take(self.gradient, input.saturating_mul(output));
+        let tiles = self.dy.pieces(F::rows_at_once().saturating_mul(output));
+        for (start, dy) in starts::<F, T>(input).zip(tiles) {
+            let x = self.x.read(start, self.tile);
+            ops::matmul_tn(isa, output, input, dy, x, weights);
+        }
+        for row in self.dy.rows(output) {
+            ops::axpy(isa, T::ONE, row, bias);
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use rivergram_core::error::{DecodeError, EncodeError, PlanError, PlanPart, RateN
 use rivergram_core::lanes::Real;
 use rivergram_core::schedule::{
     After, Area, Branches, Decay, DecayEdge, Phase, Plan, Settings, Shape, Stable, State,
-    WarmupEdge, WarmupShape,
+    WarmupEdge, WarmupShape, rate_at,
 };
 use rivergram_tests::oracle::schedule as oracle;
 use rivergram_tests::precision::{DOUBLE, SINGLE, assert_close};
@@ -206,6 +206,8 @@ fn matches_the_definition<T: Real>(seed: u64) {
             let want = oracle::lr_at(&settings, plan.budgets(), t);
             let (cap, scale) = scale::<T>(want, settings.peak);
             let what = format!("{plan:?}, step {t}");
+            let known = rate_at(*plan.settings(), plan.budgets(), t);
+            assert_eq!(bits(known), bits(plan.lr_at(t)), "{what}");
             assert_close(&what, plan.lr_at(t).to_f64(), want, scale, cap);
         }
     });

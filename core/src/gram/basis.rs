@@ -12,8 +12,8 @@
 //!
 //! Source: the volume of arXiv 2412.11959, eq. 4, by the QR factorisation: det G = (Π_p R_pp)².
 
-use crate::lanes::{Isa, Real};
-use crate::ops::{self, RowOps, Walk, take};
+use crate::lanes::{Isa, Kernel, Real};
+use crate::ops::{self, RowOps, Walk, split, take};
 
 /// Passes over the basis before a vector that keeps shrinking counts as dependent.
 const PASSES: usize = 4;
@@ -205,6 +205,41 @@ impl<'a, T: Real> Item<'a, T> {
             d,
         }
     }
+
+    /// The basis of the first p vectors, and room for the residual of the next.
+    #[inline(always)]
+    fn before(&mut self, p: usize) -> (Rows<'_, T>, &mut [T], &mut [T]) {
+        let (done, _) = split(self.q, p.saturating_mul(self.d));
+        (Rows::contiguous(done, self.d), self.rest, self.y)
+    }
+
+    /// Basis row p, and the place of R_pp.
+    #[inline(always)]
+    fn row_mut(&mut self, p: usize) -> (&mut [T], Option<&mut T>) {
+        let diagonal = p.saturating_mul(self.m.saturating_add(1));
+        let row = self.q.rows_mut(self.d).nth(p).unwrap_or_default();
+        (row, self.r.get_mut(diagonal))
+    }
+
+    /// Vector p is absent: its basis row is 0 and its R_pp is 1.
+    #[inline(always)]
+    fn leave_out(&mut self, p: usize) {
+        let (row, diagonal) = self.row_mut(p);
+        row.fill(T::ZERO);
+        if let Some(diagonal) = diagonal {
+            *diagonal = T::ONE;
+        }
+    }
+
+    /// Vector p by its residual; returns R_pp.
+    #[inline(always)]
+    fn take_in(&mut self, p: usize, found: Residual<T>) -> T {
+        store_column(self.r, self.m, p, found, self.y);
+        let inverse = ops::inverse_or_zero(found.distance);
+        let row = self.q.rows_mut(self.d).nth(p).unwrap_or_default();
+        ops::normalise(self.rest, inverse, row);
+        found.distance
+    }
 }
 
 /// The vectors that are there; an empty row, which is like zero, for each that is not. Cost: O(1) per vector.
@@ -250,39 +285,81 @@ pub fn orthonormalise<I: Isa>(
     present: impl Iterator<Item = bool> + Clone,
     item: &mut Item<'_, I::Scalar>,
 ) -> I::Scalar {
-    let (m, d) = (item.m, item.d);
     let mut volume = I::Scalar::ONE;
     item.r.fill(I::Scalar::ZERO);
     let rows = present_rows(vectors, present);
-    for (p, x) in (0..m).zip(rows.clone()) {
-        let (done, rest) = item
-            .q
-            .split_at_mut_checked(p.saturating_mul(d))
-            .unwrap_or_default();
-        let (row, _) = take(rest, d);
+    for (p, x) in (0..item.m).zip(rows.clone()) {
         if x.is_empty() {
-            row.fill(I::Scalar::ZERO);
-            if let Some(diagonal) = item.r.get_mut(p.saturating_mul(m.saturating_add(1))) {
-                *diagonal = I::Scalar::ONE;
-            }
+            item.leave_out(p);
             continue;
         }
-        let found = residual(
-            isa,
-            x,
-            rows.clone().take(p),
-            done.rows(d),
-            &mut &mut *item.rest,
-            item.y,
-        );
-        store_column(item.r, m, p, found, item.y);
-        let inverse = ops::inverse_or_zero(found.distance);
-        for (q, r) in row.iter_mut().zip(item.rest.iter()) {
-            *q = *r * inverse;
-        }
-        volume = volume * found.distance;
+        let (done, rest, y) = item.before(p);
+        let vectors = rows.clone().take(p);
+        let found = residual(isa, x, vectors, done.iter(), &mut &mut *rest, y);
+        volume = volume * item.take_in(p, found);
     }
     volume
+}
+
+/// [`orthonormalise`] of vectors with flags, 0 where one is absent, by [`OfRows`].
+#[inline(always)]
+pub(crate) fn orthonormalise_flagged<I: Isa>(
+    isa: I,
+    vectors: Rows<'_, I::Scalar>,
+    flags: Rows<'_, I::Scalar>,
+    item: &mut Item<'_, I::Scalar>,
+) -> I::Scalar {
+    let mut volume = I::Scalar::ONE;
+    item.r.fill(I::Scalar::ZERO);
+    for (p, (x, flag)) in (0..item.m).zip(vectors.iter().zip(flags.iter())) {
+        if !is_there(flag) {
+            item.leave_out(p);
+            continue;
+        }
+        let (q, r, y) = item.before(p);
+        let found = isa.share(OfRows {
+            x,
+            vectors,
+            flags,
+            count: p,
+            q,
+            r,
+            y,
+        });
+        volume = volume * item.take_in(p, found);
+    }
+    volume
+}
+
+/// [`residual`] of x against the first vectors of an item, those that are there.
+pub(crate) struct OfRows<'a, T> {
+    pub(crate) x: &'a [T],
+    pub(crate) vectors: Rows<'a, T>,
+    /// 0 where a vector is absent.
+    pub(crate) flags: Rows<'a, T>,
+    /// How many vectors.
+    pub(crate) count: usize,
+    /// Their basis.
+    pub(crate) q: Rows<'a, T>,
+    pub(crate) r: &'a mut [T],
+    pub(crate) y: &'a mut [T],
+}
+
+impl<T: Real> Kernel<T> for OfRows<'_, T> {
+    type Output = Residual<T>;
+    #[inline(always)]
+    fn run<I: Isa<Scalar = T>>(self, isa: I) -> Residual<T> {
+        let OfRows { mut r, .. } = self;
+        let present = self.flags.iter().map(is_there);
+        let vectors = present_rows(self.vectors, present).take(self.count);
+        residual(isa, self.x, vectors, self.q.iter(), &mut r, self.y)
+    }
+}
+
+/// What a row of one flag says.
+#[inline(always)]
+pub(super) fn is_there<T: Real>(flag: &[T]) -> bool {
+    flag.first() != Some(&T::ZERO)
 }
 
 /// Column p of R: step · (column of the nearest vector) + y above the diagonal, the distance on it.

@@ -119,7 +119,8 @@ impl<'a, T: Real> Side<'a, T> {
     }
 }
 
-struct Contrast<'a, T> {
+/// `SQUARE`: its direction is [`Direction::Both`], and the code of the others is left out.
+struct Contrast<'a, T, const SQUARE: bool> {
     info_nce: InfoNce<T>,
     rows: &'a [T],
     columns: &'a [T],
@@ -127,17 +128,20 @@ struct Contrast<'a, T> {
     stats: &'a mut [T],
 }
 
-impl<T: Real> Kernel<T> for Contrast<'_, T> {
+impl<T: Real, const SQUARE: bool> Kernel<T> for Contrast<'_, T, SQUARE> {
     type Output = Term<T>;
     #[inline(always)]
     fn run<I: Isa<Scalar = T>>(self, isa: I) -> Term<T> {
         let Contrast {
-            info_nce,
+            mut info_nce,
             rows,
             columns,
             scores,
             stats,
         } = self;
+        if SQUARE {
+            (info_nce.direction, info_nce.offset) = (Direction::Both, 0);
+        }
         let (mut row_side, stats) = Side::split(stats, rows.len());
         let (mut column_side, _) = Side::split(stats, columns.len());
         let matched = info_nce.matched(rows, columns, [&mut row_side, &mut column_side]);
@@ -174,9 +178,9 @@ impl<T: Real> Kernel<T> for Contrast<'_, T> {
 
 impl<T: Real> InfoNce<T> {
     /// The loss of the scores \[rows, columns\]; the scores become dL/ds. `rows` and `columns` are 1 where there
-    /// is one and 0 where not.
+    /// is one and 0 where not. `SQUARE`: the direction is known to be [`Direction::Both`].
     #[inline(always)]
-    pub(super) fn contrast<I: Isa<Scalar = T>>(
+    pub(super) fn contrast<const SQUARE: bool, I: Isa<Scalar = T>>(
         self,
         isa: I,
         rows: &[T],
@@ -184,7 +188,7 @@ impl<T: Real> InfoNce<T> {
         scores: &mut [T],
         stats: &mut [T],
     ) -> Term<T> {
-        isa.enter(Contrast {
+        isa.enter(Contrast::<T, SQUARE> {
             info_nce: self,
             rows,
             columns,
@@ -194,6 +198,7 @@ impl<T: Real> InfoNce<T> {
     }
 
     /// The row and the column of the first matched pair; the others follow diagonally.
+    #[inline(always)]
     fn first(self) -> [usize; 2] {
         match self.direction {
             Direction::Both => [0, 0],
@@ -203,6 +208,7 @@ impl<T: Real> InfoNce<T> {
     }
 
     /// Marks the rows and columns that count; whether there are any.
+    #[inline(always)]
     fn matched(
         self,
         rows: &[T],
@@ -228,6 +234,7 @@ impl<T: Real> InfoNce<T> {
     }
 
     /// The logits of the targets of what counts.
+    #[inline(always)]
     fn targets(self, logits: &[T], [row_side, column_side]: [&mut Side<'_, T>; 2]) {
         let [row, column] = self.first();
         let n = column_side.max.len();

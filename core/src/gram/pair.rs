@@ -14,7 +14,7 @@
 //! Source: the volume of arXiv 2412.11959, eq. 4, as base times height: det G = vol²·d².
 
 use crate::error::GramError;
-use crate::gram::basis::{self, Item, Residual, Rows};
+use crate::gram::basis::{self, Item, OfRows, Rows};
 use crate::gram::contrastive::ZeroRows;
 use crate::gram::retrieval::Order;
 use crate::lanes::{Isa, Kernel, Lanes, Real};
@@ -145,7 +145,8 @@ impl<'a, T: Real> BasesMut<'a, T> {
         let rows = self.r.rows_mut(m.saturating_mul(m));
         for (j, (r, volume)) in (0..items).zip(rows.zip(self.volume.iter_mut())) {
             let rows = Rows::of_item(vectors, items, d, j, skip);
-            *volume = basis::orthonormalise(isa, rows, presence(present, items, j, skip), scratch);
+            let flags = Rows::of_item(present, items, 1, j, skip);
+            *volume = basis::orthonormalise_flagged(isa, rows, flags, scratch);
             for (to, from) in r.iter_mut().zip(scratch.r.iter()) {
                 *to = *from;
             }
@@ -208,13 +209,19 @@ impl<T: Real> Bases<'_, T> {
         rest: &mut [T],
         y: &mut [T],
     ) -> T {
-        isa.share(OfItem {
-            bases: self,
-            anchor,
-            j,
-            rest,
-            y,
-        })
+        let found = isa.share(OfRows {
+            x: anchor,
+            vectors: Rows::of_item(self.vectors, self.items, self.d, j, self.skip),
+            flags: Rows::of_item(self.present, self.items, 1, j, self.skip),
+            count: self.m,
+            q: self.q_of(j),
+            r: rest,
+            y: &mut *y,
+        });
+        for (y, row) in y.iter_mut().zip(self.r_of(j).rows(self.m)) {
+            *y += found.step * row.get(found.nearest).copied().unwrap_or_default();
+        }
+        found.distance
     }
 
     /// R of item j, \[m, m\]; empty where there is no such item. Cost: O(1).
@@ -326,62 +333,6 @@ impl<T: Real> Bases<'_, T> {
             }
         }
     }
-}
-
-/// The residual of an anchor against item j.
-struct OfItem<'a, T> {
-    bases: &'a Bases<'a, T>,
-    anchor: &'a [T],
-    j: usize,
-    rest: &'a mut [T],
-    y: &'a mut [T],
-}
-
-impl<T: Real> Kernel<T> for OfItem<'_, T> {
-    type Output = T;
-    #[inline(always)]
-    fn run<I: Isa<Scalar = T>>(self, isa: I) -> T {
-        let OfItem {
-            bases,
-            anchor,
-            j,
-            mut rest,
-            y,
-        } = self;
-        let found = basis::residual(
-            isa,
-            anchor,
-            basis::present_rows(
-                Rows::of_item(bases.vectors, bases.items, bases.d, j, bases.skip),
-                presence(bases.present, bases.items, j, bases.skip),
-            ),
-            bases.q_of(j).iter(),
-            &mut rest,
-            y,
-        );
-        let Residual {
-            distance,
-            nearest,
-            step,
-        } = found;
-        for (y, row) in y.iter_mut().zip(bases.r_of(j).rows(bases.m)) {
-            *y += step * row.get(nearest).copied().unwrap_or_default();
-        }
-        distance
-    }
-}
-
-/// Which vectors of item j are there.
-#[inline(always)]
-fn presence<'a, T: Real>(
-    present: &'a [T],
-    items: usize,
-    j: usize,
-    skip: usize,
-) -> impl Iterator<Item = bool> + Clone + 'a {
-    Rows::of_item(present, items, 1, j, skip)
-        .iter()
-        .map(|flag| flag.first() != Some(&T::ZERO))
 }
 
 /// Σ_p y_p² of one anchor's row in each plane.
@@ -699,7 +650,8 @@ impl<T: Real> Scores<'_, T> {
         sums.fill(T::ZERO);
         for (j, sum) in (0..b2).zip(sums.rows_mut(d)) {
             let rows = Rows::of_item(self.items, b2, d, j, usize::MAX);
-            let present = presence(self.flags, b2, j, usize::MAX);
+            let flags = Rows::of_item(self.flags, b2, 1, j, usize::MAX);
+            let present = flags.iter().map(basis::is_there);
             for row in basis::present_rows(rows, present) {
                 ops::axpy(isa, ops::inverse_norm(ops::dot(isa, row, row)), row, sum);
             }

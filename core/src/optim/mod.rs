@@ -200,6 +200,7 @@ impl<T: Real> Optimizer<T> {
     }
 
     /// The constants of one update.
+    #[inline(always)]
     pub(crate) fn rule(&self, lr: T, update: u64) -> Rule<T> {
         let update = update.max(1);
         match *self {

@@ -33,7 +33,7 @@ mod state;
 
 pub use area::Area;
 pub use branches::Branches;
-pub use plan::{DecaySpan, Phase, Plan, Position};
+pub use plan::{DecaySpan, Phase, Plan, Position, rate_at};
 pub use settings::{After, Decay, DecayEdge, Settings, Stable, WarmupEdge, WarmupShape};
 pub use shape::Shape;
 pub use state::{Progress, State};

@@ -250,3 +250,22 @@ impl<'a, T: Real> Plan<'a, T> {
         [rates, warmup, decay, budgets].map(Crc32::value)
     }
 }
+
+/// [`Plan::lr_at`] of settings and budgets that are constants of a program: all of the code stands where it is called,
+/// so that shapes and phases that the settings do not have are not in the image. They are not checked;
+/// where [`Plan::new`] refuses them, the rate is unspecified. Cost: linear in the number of budgets.
+///
+/// ```
+/// use rivergram_core::schedule::{Plan, Settings, rate_at};
+///
+/// let settings = Settings { warmup: 10, ..Settings::wsd_s(1.0_f32, 0.1) };
+/// let plan = Plan::new(settings, &[100, 200])?;
+/// assert!((0..300).all(|t| rate_at(settings, &[100, 200], t) == plan.lr_at(t)));
+/// # Ok::<(), rivergram_core::error::PlanError>(())
+/// ```
+#[inline(always)]
+pub fn rate_at<T: Real>(settings: Settings<T>, budgets: &[u64], t: u64) -> T {
+    let plan = Plan { settings, budgets };
+    let segment = plan.segment_by::<true>(plan.ended(t));
+    plan.rate_by::<true>(&segment, t)
+}

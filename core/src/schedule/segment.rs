@@ -46,12 +46,25 @@ enum Place {
 impl<'a, T: Real> Plan<'a, T> {
     /// The segment that holds step t.
     pub(super) fn segment_at(&self, t: u64) -> Segment<T> {
+        self.segment(self.ended(t))
+    }
+
+    /// How many budgets end at step t or before.
+    #[inline(always)]
+    pub(super) fn ended(&self, t: u64) -> usize {
         let ended = self.budgets().iter().take_while(|end| **end <= t);
-        self.segment(ended.fold(0, |count: usize, _| count.saturating_add(1)))
+        ended.fold(0, |count: usize, _| count.saturating_add(1))
     }
 
     /// The segment that ends with budget `index`, or the open one after the last.
     pub(super) fn segment(&self, index: usize) -> Segment<T> {
+        self.segment_by::<false>(index)
+    }
+
+    /// [`Plan::segment`]; `HERE`: all of its code stands where it is called, so that what the compiler knows of the
+    /// settings leaves out the rest.
+    #[inline(always)]
+    pub(super) fn segment_by<const HERE: bool>(&self, index: usize) -> Segment<T> {
         let s = self.settings();
         let before = index.checked_sub(1).and_then(|i| self.budgets().get(i));
         let start = before.copied().unwrap_or(0);
@@ -68,7 +81,7 @@ impl<'a, T: Real> Plan<'a, T> {
             ramp_from: if start == 0 { s.init } else { s.floor },
             decay_from: s.peak,
         };
-        segment.decay_from = self.risen(&segment, decay_start);
+        segment.decay_from = self.risen_by::<HERE>(&segment, decay_start);
         segment
     }
 
@@ -175,9 +188,15 @@ impl<'a, T: Real> Plan<'a, T> {
     /// The rate at step t of a segment.
     #[inline(always)]
     pub(super) fn rate(&self, segment: &Segment<T>, t: u64) -> T {
+        self.rate_by::<false>(segment, t)
+    }
+
+    /// [`Plan::rate`]; `HERE` as of [`Plan::segment_by`].
+    #[inline(always)]
+    pub(super) fn rate_by<const HERE: bool>(&self, segment: &Segment<T>, t: u64) -> T {
         let s = self.settings();
         match self.place(segment, t) {
-            Place::Ramp { .. } | Place::Stable => self.risen(segment, t),
+            Place::Ramp { .. } | Place::Stable => self.risen_by::<HERE>(segment, t),
             Place::Decay { done, length } => {
                 let (done, length) = s.decay_edge.progress(done, length);
                 s.shape.rate(done, length, segment.decay_from, s.floor)
@@ -190,6 +209,15 @@ impl<'a, T: Real> Plan<'a, T> {
     /// a decay does not pay for.
     #[inline(never)]
     pub(super) fn risen(&self, segment: &Segment<T>, t: u64) -> T {
+        self.risen_by::<true>(segment, t)
+    }
+
+    /// [`Plan::risen`]; `HERE` as of [`Plan::segment_by`].
+    #[inline(always)]
+    fn risen_by<const HERE: bool>(&self, segment: &Segment<T>, t: u64) -> T {
+        if !HERE {
+            return self.risen(segment, t);
+        }
         let s = self.settings();
         let (done, length) = (t.saturating_sub(segment.start), segment.ramp);
         if done >= length {

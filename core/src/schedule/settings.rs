@@ -64,6 +64,7 @@ impl<T: Real> Settings<T> {
     /// assert_eq!([plan.lr_at(89), plan.lr_at(100), plan.lr_at(190)], [1.0, 1.0, 1.0 / 5.5]);
     /// # Ok::<(), rivergram_core::error::PlanError>(())
     /// ```
+    #[inline(always)]
     pub fn wsd_s(peak: T, floor: T) -> Self {
         Settings {
             peak,
@@ -92,6 +93,7 @@ impl<T: Real> Settings<T> {
     /// assert_eq!([plan.lr_at(100), plan.lr_at(200)], [1.0, 0.0]);
     /// # Ok::<(), rivergram_core::error::PlanError>(())
     /// ```
+    #[inline(always)]
     pub fn cosine(peak: T, floor: T) -> Self {
         Settings {
             shape: Shape::Cosine,
@@ -110,6 +112,7 @@ impl<T: Real> Settings<T> {
     /// assert_eq!([0, 1, 2, 3, 5].map(|t| plan.lr_at(t)), [0.0, 0.5, 1.0, 0.75, 0.25]);
     /// # Ok::<(), rivergram_core::error::PlanError>(())
     /// ```
+    #[inline(always)]
     pub fn linear(peak: T, floor: T) -> Self {
         Settings {
             shape: Shape::Linear,
@@ -126,6 +129,7 @@ impl<T: Real> Settings<T> {
     /// assert_eq!([plan.lr_at(0), plan.lr_at(u64::MAX)], [0.3, 0.3]);
     /// # Ok::<(), rivergram_core::error::PlanError>(())
     /// ```
+    #[inline(always)]
     pub fn constant(peak: T) -> Self {
         Settings {
             shape: Shape::Linear,
@@ -189,6 +193,7 @@ impl<T: Real> Settings<T> {
     }
 
     /// The length of the decay before `end`, where the budget before it ended at `start`.
+    #[inline(always)]
     pub(super) fn decay_length(&self, start: u64, end: u64) -> u64 {
         let segment = end.saturating_sub(start);
         match self.decay {
@@ -399,6 +404,7 @@ pub(super) fn feed(crc: &mut Crc32, numbers: &[u64]) {
 }
 
 /// ⌊whole · millionths / 10⁶⌋ for millionths ≤ 10⁶, in parts that do not overflow.
+#[inline(always)]
 pub(super) fn share(whole: u64, millionths: u32) -> u64 {
     let millionths = u64::from(millionths);
     let (high, low) = (whole / MILLION, whole % MILLION);

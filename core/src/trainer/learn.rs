@@ -26,16 +26,29 @@ pub(super) struct Backward<'a, T, F> {
     pub(super) scratch: &'a mut [T],
 }
 
-pub(super) struct Learn<'a, 's, T, F> {
+/// `LINEAR`: no head has a hidden layer, and the code of those that do is left out.
+pub(super) struct Learn<'a, T, F, R, const LINEAR: bool> {
     pub(super) setup: &'a Setup<'a, T>,
     pub(super) backward: Backward<'a, T, F>,
     pub(super) parameters: &'a mut [T],
     /// Of all parameters, or nothing.
     pub(super) gradient: &'a mut [T],
     pub(super) moments: &'a mut [T],
-    pub(super) schedule: &'a mut State<'s, T>,
+    pub(super) rates: R,
     pub(super) updates: &'a mut u64,
     pub(super) loss: T,
+}
+
+/// What tells the rate of an update, once, when it is about to be made.
+pub(super) trait Rates<T> {
+    fn next_rate(&mut self) -> T;
+}
+
+impl<T: Real> Rates<T> for &mut State<'_, T> {
+    #[inline(always)]
+    fn next_rate(&mut self) -> T {
+        self.advance()
+    }
 }
 
 /// What is done with each head.
@@ -53,7 +66,9 @@ enum Pass<T> {
     },
 }
 
-impl<T: Real, F: Features<T>> Kernel<T> for Learn<'_, '_, T, F> {
+impl<T: Real, F: Features<T>, R: Rates<T>, const LINEAR: bool> Kernel<T>
+    for Learn<'_, T, F, R, LINEAR>
+{
     type Output = Result<Step<T>, TrainError>;
     #[inline(always)]
     fn run<I: Isa<Scalar = T>>(mut self, isa: I) -> Self::Output {
@@ -84,7 +99,7 @@ impl<T: Real, F: Features<T>> Kernel<T> for Learn<'_, '_, T, F> {
                 let updates = *self.updates;
                 return Err(TrainError::NotFinite { updates });
             }
-            step.rate = self.schedule.advance();
+            step.rate = self.rates.next_rate();
             *self.updates = self.updates.saturating_add(1);
             pass = Pass::Update {
                 factor: optim::clip_factor(self.setup.clip, step.gradient_norm),
@@ -95,7 +110,7 @@ impl<T: Real, F: Features<T>> Kernel<T> for Learn<'_, '_, T, F> {
     }
 }
 
-impl<T: Real, F: Features<T>> Learn<'_, '_, T, F> {
+impl<T: Real, F: Features<T>, R, const LINEAR: bool> Learn<'_, T, F, R, LINEAR> {
     /// One pass over the heads; returns the square of the gradient's norm, or its bound, where that is asked for.
     #[inline(always)]
     fn heads<I: Isa<Scalar = T>>(&mut self, isa: I, pass: Pass<T>) -> T {
@@ -113,6 +128,7 @@ impl<T: Real, F: Features<T>> Learn<'_, '_, T, F> {
         let mut dy = &mut **dy;
         let mut square = T::ZERO;
         for (head, x) in self.setup.heads.iter().zip(inputs) {
+            let head = if LINEAR { head.linear() } else { *head };
             let len = head.parameters_len();
             let (own, others) = take(parameters, len);
             parameters = others;

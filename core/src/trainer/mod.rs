@@ -40,6 +40,7 @@
 
 mod beside;
 mod early;
+pub mod fixed;
 #[cfg(feature = "flash")]
 mod flash;
 mod half;
@@ -50,9 +51,9 @@ use crate::encode::{Crc32, OVERHEAD, Reader, Writer};
 use crate::error::{EncodeError, TrainBuffer, TrainError};
 use crate::features::{self, Features, Int8};
 use crate::gram::contrastive::{self, Anchor, GramLoss, GramReport, Term, gram_loss_in_place};
-use crate::head::Head;
-use crate::lanes::{Isa, Real};
-use crate::ops::{Walk, split, take};
+use crate::head::{Forward, Head};
+use crate::lanes::{Isa, Kernel, Real};
+use crate::ops::{split, take};
 use crate::optim::Optimizer;
 use crate::schedule::State;
 #[cfg(feature = "flash")]
@@ -170,6 +171,19 @@ impl<T: Real> Setup<'_, T> {
             .saturating_add(OVERHEAD)
             .saturating_add(4 + 8)
             .saturating_add(State::<T>::SAVED_LEN)
+    }
+
+    #[inline(always)]
+    fn check(&self) -> Result<(), TrainError> {
+        for (index, head) in (0..self.heads.len()).zip(self.heads) {
+            head.check(index)?;
+        }
+        self.optimizer.check()?;
+        let may_clip = |limit: T| limit >= T::ZERO;
+        if !self.clip.is_none_or(may_clip) {
+            return Err(TrainError::Clip);
+        }
+        Ok(())
     }
 
     /// Of everything in it: a saved state fits only an equal setup.
@@ -520,14 +534,7 @@ impl<'a, T: Real> Trainer<'a, T> {
         schedule: State<'a, T>,
         updates: u64,
     ) -> Result<Self, TrainError> {
-        for (index, head) in (0..setup.heads.len()).zip(setup.heads) {
-            head.check(index)?;
-        }
-        setup.optimizer.check()?;
-        let may_clip = |limit: T| limit >= T::ZERO;
-        if !setup.clip.is_none_or(may_clip) {
-            return Err(TrainError::Clip);
-        }
+        setup.check()?;
         let (parameters, moments) = (setup.parameters_len(), setup.moments_len());
         let gradient = if storage.gradient.is_empty() {
             0
@@ -870,8 +877,15 @@ impl<'a, T: Real> Trainer<'a, T> {
         present: Option<&[bool]>,
         rows: usize,
     ) -> Result<(Step<T>, GramReport<T>), TrainError> {
-        let d = self.check_align(loss.term, inputs, rows)?;
         let heads = self.setup.heads;
+        let d = check_align(
+            heads,
+            loss.term,
+            inputs,
+            rows,
+            self.packing::<F>(),
+            self.storage.workspace.len(),
+        )?;
         let plane = rows.saturating_mul(d).max(1);
         let outputs_len = heads.len().saturating_mul(plane);
         let (outputs, rest) = take(self.storage.workspace, outputs_len);
@@ -881,15 +895,13 @@ impl<'a, T: Real> Trainer<'a, T> {
         });
         let (caches, scratch) = take(rest, caches_len);
 
-        let mut parameters: &[T] = self.storage.parameters;
-        let mut cache: &mut [T] = &mut *caches;
-        for ((head, x), y) in heads.iter().zip(inputs).zip(outputs.rows_mut(plane)) {
-            let (own, others) = split(parameters, head.parameters_len());
-            let (own_cache, other_caches) = take(cache, head.cache_len(rows));
-            let (tile, _) = take(scratch, F::tile_len(head.input));
-            head.forward_on(isa, own, *x, y, own_cache, tile);
-            (parameters, cache) = (others, other_caches);
-        }
+        let parameters = &*self.storage.parameters;
+        let bundle = Bundle {
+            heads,
+            rows,
+            inputs,
+        };
+        bundle.forward::<false, I>(isa, parameters, outputs, caches, scratch);
         let batch = contrastive::Batch {
             vectors: &[],
             present,
@@ -906,13 +918,13 @@ impl<'a, T: Real> Trainer<'a, T> {
             caches,
             scratch,
         };
-        let step = isa.enter(Learn {
+        let step = isa.enter(Learn::<_, _, _, false> {
             setup: &self.setup,
             backward,
             parameters: self.storage.parameters,
             gradient: self.storage.gradient,
             moments: self.storage.moments,
-            schedule: &mut self.schedule,
+            rates: &mut self.schedule,
             updates: &mut self.updates,
             loss: report.loss,
         })?;
@@ -1044,46 +1056,17 @@ impl<'a, T: Real> Trainer<'a, T> {
             caches: cache,
             scratch,
         };
-        let step = isa.enter(Learn {
+        let step = isa.enter(Learn::<_, _, _, false> {
             setup: &self.setup,
             backward,
             parameters: self.storage.parameters,
             gradient: self.storage.gradient,
             moments: self.storage.moments,
-            schedule: &mut self.schedule,
+            rates: &mut self.schedule,
             updates: &mut self.updates,
             loss: losses.total,
         })?;
         Ok((step, losses))
-    }
-
-    fn check_align<F: Features<T>>(
-        &self,
-        term: Term,
-        inputs: &[F],
-        rows: usize,
-    ) -> Result<usize, TrainError> {
-        let heads = self.setup.heads;
-        if inputs.len() != heads.len() {
-            return Err(TrainError::Heads {
-                need: inputs.len(),
-                have: heads.len(),
-            });
-        }
-        let d = heads.first().map_or(0, |head| head.output);
-        for (index, (head, x)) in (0..heads.len()).zip(heads.iter().zip(inputs)) {
-            if head.output != d {
-                return Err(TrainError::Output {
-                    head: index,
-                    need: d,
-                    have: head.output,
-                });
-            }
-            let buffer = TrainBuffer::Input { head: index };
-            check_len(buffer, rows.saturating_mul(head.input), x.numbers())?;
-        }
-        self.check_workspace(align_len(heads, rows, term, self.packing::<F>()))?;
-        Ok(d)
     }
 
     fn check_transcribe<F: Features<T>>(
@@ -1110,11 +1093,10 @@ impl<'a, T: Real> Trainer<'a, T> {
             });
         }
         let rows = shape.batch.saturating_mul(shape.positions);
-        let buffer = TrainBuffer::Input { head: 0 };
-        check_len(buffer, rows.saturating_mul(head.input), inputs.numbers())?;
+        check_input(0, head, rows, inputs)?;
         let loss = batch.workspace_len(config);
         let need = transcribe_len(head, shape, loss, self.packing::<F>());
-        self.check_workspace(need)?;
+        check_workspace(need, self.storage.workspace.len())?;
         Ok(*head)
     }
 
@@ -1123,18 +1105,6 @@ impl<'a, T: Real> Trainer<'a, T> {
             gradient: self.storage.gradient.is_empty(),
             features: F::PACKED,
         }
-    }
-
-    fn check_workspace(&self, need: usize) -> Result<(), TrainError> {
-        let have = self.storage.workspace.len();
-        if have < need {
-            return Err(TrainError::Storage {
-                buffer: TrainBuffer::Workspace,
-                need,
-                have,
-            });
-        }
-        Ok(())
     }
 
     /// Writes parameters, moments, counts and the schedule's state to the start of `to`; returns the
@@ -1237,6 +1207,102 @@ impl<'a, T: Real> Trainer<'a, T> {
         self.updates = updates;
         Ok(())
     }
+}
+
+/// Some heads, and what they read.
+struct Bundle<'a, F> {
+    heads: &'a [Head],
+    inputs: &'a [F],
+    rows: usize,
+}
+
+impl<F> Bundle<'_, F> {
+    /// The outputs of all heads \[heads, rows, output\], and what they keep. `LINEAR`: no head has a hidden layer, and
+    /// the code of those that do is left out.
+    #[inline(always)]
+    fn forward<const LINEAR: bool, I: Isa>(
+        &self,
+        isa: I,
+        mut parameters: &[I::Scalar],
+        outputs: &mut [I::Scalar],
+        mut caches: &mut [I::Scalar],
+        scratch: &mut [I::Scalar],
+    ) where
+        F: Features<I::Scalar>,
+    {
+        let rows = self.rows;
+        let mut outputs = outputs;
+        for (head, x) in self.heads.iter().zip(self.inputs) {
+            let head = if LINEAR { head.linear() } else { *head };
+            let (own, others) = split(parameters, head.parameters_len());
+            let (cache, other_caches) = take(caches, head.cache_len(rows));
+            let (y, other_outputs) = take(outputs, rows.saturating_mul(head.output));
+            let (tile, _) = take(scratch, F::tile_len(head.input));
+            let forward = Forward {
+                head,
+                parameters: own,
+                x: *x,
+                y,
+                cache,
+                tile,
+            };
+            if LINEAR {
+                forward.run(isa);
+            } else {
+                isa.enter(forward);
+            }
+            (parameters, caches, outputs) = (others, other_caches, other_outputs);
+        }
+    }
+}
+
+/// Whether heads, inputs and workspace fit; the length of an output.
+fn check_align<T: Real, F: Features<T>>(
+    heads: &[Head],
+    term: Term,
+    inputs: &[F],
+    rows: usize,
+    packing: Packing,
+    workspace: usize,
+) -> Result<usize, TrainError> {
+    if inputs.len() != heads.len() {
+        return Err(TrainError::Heads {
+            need: inputs.len(),
+            have: heads.len(),
+        });
+    }
+    let d = heads.first().map_or(0, |head| head.output);
+    for (index, (head, x)) in (0..heads.len()).zip(heads.iter().zip(inputs)) {
+        if head.output != d {
+            return Err(TrainError::Output {
+                head: index,
+                need: d,
+                have: head.output,
+            });
+        }
+        check_input(index, head, rows, *x)?;
+    }
+    check_workspace(align_len(heads, rows, term, packing), workspace)?;
+    Ok(d)
+}
+
+#[inline(always)]
+fn check_input<T, F: Features<T>>(
+    index: usize,
+    head: &Head,
+    rows: usize,
+    x: F,
+) -> Result<(), TrainError> {
+    let buffer = TrainBuffer::Input { head: index };
+    check_len(buffer, rows.saturating_mul(head.input), x.numbers())
+}
+
+fn check_workspace(need: usize, have: usize) -> Result<(), TrainError> {
+    if have < need {
+        let buffer = TrainBuffer::Workspace;
+        return Err(TrainError::Storage { buffer, need, have });
+    }
+    Ok(())
 }
 
 #[inline(always)]

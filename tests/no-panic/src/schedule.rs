@@ -1,7 +1,7 @@
 //! `core::schedule`.
 
 use rivergram_core::lanes::Real;
-use rivergram_core::schedule::{
+use rivergram_core::schedule::{rate_at,
     Area, Branches, Decay, Plan, Settings, Shape, State, WarmupShape, presets,
 };
 
@@ -41,6 +41,7 @@ fn plan<T: Real>(plan: &Plan<'_, T>) {
     keep(Plan::settings(plan));
     keep(Plan::budgets(plan));
     keep(Plan::lr_at(plan, any(0)));
+    keep(rate_at(any(*plan.settings()), slice(), any(0)));
     keep(Plan::position(plan, any(0)));
     keep(Plan::decay(plan, size()));
     for decay in Plan::decays(plan) {

@@ -2,13 +2,14 @@
 
 use rivergram_core::error::TrainError;
 use rivergram_core::features::Int8;
-use rivergram_core::gram::contrastive::GramLoss;
+use rivergram_core::gram::contrastive::{Anchor, GramLoss, Term, ZeroRows};
 use rivergram_core::head::Head;
 use rivergram_core::lanes::{One, Real};
 use rivergram_core::optim::Optimizer;
 use rivergram_core::optim::average::{Ema, Lawa, RunningMean, Start};
 use rivergram_core::optim::rounding::Half;
 use rivergram_core::schedule::{Plan, Settings, State};
+use rivergram_core::trainer::fixed::{self, Memory, Recipe, Update};
 use rivergram_core::trainer::{self, Average, Rounded, Setup, Storage, Trainer};
 
 use crate::{any, eisl, flash, head, keep, real, size, slice, slice_mut};
@@ -33,6 +34,8 @@ fn storage<T: Real>() -> Storage<'static, T> {
 /// Calls everything.
 pub fn room<T: Real>() {
     sizes::<T>();
+    recipe::<T, Short>();
+    recipe::<T, Long>();
     let Ok(plan) = Plan::new(any(Settings::<T>::constant(real())), slice()) else {
         return;
     };
@@ -179,4 +182,80 @@ fn train<T: Real>(trainer: &mut Trainer<'_, T>) {
         &eisl::batch(),
         slice(),
     ));
+}
+
+/// What an image has that is short of flash.
+struct Short;
+
+impl<T: Real> Recipe<T> for Short {
+    const HEADS: &'static [Head] = &[Head {
+        input: 32,
+        hidden: 0,
+        output: 16,
+        normalise: true,
+    }; 3];
+    const ROWS: usize = 8;
+    const OPTIMIZER: Optimizer<T> = Optimizer::AdamW {
+        beta1: T::ZERO,
+        beta2: T::ZERO,
+        epsilon: T::EPSILON,
+        weight_decay: T::EPSILON,
+    };
+    const LOSS: GramLoss<T> = GramLoss {
+        term: Term::Volume(Anchor::One(0)),
+        pairs: T::ZERO,
+        temperature: T::ONE,
+        label_smoothing: T::ZERO,
+        normalise: false,
+        zero_rows: ZeroRows::Missing,
+    };
+}
+
+/// What else a recipe may ask for.
+struct Long;
+
+impl<T: Real> Recipe<T> for Long {
+    const HEADS: &'static [Head] = &[Head {
+        input: 5,
+        hidden: 0,
+        output: 3,
+        normalise: false,
+    }; 2];
+    const ROWS: usize = 3;
+    const OPTIMIZER: Optimizer<T> = Optimizer::Sgd {
+        momentum: T::EPSILON,
+        weight_decay: T::EPSILON,
+    };
+    const CLIP: Option<T> = Some(T::ONE);
+    const LOSS: GramLoss<T> = GramLoss {
+        term: Term::Volume(Anchor::Each),
+        pairs: T::ONE,
+        temperature: T::ONE,
+        label_smoothing: T::EPSILON,
+        normalise: true,
+        zero_rows: ZeroRows::Error,
+    };
+}
+
+fn recipe<T: Real, R: Recipe<T>>() {
+    let memory = || {
+        any(Memory {
+            parameters: slice_mut(),
+            moments: slice_mut(),
+            workspace: slice_mut(),
+        })
+    };
+    let update = any(Update {
+        before: any(0),
+        rate: real(),
+    });
+    let one = One::<T>::new();
+    let present = any(Some(slice::<bool>()));
+    keep(fixed::workspace_len::<R, T>());
+    keep(fixed::align::<R, _>(one, memory(), any(&[slice::<T>(); 3]), present, update));
+    let packed = Int8 {
+        values: slice(),
+        scale: real(),
+    };
+    keep(fixed::align_int8::<R, _>(one, memory(), any(&[packed; 3]), present, update));
 }

@@ -3,12 +3,13 @@
 use rivergram_core::eisl::{Config, Losses, loss_and_gradient_f32};
 use rivergram_core::error::{EislError, GramError};
 use rivergram_core::gram::contrastive::{
-    Anchor, Batch, GramLoss, GramReport, Term, gram_loss, workspace_len,
+    Anchor, Batch, GramLoss, GramReport, Term, ZeroRows, gram_loss, workspace_len,
 };
 use rivergram_core::head::Head;
 use rivergram_core::lanes::One;
 use rivergram_core::optim::Optimizer;
-use rivergram_core::schedule::{Plan, Settings, State};
+use rivergram_core::schedule::{Plan, Settings, State, rate_at};
+use rivergram_core::trainer::fixed::{self, Memory, Recipe, Update};
 use rivergram_core::trainer::{self, Setup, Storage, Trainer};
 
 use crate::data::Numbers;
@@ -27,6 +28,41 @@ const HEADS: [Head; K] = [Head {
     output: OUTPUT,
     normalise: true,
 }; K];
+const PAPER: GramLoss<f32> = GramLoss {
+    term: TERM,
+    pairs: 0.0,
+    temperature: 0.07,
+    label_smoothing: 0.1,
+    normalise: false,
+    zero_rows: ZeroRows::Missing,
+};
+
+struct BySgd;
+
+impl Recipe<f32> for BySgd {
+    const HEADS: &'static [Head] = &HEADS;
+    const ROWS: usize = ROWS;
+    const OPTIMIZER: Optimizer<f32> = Optimizer::Sgd {
+        momentum: 0.0,
+        weight_decay: 0.0,
+    };
+    const LOSS: GramLoss<f32> = PAPER;
+}
+
+struct ByAdamW;
+
+impl Recipe<f32> for ByAdamW {
+    const HEADS: &'static [Head] = &HEADS;
+    const ROWS: usize = ROWS;
+    const OPTIMIZER: Optimizer<f32> = Optimizer::AdamW {
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        weight_decay: 0.01,
+    };
+    const LOSS: GramLoss<f32> = PAPER;
+}
+
 const TERM: Term = Term::Volume(Anchor::One(0));
 const PARAMETERS: usize = trainer::parameters_len(&HEADS);
 
@@ -182,6 +218,33 @@ fn steps() {
     optimizers! {
         "SGD": Optimizer::sgd(), 0;
         "AdamW": Optimizer::adamw(), 2;
+    }
+    macro_rules! recipes {
+        ($($name:literal: $recipe:ty, $state:literal;)*) => {$(
+            let mut parameters: [f32; PARAMETERS] = numbers.array();
+            let mut moments = [0.0; $state * PARAMETERS];
+            let mut workspace = [0.0; WORKSPACE];
+            let mut updates = 0_u64;
+            let memory = FLOAT * ((1 + $state) * PARAMETERS + WORKSPACE);
+            cost!(concat!("rivergram: training step by a recipe, 3 heads 32 to 16, B = 8, GRAM, ", $name), memory, (
+                parameters: &mut [f32; PARAMETERS] = &mut parameters,
+                moments: &mut [f32; $state * PARAMETERS] = &mut moments,
+                workspace: &mut [f32; WORKSPACE] = &mut workspace,
+                updates: &mut u64 = &mut updates,
+                x: &[Features; K] = &x
+            ) -> bool {
+                let inputs = x.each_ref().map(|x| x.as_flattened());
+                let memory = Memory { parameters, moments, workspace };
+                let rate = rate_at(Settings::wsd_s(0.01_f32, 0.001), &[1 << 40], *updates);
+                let update = Update { before: *updates, rate };
+                *updates += 1;
+                fixed::align::<$recipe, _>(One::new(), memory, &inputs, None, update).is_ok()
+            });
+        )*};
+    }
+    recipes! {
+        "SGD": BySgd, 0;
+        "AdamW": ByAdamW, 2;
     }
     let mut heads: [plain::Head<INPUT, OUTPUT>; K] = core::array::from_fn(|_| plain::Head {
         weights: core::array::from_fn(|_| numbers.array::<INPUT>()),

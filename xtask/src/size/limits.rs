@@ -18,7 +18,7 @@ const VOLUME: &str = "rivergram: volume, K = 3, D = 64";
 const COMPACT: &str = "rivergram: compact volume, K = 3, D = 64";
 
 /// A line, a column, the largest number.
-const LIMITS: [(&str, usize, u64); 29] = [
+const LIMITS: [(&str, usize, u64); 31] = [
     (VOLUME, FLASH, 1_640),
     (VOLUME, FLASH_FOR_SIZE, 1_250),
     (VOLUME, INSTRUCTIONS, 900),
@@ -83,6 +83,16 @@ const LIMITS: [(&str, usize, u64); 29] = [
     ),
     (
         "rivergram: training step, 3 heads 32 to 16, B = 8, GRAM, AdamW",
+        INSTRUCTIONS,
+        320_000,
+    ),
+    (
+        "rivergram: training step by a recipe, 3 heads 32 to 16, B = 8, GRAM, SGD",
+        INSTRUCTIONS,
+        250_000,
+    ),
+    (
+        "rivergram: training step by a recipe, 3 heads 32 to 16, B = 8, GRAM, AdamW",
         INSTRUCTIONS,
         320_000,
     ),

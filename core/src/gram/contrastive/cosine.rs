@@ -9,7 +9,7 @@ use crate::ops;
 
 /// Adds the cosine losses, times `weight`, to the gradient, and returns their mean times `weight`.
 #[inline(always)]
-pub(super) fn cosine_terms<I: Isa>(
+pub(super) fn cosine_terms<const WHOLE: bool, I: Isa>(
     isa: I,
     config: &GramLoss<I::Scalar>,
     layout: &Layout<'_, I::Scalar>,
@@ -30,7 +30,7 @@ pub(super) fn cosine_terms<I: Isa>(
         // With all pairs each counts once: only the planes after p.
         let first = if anchor == Anchor::Each { p } else { 0 };
         for other in first..m {
-            loss += cosine_term(
+            loss += cosine_term::<WHOLE, I>(
                 isa,
                 config,
                 layout,
@@ -47,7 +47,7 @@ pub(super) fn cosine_terms<I: Isa>(
 
 /// The cosine loss of modality p with number `other` of the others, times `weight`.
 #[inline(always)]
-fn cosine_term<I: Isa>(
+fn cosine_term<const WHOLE: bool, I: Isa>(
     isa: I,
     config: &GramLoss<I::Scalar>,
     layout: &Layout<'_, I::Scalar>,
@@ -77,7 +77,7 @@ fn cosine_term<I: Isa>(
             direction: *direction,
             offset: layout.offset,
         };
-        let term = info_nce.contrast(
+        let term = info_nce.contrast::<WHOLE, I>(
             isa,
             block.anchors_present,
             block.items.flags(q),

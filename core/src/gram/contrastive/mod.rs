@@ -37,7 +37,7 @@ pub use self::partial::{
 use self::run::{Call, LossKernel};
 use self::work::Sizes;
 use crate::error::GramError;
-use crate::lanes::{Isa, Real};
+use crate::lanes::{Isa, Kernel, Real};
 use crate::ops;
 
 /// The most modalities of a batch.
@@ -235,7 +235,7 @@ pub fn gram_loss<I: Isa>(
     gradient: &mut [I::Scalar],
     workspace: &mut [I::Scalar],
 ) -> Result<GramReport<I::Scalar>, GramError> {
-    isa.enter(LossKernel {
+    isa.enter(LossKernel::<_, false> {
         config,
         call: Call::Square(batch),
         gradients: [&mut [], gradient],
@@ -255,11 +255,32 @@ pub(crate) fn gram_loss_in_place<I: Isa>(
     gradient: &mut [I::Scalar],
     workspace: &mut [I::Scalar],
 ) -> Result<GramReport<I::Scalar>, GramError> {
-    isa.enter(LossKernel {
+    isa.enter(LossKernel::<_, false> {
         config,
         call: Call::InPlace(batch),
         gradients: [&mut [], gradient],
         in_place: vectors,
         workspace,
     })
+}
+
+/// [`gram_loss_in_place`] without an entry of its own: what the caller knows of the options when it is compiled leaves
+/// out the code of all others.
+#[inline(always)]
+pub(crate) fn known_loss_in_place<I: Isa>(
+    isa: I,
+    config: &GramLoss<I::Scalar>,
+    batch: &Batch<'_, I::Scalar>,
+    vectors: &mut [I::Scalar],
+    gradient: &mut [I::Scalar],
+    workspace: &mut [I::Scalar],
+) -> Result<GramReport<I::Scalar>, GramError> {
+    let kernel = LossKernel::<_, true> {
+        config,
+        call: Call::InPlace(batch),
+        gradients: [&mut [], gradient],
+        in_place: vectors,
+        workspace,
+    };
+    kernel.run(isa)
 }

@@ -172,7 +172,7 @@ pub fn shard_loss<I: Isa>(
     gradient: &mut [I::Scalar],
     workspace: &mut [I::Scalar],
 ) -> Result<GramReport<I::Scalar>, GramError> {
-    isa.enter(LossKernel {
+    isa.enter(LossKernel::<_, false> {
         config,
         call: Call::Shard(batch, shard),
         gradients: [&mut [], gradient],
@@ -230,7 +230,7 @@ pub fn rectangle_loss<I: Isa>(
     items_gradient: &mut [I::Scalar],
     workspace: &mut [I::Scalar],
 ) -> Result<GramReport<I::Scalar>, GramError> {
-    isa.enter(LossKernel {
+    isa.enter(LossKernel::<_, false> {
         config,
         call: Call::Rectangle(rectangle),
         gradients: [anchors_gradient, items_gradient],

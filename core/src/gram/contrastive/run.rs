@@ -21,7 +21,8 @@ pub(super) enum Call<'a, T> {
     Rectangle(&'a Rectangle<'a, T>),
 }
 
-pub(super) struct LossKernel<'a, T> {
+/// `WHOLE`: the call is known to be [`Call::InPlace`], and the code of the others is left out.
+pub(super) struct LossKernel<'a, T, const WHOLE: bool> {
     pub(super) config: &'a GramLoss<T>,
     pub(super) call: Call<'a, T>,
     /// Of the anchors of a rectangle, and of the planes.
@@ -31,7 +32,7 @@ pub(super) struct LossKernel<'a, T> {
     pub(super) workspace: &'a mut [T],
 }
 
-impl<T: Real> Kernel<T> for LossKernel<'_, T> {
+impl<T: Real, const WHOLE: bool> Kernel<T> for LossKernel<'_, T, WHOLE> {
     type Output = Result<GramReport<T>, GramError>;
     #[inline(always)]
     fn run<I: Isa<Scalar = T>>(self, isa: I) -> Self::Output {
@@ -84,7 +85,7 @@ impl<T: Real> Kernel<T> for LossKernel<'_, T> {
             missing,
             ..GramReport::default()
         };
-        terms(
+        terms::<WHOLE, I>(
             isa,
             config,
             &layout,
@@ -103,7 +104,7 @@ impl<T: Real> Kernel<T> for LossKernel<'_, T> {
 
 /// All terms of the loss. One call of each: its code is large, and is inlined where it is called.
 #[inline(always)]
-fn terms<I: Isa>(
+fn terms<const WHOLE: bool, I: Isa>(
     isa: I,
     config: &GramLoss<I::Scalar>,
     layout: &Layout<'_, I::Scalar>,
@@ -119,14 +120,17 @@ fn terms<I: Isa>(
         Term::Cosine(anchor) => (0..0, one, Some(anchor)),
     };
     for anchor in anchors {
-        volume_term(
+        volume_term::<WHOLE, I>(
             isa, config, layout, anchor, weight, scratch, gradients, report,
         );
     }
     let pairs = (config.pairs > zero).then_some(Anchor::Each);
+    if cosine.is_none() && pairs.is_none() {
+        return;
+    }
     for (anchor, weight) in [(cosine, one), (pairs, config.pairs)] {
         let Some(anchor) = anchor else { continue };
-        report.pairs_loss = cosine_terms(
+        report.pairs_loss = cosine_terms::<WHOLE, I>(
             isa, config, layout, anchor, weight, scratch, gradients, report,
         );
         report.loss += report.pairs_loss;

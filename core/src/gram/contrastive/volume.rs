@@ -11,7 +11,7 @@ use crate::ops::{self, Walk, take};
 
 /// Adds the volume loss with one anchor, times `weight`, to the report and to the gradient.
 #[inline(always)]
-pub(super) fn volume_term<I: Isa>(
+pub(super) fn volume_term<const WHOLE: bool, I: Isa>(
     isa: I,
     config: &GramLoss<I::Scalar>,
     layout: &Layout<'_, I::Scalar>,
@@ -43,7 +43,7 @@ pub(super) fn volume_term<I: Isa>(
         let block = layout.block(*direction, anchor);
         let sink = gradients.sink(layout, *direction, anchor);
         info_nce.direction = *direction;
-        volume_matrix(
+        volume_matrix::<WHOLE, I>(
             isa,
             info_nce,
             &block,
@@ -57,7 +57,7 @@ pub(super) fn volume_term<I: Isa>(
 
 /// One matrix of it.
 #[inline(always)]
-fn volume_matrix<I: Isa>(
+fn volume_matrix<const WHOLE: bool, I: Isa>(
     isa: I,
     info_nce: InfoNce<I::Scalar>,
     block: &Block<'_, I::Scalar>,
@@ -92,7 +92,8 @@ fn volume_matrix<I: Isa>(
     }
     let columns = columns.get(block.first_item..).unwrap_or_default();
     let columns = columns.get(..rows).unwrap_or_default();
-    let term = info_nce.contrast(isa, block.anchors_present, columns, pairs.scores, sums);
+    let term =
+        info_nce.contrast::<WHOLE, I>(isa, block.anchors_present, columns, pairs.scores, sums);
     for (sum, part) in report.directions.iter_mut().zip(term.directions) {
         *sum += part;
         report.loss += part;

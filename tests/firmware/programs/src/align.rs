@@ -11,14 +11,16 @@ use rivergram_core::gram::tuple;
 use rivergram_core::head::Head;
 use rivergram_core::lanes::One;
 use rivergram_core::optim::Optimizer;
-use rivergram_core::schedule::{Plan, State};
-use rivergram_core::trainer::{self, SavedHead, Setup, Step, Storage, Trainer};
+use rivergram_core::schedule::Plan;
+use rivergram_core::trainer::fixed::{self, Memory, Recipe, Update};
+use rivergram_core::trainer::{self, SavedHead, Step};
 
 use crate::data::{FEATURE_SCALE, FEATURES, Modality, NUMBERS, TEST_VOICES, TRAIN_VOICES};
 use crate::random::Random;
+use crate::training::{OPTIMIZER, SMALL, Training, kept};
 
 /// Numbers of an embedding.
-pub const OUTPUT: usize = if cfg!(small) { 10 } else { 16 };
+pub const OUTPUT: usize = if SMALL { 10 } else { 16 };
 
 const SEED: u32 = 1;
 
@@ -45,80 +47,69 @@ pub const WORKSPACE: usize = trainer::lean_align_workspace_len(&HEADS, BATCH, TE
 /// Bytes of a batch of features: text, image, audio.
 pub const BYTES: usize = 3 * BATCH * FEATURES;
 
-/// Floats of all that is trained with so many numbers of state per parameter: 0 with SGD, 2 with AdamW.
-pub const fn floats(state: usize) -> usize {
-    (1 + state) * PARAMETERS + WORKSPACE
-}
+/// Floats of all that is trained.
+pub const FLOATS: usize = kept(PARAMETERS) + WORKSPACE;
 
 /// Bytes of [`Heads::commit`].
-pub const fn stored(state: usize) -> usize {
-    size_of::<SavedHead>() + (1 + state) * PARAMETERS * size_of::<f32>() + size_of::<Random>()
-}
+pub const STORED: usize =
+    size_of::<SavedHead>() + kept(PARAMETERS) * size_of::<f32>() + size_of::<Random>();
 
 /// Texts that are looked for at once.
 const TILE: usize = 10;
 
-/// The loss: a weight of the pairs keeps image and sound from going apart.
-pub const LOSS: GramLoss<f32> = GramLoss {
+/// The loss of the paper among heads that normalise.
+const PAPER: GramLoss<f32> = GramLoss {
     term: TERM,
-    pairs: 0.3,
+    pairs: 0.0,
     temperature: 0.1,
     label_smoothing: 0.1,
     normalise: false,
     zero_rows: ZeroRows::Missing,
 };
 
-/// Heads in training, over memory for floats and for a batch.
-pub struct Heads<'a> {
-    optimizer: Optimizer<f32>,
-    parameters: &'a mut [f32],
-    moments: &'a mut [f32],
-    workspace: &'a mut [f32],
-    inputs: &'a mut [i8],
-    random: Random,
-    updates: u64,
+/// Training by the loss of the paper.
+pub struct Paper;
+
+impl Recipe<f32> for Paper {
+    const HEADS: &'static [Head] = &HEADS;
+    const ROWS: usize = BATCH;
+    const OPTIMIZER: Optimizer<f32> = OPTIMIZER;
+    const LOSS: GramLoss<f32> = PAPER;
 }
 
+/// With a weight of the pairs, which keeps image and sound from going apart.
+pub struct WithPairs;
+
+impl Recipe<f32> for WithPairs {
+    const HEADS: &'static [Head] = &HEADS;
+    const ROWS: usize = BATCH;
+    const OPTIMIZER: Optimizer<f32> = OPTIMIZER;
+    const LOSS: GramLoss<f32> = GramLoss {
+        pairs: 0.3,
+        ..PAPER
+    };
+}
+
+/// Heads in training, over memory for floats and for a batch.
+pub struct Heads<'a>(Training<'a>);
+
 impl<'a> Heads<'a> {
-    /// Heads with random weights; nothing where the memory is less than [`floats`] and [`BYTES`].
-    pub fn new(
-        optimizer: Optimizer<f32>,
-        floats: &'a mut [f32],
-        bytes: &'a mut [i8],
-    ) -> Option<Self> {
-        let mut random = Random::new(SEED);
-        let (parameters, rest) = floats.split_at_mut_checked(PARAMETERS)?;
-        let (moments, workspace) = rest.split_at_mut_checked(optimizer.state_len(PARAMETERS))?;
-        let (inputs, _) = bytes.split_at_mut_checked(BYTES)?;
-        for (head, parameters) in HEADS
-            .iter()
-            .zip(parameters.chunks_exact_mut(PARAMETERS / 3))
-        {
-            head.initialise(parameters, |bound| random.symmetric(bound));
-        }
-        moments.fill(0.0);
-        (workspace.len() >= WORKSPACE).then_some(Self {
-            optimizer,
-            parameters,
-            moments,
-            workspace,
-            inputs,
-            random,
-            updates: 0,
-        })
+    /// Heads with random weights; nothing where the memory is less than [`FLOATS`] and [`BYTES`].
+    pub fn new(floats: &'a mut [f32], bytes: &'a mut [i8]) -> Option<Self> {
+        Training::new(&HEADS, SEED, [WORKSPACE, BYTES], floats, bytes).map(Self)
     }
 
-    /// Trains up to a number of updates; `each` gets what every step did.
-    pub fn train(
+    /// Trains up to a number of updates, by a recipe and at these rates; `each` gets what every step did.
+    pub fn train<R: Recipe<f32>>(
         &mut self,
-        plan: &Plan<'_, f32>,
+        rate: impl Fn(u64) -> f32,
         updates: u64,
         mut each: impl FnMut(Step<f32>),
     ) -> Result<(), TrainError> {
-        let (mut trainer, inputs, random) = self.trainer(plan)?;
-        while trainer.updates() < updates {
-            draw(inputs, random);
-            let planes = inputs.as_chunks::<{ BATCH * FEATURES }>().0;
+        let own = &mut self.0;
+        while own.updates < updates {
+            draw(own.inputs, &mut own.random);
+            let planes = own.inputs.as_chunks::<{ BATCH * FEATURES }>().0;
             let mut inputs = [Int8 {
                 values: &[],
                 scale: FEATURE_SCALE,
@@ -126,42 +117,30 @@ impl<'a> Heads<'a> {
             for (input, plane) in inputs.iter_mut().zip(planes) {
                 input.values = plane;
             }
-            let (step, _) = trainer.align_int8(One::new(), &LOSS, &inputs, None, BATCH)?;
+            let memory = Memory {
+                parameters: &mut *own.parameters,
+                moments: &mut *own.moments,
+                workspace: &mut *own.workspace,
+            };
+            let update = Update {
+                before: own.updates,
+                rate: rate(own.updates),
+            };
+            let (step, _) = fixed::align_int8::<R, _>(One::new(), memory, &inputs, None, update)?;
+            own.updates += 1;
             each(step);
         }
-        self.updates = trainer.updates();
         Ok(())
-    }
-
-    /// The trainer, a batch, and what draws it.
-    fn trainer<'t>(
-        &'t mut self,
-        plan: &'t Plan<'_, f32>,
-    ) -> Result<(Trainer<'t, f32>, &'t mut [i8], &'t mut Random), TrainError> {
-        let setup = Setup {
-            heads: &HEADS,
-            optimizer: self.optimizer,
-            clip: None,
-        };
-        let storage = Storage {
-            parameters: &mut *self.parameters,
-            gradient: &mut [],
-            moments: &mut *self.moments,
-            workspace: &mut *self.workspace,
-        };
-        let schedule = State::at(plan, self.updates);
-        let trainer = Trainer::resume(setup, storage, schedule, self.updates)?;
-        Ok((trainer, self.inputs, &mut self.random))
     }
 
     /// Updates made.
     pub fn updates(&self) -> u64 {
-        self.updates
+        self.0.updates
     }
 
     /// Weights and moments.
     pub fn numbers(&self) -> [&[f32]; 2] {
-        [self.parameters, self.moments]
+        [self.0.parameters, self.0.moments]
     }
 
     /// Stores all that the training needs in order to go on.
@@ -172,7 +151,7 @@ impl<'a> Heads<'a> {
         flash: &mut impl NorFlash,
         slots: &[Slot],
     ) -> Option<()> {
-        let (trainer, _, random) = self.trainer(plan).ok()?;
+        let (trainer, _, random) = self.0.trainer(plan).ok()?;
         let (head, random) = (trainer.head(), random.state());
         let [head, weights, moments] = trainer.parts(&head);
         let parts = [head, weights, moments, Part::Bytes(&random)];
@@ -188,21 +167,21 @@ impl<'a> Heads<'a> {
         flash: &mut impl NorFlash,
         slot: Slot,
     ) -> Option<()> {
-        let (mut trainer, _, random) = self.trainer(plan).ok()?;
+        let (mut trainer, _, random) = self.0.trainer(plan).ok()?;
         let (mut head, mut state) = (SavedHead::new(), random.state());
         store.load_start(flash, slot, head.bytes_mut()).ok()?;
         let [head, weights, moments] = trainer.parts_mut(&mut head).ok()?;
         let mut parts = [head, weights, moments, PartMut::Bytes(&mut state)];
         store.load(flash, slot, &mut parts).ok()?;
         *random = Random::of(state);
-        self.updates = trainer.updates();
+        self.0.updates = trainer.updates();
         Some(())
     }
 
     /// How many texts find their own image and sound among those of all numbers, in the voices of the test, and out
     /// of how many: R@1.
     pub fn found(&mut self) -> Option<(u32, u32)> {
-        found(self.parameters, self.workspace)
+        found(self.0.parameters, self.0.workspace)
     }
 }
 

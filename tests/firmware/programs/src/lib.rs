@@ -8,4 +8,5 @@ pub mod golden;
 #[path = "../../../src/precision.rs"]
 pub mod precision;
 pub mod random;
+pub mod training;
 pub mod transcribe;

@@ -5,18 +5,18 @@ use rivergram_core::error::TrainError;
 use rivergram_core::features::Int8;
 use rivergram_core::head::Head;
 use rivergram_core::lanes::One;
-use rivergram_core::optim::Optimizer;
-use rivergram_core::schedule::{Plan, State};
-use rivergram_core::trainer::{self, Setup, Step, Storage, Trainer};
+use rivergram_core::schedule::Plan;
+use rivergram_core::trainer::{self, Step};
 
 use crate::data::{LONGEST, PIXEL_SCALE, PIXELS, Strip, TEST_STRIPS, TRAIN_STRIPS};
 use crate::random::Random;
+use crate::training::{SMALL, Training, kept};
 
 /// Tokens: ten digits, and one for "something stands here", which these labels do not use.
 pub const TOKENS: usize = 11;
 
 /// Strips of a batch.
-pub const BATCH: usize = if cfg!(small) { 2 } else { 4 };
+pub const BATCH: usize = if SMALL { 2 } else { 4 };
 
 const SEED: u32 = 1;
 
@@ -56,44 +56,16 @@ pub const WORKSPACE: usize = {
 /// Bytes of a batch of pixels.
 pub const BYTES: usize = BATCH * LONGEST * PIXELS;
 
-/// Floats of all that is trained with so many numbers of state per parameter: 0 with SGD, 2 with AdamW.
-pub const fn floats(state: usize) -> usize {
-    (1 + state) * PARAMETERS + WORKSPACE
-}
+/// Floats of all that is trained.
+pub const FLOATS: usize = kept(PARAMETERS) + WORKSPACE;
 
 /// A head in training, over memory for floats and for a batch.
-pub struct Transcriber<'a> {
-    optimizer: Optimizer<f32>,
-    parameters: &'a mut [f32],
-    moments: &'a mut [f32],
-    workspace: &'a mut [f32],
-    inputs: &'a mut [i8],
-    random: Random,
-    updates: u64,
-}
+pub struct Transcriber<'a>(Training<'a>);
 
 impl<'a> Transcriber<'a> {
-    /// A head with random weights; nothing where the memory is less than [`floats`] and [`BYTES`].
-    pub fn new(
-        optimizer: Optimizer<f32>,
-        floats: &'a mut [f32],
-        bytes: &'a mut [i8],
-    ) -> Option<Self> {
-        let mut random = Random::new(SEED);
-        let (parameters, rest) = floats.split_at_mut_checked(PARAMETERS)?;
-        let (moments, workspace) = rest.split_at_mut_checked(optimizer.state_len(PARAMETERS))?;
-        let (inputs, _) = bytes.split_at_mut_checked(BYTES)?;
-        HEAD.initialise(parameters, |bound| random.symmetric(bound));
-        moments.fill(0.0);
-        (workspace.len() >= WORKSPACE).then_some(Self {
-            optimizer,
-            parameters,
-            moments,
-            workspace,
-            inputs,
-            random,
-            updates: 0,
-        })
+    /// A head with random weights; nothing where the memory is less than [`FLOATS`] and [`BYTES`].
+    pub fn new(floats: &'a mut [f32], bytes: &'a mut [i8]) -> Option<Self> {
+        Training::new(&[HEAD], SEED, [WORKSPACE, BYTES], floats, bytes).map(Self)
     }
 
     /// Trains up to a number of updates; returns the last step.
@@ -103,39 +75,27 @@ impl<'a> Transcriber<'a> {
         updates: u64,
         config: &Config<'_, f32>,
     ) -> Result<Step<f32>, TrainError> {
-        let setup = Setup {
-            heads: &[HEAD],
-            optimizer: self.optimizer,
-            clip: None,
-        };
-        let storage = Storage {
-            parameters: &mut *self.parameters,
-            gradient: &mut [],
-            moments: &mut *self.moments,
-            workspace: &mut *self.workspace,
-        };
-        let schedule = State::at(plan, self.updates);
-        let mut trainer = Trainer::resume(setup, storage, schedule, self.updates)?;
+        let (mut trainer, inputs, random) = self.0.trainer(plan)?;
         let mut last = Step::default();
         while trainer.updates() < updates {
-            let (targets, lengths) = draw(self.inputs, &mut self.random);
+            let (targets, lengths) = draw(inputs, random);
             let batch = Batch {
                 output_lens: Some(&lengths),
                 ..Batch::new(SHAPE, &targets)
             };
-            let inputs = Int8 {
-                values: &*self.inputs,
+            let features = Int8 {
+                values: &*inputs,
                 scale: PIXEL_SCALE,
             };
-            (last, _) = trainer.transcribe_int8(One::new(), config, &batch, inputs)?;
+            (last, _) = trainer.transcribe_int8(One::new(), config, &batch, features)?;
         }
-        self.updates = trainer.updates();
+        self.0.updates = trainer.updates();
         Ok(last)
     }
 
     /// How many digits of the test strips are read wrongly, and out of how many.
     pub fn wrong(&mut self) -> (u32, u32) {
-        wrong(self.parameters, self.inputs, self.workspace)
+        wrong(self.0.parameters, self.0.inputs, self.0.workspace)
     }
 }
 

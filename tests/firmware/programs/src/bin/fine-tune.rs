@@ -7,16 +7,10 @@ use defmt_semihosting as _;
 use rivergram_board as board;
 use rivergram_board::memory::Memory;
 use rivergram_core::eisl::Config;
-use rivergram_core::optim::Optimizer;
-use rivergram_core::schedule::{Plan, Settings};
-use rivergram_firmware::align::{self, Heads};
+use rivergram_core::schedule::Plan;
+use rivergram_firmware::align::{self, Heads, WithPairs};
+use rivergram_firmware::training::{self, Room, SMALL, larger};
 use rivergram_firmware::transcribe::{self, Transcriber};
-
-/// Where memory is short, the rule without state.
-const SMALL: bool = cfg!(small);
-
-/// Numbers of the optimizer's state per parameter.
-const STATE: usize = if SMALL { 0 } else { 2 };
 
 /// Of the heads: the rates at the peak, and the budgets, each of which ends in a decay.
 const ALIGN_PEAK: f32 = if SMALL { 0.3 } else { 0.01 };
@@ -27,39 +21,24 @@ const TRANSCRIBE_PEAK: f32 = if SMALL { 1.0 } else { 0.03 };
 const TRANSCRIBE_BUDGETS: [u64; 2] = [50, 200];
 
 /// The two trainings follow each other in the same memory.
-struct State {
-    floats: [f32; max(align::floats(STATE), transcribe::floats(STATE))],
-    bytes: [i8; max(align::BYTES, transcribe::BYTES)],
-}
+type Both = Room<
+    { larger(align::FLOATS, transcribe::FLOATS) },
+    { larger(align::BYTES, transcribe::BYTES) },
+>;
 
-const fn max(a: usize, b: usize) -> usize {
-    if a > b { a } else { b }
-}
-
-static STATE_OF_ALL: Memory<State> = Memory::new(State {
-    floats: [0.0; max(align::floats(STATE), transcribe::floats(STATE))],
-    bytes: [0; max(align::BYTES, transcribe::BYTES)],
-});
+static ROOM: Memory<Both> = Memory::new(Room::new());
 
 /// Exits with 0 if both trainings taught what they should.
 #[board::entry]
 fn main() -> ! {
     let stack = board::stack::paint(8 * 1024);
-    let done = STATE_OF_ALL.take().and_then(run);
+    let done = ROOM.take().and_then(run);
     defmt::println!("stack: {=usize} bytes", stack.used());
     board::exit(if done.is_some() { 0 } else { 1 })
 }
 
-fn optimizer() -> Optimizer<f32> {
-    if SMALL {
-        Optimizer::sgd()
-    } else {
-        Optimizer::adamw()
-    }
-}
-
-fn run(memory: &mut State) -> Option<()> {
-    defmt::println!("state: {=usize} bytes", size_of::<State>());
+fn run(memory: &mut Both) -> Option<()> {
+    defmt::println!("state: {=usize} bytes", size_of::<Both>());
     heads(memory)?;
     transcriber(memory)
 }
@@ -69,19 +48,18 @@ fn thousandths(x: f32) -> u32 {
     (x * 1000.0 + 0.5) as u32
 }
 
-fn heads(memory: &mut State) -> Option<()> {
-    let settings = Settings {
-        warmup: 10,
-        ..Settings::wsd_s(ALIGN_PEAK, ALIGN_PEAK / 100.0)
-    };
-    let plan = Plan::new(settings, ALIGN_BUDGETS).ok()?;
-    let mut heads = Heads::new(optimizer(), &mut memory.floats, &mut memory.bytes)?;
+fn heads(memory: &mut Both) -> Option<()> {
+    let plan = Plan::new(training::settings(ALIGN_PEAK), ALIGN_BUDGETS).ok()?;
+    let mut heads = Heads::new(&mut memory.floats, &mut memory.bytes)?;
     let (before, count) = heads.found()?;
     defmt::println!("heads, 0 updates: R@1 {=u32}/{=u32}", before, count);
     let mut after = before;
     for updates in ALIGN_BUDGETS {
         let mut last = Default::default();
-        heads.train(&plan, *updates, |step| last = step).ok()?;
+        let rate = |t| plan.lr_at(t);
+        heads
+            .train::<WithPairs>(rate, *updates, |step| last = step)
+            .ok()?;
         (after, _) = heads.found()?;
         defmt::println!(
             "heads, {=u64} updates: R@1 {=u32}/{=u32}, loss {=u32}/1000",
@@ -95,13 +73,9 @@ fn heads(memory: &mut State) -> Option<()> {
     (before * 20 < count && after * 4 > count).then_some(())
 }
 
-fn transcriber(memory: &mut State) -> Option<()> {
-    let settings = Settings {
-        warmup: 10,
-        ..Settings::wsd_s(TRANSCRIBE_PEAK, TRANSCRIBE_PEAK / 100.0)
-    };
-    let plan = Plan::new(settings, &TRANSCRIBE_BUDGETS).ok()?;
-    let mut head = Transcriber::new(optimizer(), &mut memory.floats, &mut memory.bytes)?;
+fn transcriber(memory: &mut Both) -> Option<()> {
+    let plan = Plan::new(training::settings(TRANSCRIBE_PEAK), &TRANSCRIBE_BUDGETS).ok()?;
+    let mut head = Transcriber::new(&mut memory.floats, &mut memory.bytes)?;
     let (before, count) = head.wrong();
     defmt::println!(
         "transcriber, 0 updates: {=u32}/{=u32} digits wrong",

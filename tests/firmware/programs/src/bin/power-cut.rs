@@ -6,53 +6,36 @@
 use rivergram_board as board;
 use rivergram_board::memory::Memory;
 use rivergram_core::flash::{Layout, Slot, Store};
-use rivergram_core::optim::Optimizer;
-use rivergram_core::schedule::{Plan, Settings};
-use rivergram_firmware::align::{self, Heads};
+use rivergram_core::schedule::Plan;
+use rivergram_firmware::align::{self, Heads, WithPairs};
 use rivergram_firmware::flash::FileFlash;
+use rivergram_firmware::training::{self, Room, SMALL};
 use semihosting::fs::File;
 use semihosting::io::Write;
 
-const SMALL: bool = cfg!(small);
-const STATE: usize = if SMALL { 0 } else { 2 };
 const PEAK: f32 = if SMALL { 0.3 } else { 0.01 };
 const BUDGETS: [u64; 2] = [40, 80];
 /// Updates between two commits of the latest state.
 const EVERY: u64 = 2;
 
-struct State {
-    floats: [f32; align::floats(STATE)],
-    bytes: [i8; align::BYTES],
-}
-
-static STATE_OF_ALL: Memory<State> = Memory::new(State {
-    floats: [0.0; align::floats(STATE)],
-    bytes: [0; align::BYTES],
-});
+static ROOM: Memory<Room<{ align::FLOATS }, { align::BYTES }>> = Memory::new(Room::new());
 
 #[board::entry]
 fn main() -> ! {
-    let done = STATE_OF_ALL.take().and_then(run);
+    let done = ROOM
+        .take()
+        .and_then(|room| run(&mut room.floats, &mut room.bytes));
     board::exit(if done.is_some() { 0 } else { 1 })
 }
 
-fn run(memory: &mut State) -> Option<()> {
-    let optimizer = if SMALL {
-        Optimizer::sgd()
-    } else {
-        Optimizer::adamw()
-    };
-    let settings = Settings {
-        warmup: 10,
-        ..Settings::wsd_s(PEAK, PEAK / 100.0)
-    };
-    let plan = Plan::new(settings, &BUDGETS).ok()?;
-    let mut heads = Heads::new(optimizer, &mut memory.floats, &mut memory.bytes)?;
+fn run(floats: &mut [f32], bytes: &mut [i8]) -> Option<()> {
+    let plan = Plan::new(training::settings(PEAK), &BUDGETS).ok()?;
+    let mut heads = Heads::new(floats, bytes)?;
     let mut flash = FileFlash::open(c"flash.bin")?;
     let layout = Layout {
         start: 0,
         end: u32::try_from(embedded_storage::nor_flash::ReadNorFlash::capacity(&flash)).ok()?,
-        payload: align::stored(STATE),
+        payload: align::STORED,
         budgets: BUDGETS.len(),
     };
     let mut store = Store::open(&mut flash, &layout).ok()?;
@@ -63,7 +46,9 @@ fn run(memory: &mut State) -> Option<()> {
         heads.recover(&plan, &store, &mut flash, Slot::Latest)?;
     }
     while heads.updates() < BUDGETS[1] {
-        heads.train(&plan, heads.updates() + 1, |_| {}).ok()?;
+        heads
+            .train::<WithPairs>(|t| plan.lr_at(t), heads.updates() + 1, |_| {})
+            .ok()?;
         let step = heads.updates();
         let kept = plan.decays().find_map(|decay| match step {
             _ if step == decay.start => Some(Slot::BeforeDecay),
