@@ -31,6 +31,7 @@ const UNSAFE_ELSEWHERE: &[&str] = &[
     "tests/no-panic/src/bin/f32.rs",
     "tests/no-panic/src/bin/f64.rs",
     "tests/no-panic/src/bin/panics.rs",
+    "tests/no-panic/src/bin/waits.rs",
     "tests/no-panic/src/lib.rs",
     "tests/size/src/clock.rs",
     "tests/size/src/measure.rs",
