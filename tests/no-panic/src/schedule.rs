@@ -2,7 +2,7 @@
 
 use rivergram_core::lanes::Real;
 use rivergram_core::schedule::{
-    Area, Branches, Decay, Plan, Settings, Shape, State, WarmupShape, presets,
+    Area, Branches, Decay, Plan, Progress, Settings, Shape, State, WarmupShape, presets,
 };
 
 use crate::{any, keep, real, size, slice, slice_mut};
@@ -38,7 +38,7 @@ fn shape<T: Real>() {
 }
 
 fn plan<T: Real>(plan: &Plan<'_, T>) {
-    keep(Plan::settings(plan));
+    keep(Plan::of_checked(any(*Plan::settings(plan)), slice()));
     keep(Plan::budgets(plan));
     keep(Plan::lr_at(plan, any(0)));
     keep(Plan::position(plan, any(0)));
@@ -55,6 +55,7 @@ fn state<T: Real>(plan: &Plan<'_, T>) {
     keep(State::new(plan));
     let mut state = any(State::at(plan, any(0)));
     keep(State::plan(&state));
+    keep(Progress::words(&any(State::progress(&state))));
     if let Ok(same) = State::with_progress(plan, any(State::progress(&state))) {
         state = any(same);
     }
