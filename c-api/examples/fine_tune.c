@@ -30,19 +30,18 @@ extern const struct strip strips[TRAIN_STRIPS + TEST_STRIPS];
 enum { HEADS = 3, D = 16, ROWS = 8, TOKENS = 11, BATCH = 4 };
 enum { PARAMETERS = RIVERGRAM_HEAD_LEN(FEATURES, 0, D), READER = RIVERGRAM_HEAD_LEN(PIXELS, 0, TOKENS) };
 
-/* The two trainings follow each other in the same memory. */
+/* The two trainings follow each other in the same memory. There is no gradient: each head is updated as soon as its own
+ * is there, in the workspace. */
 static union {
     struct {
-        float parameters[HEADS][PARAMETERS], gradient[HEADS][PARAMETERS], moments[2][HEADS][PARAMETERS];
-        float workspace[RIVERGRAM_ALIGN_WORKSPACE_LEN(HEADS, ROWS, D)];
-        float inputs[HEADS][ROWS][FEATURES];
-        float images[NUMBERS][D], sounds[NUMBERS][D];
+        float parameters[HEADS][PARAMETERS], moments[2][HEADS][PARAMETERS];
+        float workspace[RIVERGRAM_LEAN_ALIGN_WORKSPACE_LEN(HEADS, ROWS, FEATURES, D)];
+        int8_t inputs[HEADS][ROWS][FEATURES];
     } align;
     struct {
-        float parameters[READER], gradient[READER], moments[2][READER];
-        float workspace[RIVERGRAM_TRANSCRIBE_WORKSPACE_LEN(BATCH, LONGEST, LONGEST, TOKENS, 1)];
-        float inputs[BATCH][LONGEST][PIXELS];
-        float logits[LONGEST][TOKENS];
+        float parameters[READER], moments[2][READER];
+        float workspace[RIVERGRAM_LEAN_TRANSCRIBE_WORKSPACE_LEN(BATCH, LONGEST, LONGEST, PIXELS, TOKENS, 1)];
+        int8_t inputs[BATCH][LONGEST][PIXELS];
     } read;
 } memory;
 
@@ -123,31 +122,51 @@ static int embed(size_t modality, size_t voice, size_t number, float *to)
                                   &norm, 1, &error) != RIVERGRAM_STATUS_OK;
 }
 
+/* Texts that are looked for at once, each with the best that was found. */
+enum { TILE = 10 };
+
+struct search {
+    float embedding[D], least;
+    size_t best;
+};
+
+/* Looks for some texts among images and sounds of all numbers in a voice. */
+static int look(struct search *texts, size_t voice)
+{
+    float tuple[HEADS][D], volume;
+    for (size_t number = 0; number < NUMBERS; number++) {
+        if (embed(1, voice, number, tuple[1]) || embed(2, voice, number, tuple[2]))
+            return failed("forward");
+        for (size_t i = 0; i < TILE; i++) {
+            memcpy(tuple[0], texts[i].embedding, sizeof tuple[0]);
+            if (rivergram_volume3(tuple[0], HEADS * D, D, &volume, &error))
+                return failed("volume");
+            if (volume < texts[i].least) {
+                texts[i].least = volume;
+                texts[i].best = number;
+            }
+        }
+    }
+    return 0;
+}
+
 /* How many texts find their own image and sound among those of all numbers, in the voices of the test: R@1. */
 static int found(unsigned *hits)
 {
     *hits = 0;
     for (size_t voice = TRAIN_VOICES; voice < VOICES; voice++) {
-        for (size_t number = 0; number < NUMBERS; number++)
-            if (embed(1, voice, number, memory.align.images[number]) ||
-                embed(2, voice, number, memory.align.sounds[number]))
-                return failed("forward");
-        for (size_t text = 0; text < NUMBERS; text++) {
-            float tuple[HEADS][D], volume, least = INFINITY;
-            size_t best = NUMBERS;
-            if (embed(0, voice, text, tuple[0]))
-                return failed("forward");
-            for (size_t number = 0; number < NUMBERS; number++) {
-                memcpy(tuple[1], memory.align.images[number], sizeof tuple[1]);
-                memcpy(tuple[2], memory.align.sounds[number], sizeof tuple[2]);
-                if (rivergram_volume3(tuple[0], HEADS * D, D, &volume, &error))
-                    return failed("volume");
-                if (volume < least) {
-                    least = volume;
-                    best = number;
-                }
+        for (size_t first = 0; first < NUMBERS; first += TILE) {
+            struct search texts[TILE];
+            for (size_t i = 0; i < TILE; i++) {
+                texts[i].least = INFINITY;
+                texts[i].best = NUMBERS;
+                if (embed(0, voice, first + i, texts[i].embedding))
+                    return failed("forward");
             }
-            *hits += best == text;
+            if (look(texts, voice))
+                return 1;
+            for (size_t i = 0; i < TILE; i++)
+                *hits += texts[i].best == first + i;
         }
     }
     return 0;
@@ -171,7 +190,7 @@ static void draw_numbers(void)
         while (contains(chosen, row, chosen[row]));
         const size_t voice = below(TRAIN_VOICES);
         for (size_t i = 0; i < HEADS; i++)
-            unpack(features(i, voice, chosen[row]), FEATURES, FEATURE_SCALE, memory.align.inputs[i][row]);
+            memcpy(memory.align.inputs[i][row], features(i, voice, chosen[row]), FEATURES);
     }
 }
 
@@ -179,12 +198,10 @@ static int align(void)
 {
     static const uint64_t budgets[] = {200, 400};
     const rivergram_head heads[HEADS] = {HEAD, HEAD, HEAD};
-    const float *inputs[HEADS];
-    size_t inputs_len[HEADS];
+    rivergram_features_i8 inputs[HEADS];
     rivergram_trainer trainer = {
         .heads = heads, .heads_len = HEADS,
         .parameters = memory.align.parameters[0], .parameters_len = HEADS * PARAMETERS,
-        .gradient = memory.align.gradient[0], .gradient_len = HEADS * PARAMETERS,
         .moments = memory.align.moments[0][0], .moments_len = 2 * HEADS * PARAMETERS,
         .workspace = memory.align.workspace, .workspace_len = sizeof memory.align.workspace / sizeof(float),
     };
@@ -201,8 +218,9 @@ static int align(void)
     loss.label_smoothing = 0.1f;
     loss.normalise = 0;
     for (size_t i = 0; i < HEADS; i++) {
-        inputs[i] = memory.align.inputs[i][0];
-        inputs_len[i] = ROWS * FEATURES;
+        inputs[i].values = memory.align.inputs[i][0];
+        inputs[i].values_len = ROWS * FEATURES;
+        inputs[i].scale = FEATURE_SCALE;
     }
     state = 1;
     initialise(memory.align.parameters[0], HEADS * PARAMETERS, FEATURES);
@@ -212,8 +230,7 @@ static int align(void)
     for (size_t i = 0; i < 2; i++) {
         while (trainer.updates < budgets[i]) {
             draw_numbers();
-            if (rivergram_trainer_align(&trainer, &loss, inputs, inputs_len, HEADS, NULL, 0, ROWS, &step, NULL,
-                                        &error))
+            if (rivergram_trainer_align_i8(&trainer, &loss, inputs, HEADS, NULL, 0, ROWS, &step, NULL, &error))
                 return failed("step");
         }
         if (found(&after))
@@ -230,16 +247,14 @@ static const rivergram_head READING = {.input = PIXELS, .output = TOKENS};
 /* How many digits of the test strips are read wrongly. */
 static int count_wrong(unsigned *wrong, unsigned *count)
 {
-    float norms[LONGEST];
+    float row[PIXELS], logits[TOKENS], norm;
     *wrong = *count = 0;
     for (size_t i = TRAIN_STRIPS; i < TRAIN_STRIPS + TEST_STRIPS; i++) {
-        unpack(strips[i].pixels[0], LONGEST * PIXELS, PIXEL_SCALE, memory.read.inputs[0][0]);
-        if (rivergram_head_forward(&READING, memory.read.parameters, READER, memory.read.inputs[0][0],
-                                   LONGEST * PIXELS, LONGEST, memory.read.logits[0], LONGEST * TOKENS, norms,
-                                   LONGEST, &error))
-            return failed("forward");
         for (size_t place = 0; place < strips[i].len; place++) {
-            const float *logits = memory.read.logits[place];
+            unpack(strips[i].pixels[place], PIXELS, PIXEL_SCALE, row);
+            if (rivergram_head_forward(&READING, memory.read.parameters, READER, row, PIXELS, 1, logits, TOKENS, &norm,
+                                       1, &error))
+                return failed("forward");
             size_t best = 0;
             for (size_t digit = 1; digit < 10; digit++)
                 if (logits[digit] >= logits[best])
@@ -256,7 +271,7 @@ static void draw_strips(int32_t labels[BATCH][LONGEST], size_t lens[BATCH])
 {
     for (size_t row = 0; row < BATCH; row++) {
         const struct strip *strip = &strips[below(TRAIN_STRIPS)];
-        unpack(strip->pixels[0], LONGEST * PIXELS, PIXEL_SCALE, memory.read.inputs[row][0]);
+        memcpy(memory.read.inputs[row], strip->pixels, sizeof strip->pixels);
         lens[row] = strip->len;
         for (size_t i = 0; i < LONGEST; i++)
             labels[row][i] = i < strip->len ? strip->labels[i] : -100;
@@ -270,7 +285,6 @@ static int transcribe(void)
     rivergram_trainer trainer = {
         .heads = &READING, .heads_len = 1,
         .parameters = memory.read.parameters, .parameters_len = READER,
-        .gradient = memory.read.gradient, .gradient_len = READER,
         .moments = memory.read.moments[0], .moments_len = 2 * READER,
         .workspace = memory.read.workspace, .workspace_len = sizeof memory.read.workspace / sizeof(float),
     };
@@ -279,6 +293,9 @@ static int transcribe(void)
     const rivergram_eisl_batch batch = {
         .batch = BATCH, .positions = LONGEST, .targets = LONGEST, .vocabulary = TOKENS,
         .labels = labels[0], .labels_len = BATCH * LONGEST, .output_lens = lens,
+    };
+    const rivergram_features_i8 inputs = {
+        .values = memory.read.inputs[0][0], .values_len = BATCH * LONGEST * PIXELS, .scale = PIXEL_SCALE,
     };
     rivergram_eisl_options losses[2];
     rivergram_step step = {0};
@@ -299,8 +316,7 @@ static int transcribe(void)
     for (size_t i = 0; i < 2; i++) {
         while (trainer.updates < budgets[i]) {
             draw_strips(labels, lens);
-            if (rivergram_trainer_transcribe(&trainer, &losses[i], &batch, memory.read.inputs[0][0],
-                                             BATCH * LONGEST * PIXELS, &step, NULL, &error))
+            if (rivergram_trainer_transcribe_i8(&trainer, &losses[i], &batch, &inputs, &step, NULL, &error))
                 return failed("step");
         }
         if (count_wrong(&after, &count))
@@ -316,5 +332,6 @@ int main(void)
 {
     if (rivergram_check_abi(RIVERGRAM_ABI_VERSION, &error))
         return failed("header");
+    printf("state: %" PRIu32 " bytes\n", (uint32_t)(sizeof memory + sizeof schedule));
     return align() || transcribe();
 }

@@ -3,9 +3,10 @@
  * C11 and C++. Memory is the caller's: nothing is allocated, and no function keeps anything outside of it. Functions
  * may be called from several threads at once, as long as these write to different memory.
  *
- * A pointer to an array is followed by the number of its elements, and every function that takes pointers returns a
- * rivergram_status. NULL, misaligned pointers, lengths that do not fit the sizes, overlap with what is written, and
- * numbers that are not finite are errors. A last argument `error` says more; it may be NULL.
+ * A pointer to an array is followed by the number of its elements, but for arrays of a batch and lists of inputs, which
+ * say how long they are. Every function that takes pointers returns a rivergram_status. NULL, misaligned pointers,
+ * lengths that do not fit the sizes, overlap with what is written, and numbers that are not finite are errors. A last
+ * argument `error` says more; it may be NULL, and it overlaps with no other argument.
  *
  * Arrays of several dimensions are written [rows, columns] and lie row after row.
  *
@@ -61,11 +62,8 @@
 /**
  * How a call ended. A value never changes its meaning; new ones may be added at the end.
  */
-enum rivergram_status
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+typedef uint32_t rivergram_status;
+enum {
     /**
      * It did what it says.
      */
@@ -83,7 +81,8 @@ enum rivergram_status
      */
     RIVERGRAM_STATUS_OVERLAP = 3,
     /**
-     * A buffer has `have` elements where `need` are needed.
+     * A buffer has `have` elements where `need` are needed; of `heads`, `inputs`, `orders` and `from_length` at most
+     * `need` are taken.
      */
     RIVERGRAM_STATUS_LENGTH = 4,
     /**
@@ -169,22 +168,12 @@ enum rivergram_status
      */
     RIVERGRAM_STATUS_REFUSED = 24,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum rivergram_status rivergram_status;
-#else
-typedef uint32_t rivergram_status;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /**
  * What follows the last budget.
  */
-enum rivergram_after
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+typedef uint32_t rivergram_after;
+enum {
     /**
      * The floor.
      */
@@ -194,13 +183,6 @@ enum rivergram_after
      */
     RIVERGRAM_AFTER_STABLE = 1,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum rivergram_after rivergram_after;
-#else
-typedef uint32_t rivergram_after;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /**
  * Which average of the weights.
@@ -234,11 +216,8 @@ typedef uint32_t rivergram_average_kind;
 /**
  * Over which places the selection runs.
  */
-enum rivergram_axis
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+typedef uint32_t rivergram_axis;
+enum {
     /**
      * Over output positions, as in the paper.
      */
@@ -248,22 +227,12 @@ enum rivergram_axis
      */
     RIVERGRAM_AXIS_TARGETS = 1,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum rivergram_axis rivergram_axis;
-#else
-typedef uint32_t rivergram_axis;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /**
  * The length of the decay before a budget; `decay_amount` belongs to it.
  */
-enum rivergram_decay
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+typedef uint32_t rivergram_decay;
+enum {
     /**
      * So many millionths of the whole budget.
      */
@@ -281,22 +250,12 @@ enum rivergram_decay
      */
     RIVERGRAM_DECAY_WHOLE = 3,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum rivergram_decay rivergram_decay;
-#else
-typedef uint32_t rivergram_decay;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /**
  * The progress at step k = 0 .. D-1 of a decay of D steps.
  */
-enum rivergram_decay_edge
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+typedef uint32_t rivergram_decay_edge;
+enum {
     /**
      * k / D.
      */
@@ -314,22 +273,12 @@ enum rivergram_decay_edge
      */
     RIVERGRAM_DECAY_EDGE_BOTH = 3,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum rivergram_decay_edge rivergram_decay_edge;
-#else
-typedef uint32_t rivergram_decay_edge;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /**
  * What `x` holds.
  */
-enum rivergram_input
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+typedef uint32_t rivergram_input;
+enum {
     /**
      * Any numbers: a softmax is part of the loss.
      */
@@ -339,22 +288,12 @@ enum rivergram_input
      */
     RIVERGRAM_INPUT_LOG_PROBS = 1,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum rivergram_input rivergram_input;
-#else
-typedef uint32_t rivergram_input;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /**
  * What is measured of n-grams.
  */
-enum rivergram_objective
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+typedef uint32_t rivergram_objective;
+enum {
     /**
      * The edit-invariant loss of arXiv 2106.15078.
      */
@@ -364,22 +303,12 @@ enum rivergram_objective
      */
     RIVERGRAM_OBJECTIVE_BAG_OF_NGRAMS = 1,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum rivergram_objective rivergram_objective;
-#else
-typedef uint32_t rivergram_objective;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /**
  * How parameters are updated.
  */
-enum rivergram_optimizer_kind
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+typedef uint32_t rivergram_optimizer_kind;
+enum {
     /**
      * With momentum, or without where it is 0.
      */
@@ -393,22 +322,12 @@ enum rivergram_optimizer_kind
      */
     RIVERGRAM_OPTIMIZER_KIND_LION = 2,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum rivergram_optimizer_kind rivergram_optimizer_kind;
-#else
-typedef uint32_t rivergram_optimizer_kind;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /**
  * What becomes of padding in the n-gram part.
  */
-enum rivergram_padding
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+typedef uint32_t rivergram_padding;
+enum {
     /**
      * A row uses its own outputs and targets only.
      */
@@ -422,22 +341,12 @@ enum rivergram_padding
      */
     RIVERGRAM_PADDING_NONE = 2,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum rivergram_padding rivergram_padding;
-#else
-typedef uint32_t rivergram_padding;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /**
  * A part of the schedule.
  */
-enum rivergram_phase
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+typedef uint32_t rivergram_phase;
+enum {
     /**
      * The first rise to the peak.
      */
@@ -459,22 +368,12 @@ enum rivergram_phase
      */
     RIVERGRAM_PHASE_DONE = 4,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum rivergram_phase rivergram_phase;
-#else
-typedef uint32_t rivergram_phase;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /**
  * The schedules that have a name.
  */
-enum rivergram_schedule
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+typedef uint32_t rivergram_schedule;
+enum {
     /**
      * arXiv 2410.05192: no warmup, the inverse-proportional decay over the last tenth of each budget, straight
      * back to the peak after it, the floor after the last. With one budget: WSD.
@@ -497,22 +396,12 @@ enum rivergram_schedule
      */
     RIVERGRAM_SCHEDULE_INVERSE_SQRT = 4,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum rivergram_schedule rivergram_schedule;
-#else
-typedef uint32_t rivergram_schedule;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /**
  * How the loss of a target n-gram is made from its scores at all output positions.
  */
-enum rivergram_select
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+typedef uint32_t rivergram_select;
+enum {
     /**
      * The softmax over positions, the gradient flowing through it: the paper's.
      */
@@ -534,22 +423,12 @@ enum rivergram_select
      */
     RIVERGRAM_SELECT_MAX = 4,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum rivergram_select rivergram_select;
-#else
-typedef uint32_t rivergram_select;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /**
  * The shape of a decay with progress p from the peak P to the floor F.
  */
-enum rivergram_shape
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+typedef uint32_t rivergram_shape;
+enum {
     /**
      * F + (P-F)(1-p).
      */
@@ -591,22 +470,12 @@ enum rivergram_shape
      */
     RIVERGRAM_SHAPE_INVERSE_SQRT = 9,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum rivergram_shape rivergram_shape;
-#else
-typedef uint32_t rivergram_shape;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /**
  * The rate between warmup and decay.
  */
-enum rivergram_stable
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+typedef uint32_t rivergram_stable;
+enum {
     /**
      * The peak.
      */
@@ -620,22 +489,12 @@ enum rivergram_stable
      */
     RIVERGRAM_STABLE_INVERSE_SQRT_AFTER = 2,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum rivergram_stable rivergram_stable;
-#else
-typedef uint32_t rivergram_stable;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /**
  * What a GRAM loss contrasts.
  */
-enum rivergram_term
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+typedef uint32_t rivergram_term;
+enum {
     /**
      * The volume of anchor and item.
      */
@@ -645,22 +504,12 @@ enum rivergram_term
      */
     RIVERGRAM_TERM_COSINE = 1,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum rivergram_term rivergram_term;
-#else
-typedef uint32_t rivergram_term;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /**
  * The progress at step t = 0 .. W-1 of a warmup of W steps.
  */
-enum rivergram_warmup_edge
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+typedef uint32_t rivergram_warmup_edge;
+enum {
     /**
      * t / W.
      */
@@ -678,22 +527,12 @@ enum rivergram_warmup_edge
      */
     RIVERGRAM_WARMUP_EDGE_BOTH = 3,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum rivergram_warmup_edge rivergram_warmup_edge;
-#else
-typedef uint32_t rivergram_warmup_edge;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /**
  * How a warmup rises.
  */
-enum rivergram_warmup_shape
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+typedef uint32_t rivergram_warmup_shape;
+enum {
     /**
      * A straight line.
      */
@@ -707,22 +546,12 @@ enum rivergram_warmup_shape
      */
     RIVERGRAM_WARMUP_SHAPE_ONE_MINUS_SQRT = 2,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum rivergram_warmup_shape rivergram_warmup_shape;
-#else
-typedef uint32_t rivergram_warmup_shape;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /**
  * What a vector of zeros means: volume 0 is the best match.
  */
-enum rivergram_zero_rows
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+typedef uint32_t rivergram_zero_rows;
+enum {
     /**
      * An absent modality; a zero anchor leaves the loss.
      */
@@ -736,13 +565,6 @@ enum rivergram_zero_rows
      */
     RIVERGRAM_ZERO_ROWS_ERROR = 2,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum rivergram_zero_rows rivergram_zero_rows;
-#else
-typedef uint32_t rivergram_zero_rows;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /**
  * An average. Its numbers lie in an array of the caller, `rivergram_average_len` of them; both are what to save.
@@ -1139,15 +961,16 @@ typedef struct rivergram_trainer {
      */
     size_t parameters_len;
     /**
-     * The gradient, as long as the parameters.
+     * The gradient, as long as the parameters. NULL where memory is short: a step then makes that of one head at a
+     * time in the workspace, and the updates are the same.
      */
     float *gradient;
     /**
-     * Its length.
+     * Its length, or 0.
      */
     size_t gradient_len;
     /**
-     * The optimizer's moments; they begin as zeros.
+     * The optimizer's moments; they begin as zeros, and one that is not finite is an error of a step.
      */
     float *moments;
     /**
@@ -1185,9 +1008,14 @@ typedef struct rivergram_trainer_lens {
      */
     size_t moments;
     /**
-     * Floats of workspace for `rivergram_trainer_align` with so many rows.
+     * Floats of workspace for `rivergram_trainer_align` with so many rows and a gradient.
      */
     size_t align_workspace;
+    /**
+     * The same without a gradient or with features in 8 bits, for a loss with one anchor. With each modality as the
+     * anchor (heads - 1) rows d more, d being the length of an output.
+     */
+    size_t lean_align_workspace;
     /**
      * Bytes that `rivergram_trainer_save` writes.
      */
@@ -1211,6 +1039,24 @@ typedef struct rivergram_step {
      */
     float gradient_norm;
 } rivergram_step;
+
+/**
+ * Features in 8 bits: x = scale * value.
+ */
+typedef struct rivergram_features_i8 {
+    /**
+     * `[rows, input]`.
+     */
+    const int8_t *values;
+    /**
+     * Their number.
+     */
+    size_t values_len;
+    /**
+     * How much a step of 1 is.
+     */
+    float scale;
+} rivergram_features_i8;
 
 /**
  * What decides the rates, but for the budgets. Start from `rivergram_wsds_settings_named`.
@@ -1398,6 +1244,8 @@ rivergram_status rivergram_reservoir_draw(const struct rivergram_reservoir *rese
  * The n-gram loss over logits with the paper's settings (arXiv 2106.15078 and its code): softmax selection over
  * output positions at temperature 1, clamp -20, masking. `options` keeps the pointer `orders`.
  *
+ * Errors: NULL_POINTER, MISALIGNED. Cost: O(1).
+ *
  * Contract:
  * `options` points to a `rivergram_eisl_options`; `error` may be NULL. `orders` is looked at by the loss only.
  */
@@ -1440,6 +1288,8 @@ rivergram_status rivergram_eisl_loss(const struct rivergram_eisl_options *option
  *
  * Cost: that of `rivergram_eisl_loss` and a second pass over x with B T V exponentials.
  *
+ * Errors: those of `rivergram_eisl_loss`.
+ *
  * Contract:
  * As `rivergram_eisl_loss`.
  */
@@ -1456,6 +1306,8 @@ rivergram_status rivergram_eisl_loss_and_gradient(const struct rivergram_eisl_op
 
 /**
  * The paper's loss with modality `anchor`: temperature 0.07, label smoothing 0.1, normalised inside.
+ *
+ * Errors: NULL_POINTER, MISALIGNED. Cost: O(1).
  *
  * Contract:
  * `options` points to a `rivergram_gram_options`; `error` may be NULL.
@@ -1501,6 +1353,8 @@ rivergram_status rivergram_gram_loss(const struct rivergram_gram_options *option
  * The usual settings of a `rivergram_optimizer_kind`: SGD without momentum, AdamW with 0.9, 0.999, 1e-8 and 0.01,
  * Lion with 0.9 and 0.99.
  *
+ * Errors: NULL_POINTER, MISALIGNED, OPTION for another kind. Cost: O(1).
+ *
  * Contract:
  * `optimizer` points to a `rivergram_optimizer`; `error` may be NULL.
  */
@@ -1510,6 +1364,8 @@ rivergram_status rivergram_optimizer_named(uint32_t kind,
 
 /**
  * The lengths of a head's buffers for so many rows.
+ *
+ * Errors: NULL_POINTER, MISALIGNED, OVERLAP, OPTION. Cost: O(1).
  *
  * Contract:
  * `head` points to a `rivergram_head`, `lens` to a `rivergram_head_lens`; `error` may be NULL.
@@ -1544,7 +1400,7 @@ rivergram_status rivergram_head_forward(const struct rivergram_head *head,
 
 /**
  * Adds to `gradient`, as long as the parameters, their gradient, given that of the outputs in `dy` `[rows, output]`,
- * which is overwritten. `x`, `y` and `cache` are those of the forward pass.
+ * which is overwritten. `x`, `y` and `cache` are those of the forward pass. The gradient begins as zeros.
  *
  * Cost: 4 rows operations per parameter.
  *
@@ -1575,6 +1431,8 @@ rivergram_status rivergram_head_backward(const struct rivergram_head *head,
  * Floats of moments that an optimizer keeps for so many parameters: none, as many, or twice as many. They begin
  * as zeros.
  *
+ * Errors: NULL_POINTER, MISALIGNED, OVERLAP, OPTION. Cost: O(1).
+ *
  * Contract:
  * `optimizer` points to a `rivergram_optimizer`, `len` to a `size_t`; `error` may be NULL.
  */
@@ -1587,6 +1445,9 @@ rivergram_status rivergram_optimizer_moments_len(const struct rivergram_optimize
  * One update at the rate `rate`; it is the `update`-th, from 1 on.
  *
  * Errors: NULL_POINTER, MISALIGNED, OVERLAP, LENGTH, OPTION, NOT_FINITE. After one nothing has changed.
+ *
+ * Cost: 2 operations per parameter for SGD, 4 with momentum or for Lion, 10 and a square root for AdamW; and a look at
+ * every number.
  *
  * Contract:
  * Behind each pointer lies what its length says; `error` may be NULL.
@@ -1604,11 +1465,15 @@ rivergram_status rivergram_optimizer_update(const struct rivergram_optimizer *op
 
 /**
  * The version of the library. It works with a header whose `RIVERGRAM_ABI_VERSION` is the same.
+ *
+ * Cost: O(1).
  */
 uint32_t rivergram_abi_version(void);
 
 /**
  * Call it once with `RIVERGRAM_ABI_VERSION`: whether header and library fit together.
+ *
+ * Errors: MISALIGNED, ABI_VERSION. Cost: O(1).
  *
  * Contract:
  * `error` is NULL or points to a `rivergram_error`.
@@ -1617,6 +1482,8 @@ rivergram_status rivergram_check_abi(uint32_t header_version, struct rivergram_e
 
 /**
  * A status in words: a string that always stays.
+ *
+ * Cost: O(1).
  */
 const char *rivergram_status_text(uint32_t status);
 
@@ -1624,6 +1491,8 @@ const char *rivergram_status_text(uint32_t status);
  * The lengths of a trainer's buffers, for steps of so many rows. Of the trainer, heads and optimizer are looked at.
  *
  * Errors: NULL_POINTER, MISALIGNED, OVERLAP, LENGTH of `heads`, OPTION.
+ *
+ * Cost: one step per head.
  *
  * Contract:
  * `trainer` points to a `rivergram_trainer`, `lens` to a `rivergram_trainer_lens`; `error` may be NULL.
@@ -1660,10 +1529,33 @@ rivergram_status rivergram_trainer_align(struct rivergram_trainer *trainer,
                                          struct rivergram_error *error);
 
 /**
+ * `rivergram_trainer_align` of features in 8 bits, such as lie in flash: a step unpacks four rows at a time, into a
+ * workspace of `lean_align_workspace` floats.
+ *
+ * Cost and Errors: those of `rivergram_trainer_align`.
+ *
+ * Contract:
+ * As `rivergram_trainer_align`.
+ */
+rivergram_status rivergram_trainer_align_i8(struct rivergram_trainer *trainer,
+                                            const struct rivergram_gram_options *loss,
+                                            const struct rivergram_features_i8 *inputs,
+                                            size_t inputs_count,
+                                            const uint8_t *present,
+                                            size_t present_len,
+                                            size_t rows,
+                                            struct rivergram_step *step,
+                                            struct rivergram_gram_report *report,
+                                            struct rivergram_error *error);
+
+/**
  * Floats of workspace for `rivergram_trainer_transcribe` with these options and a batch of these sizes. Of the
- * trainer the heads are looked at, of the batch the sizes.
+ * trainer the heads are looked at, of the batch the sizes. Where the trainer has no gradient there is room for it, and
+ * for four rows of features in 8 bits.
  *
  * Errors: NULL_POINTER, MISALIGNED, OVERLAP, LENGTH of `heads` or `orders`, OPTION.
+ *
+ * Cost: O(1).
  *
  * Contract:
  * Behind each pointer, also in the structures, lies what its length says; `error` may be NULL.
@@ -1697,15 +1589,33 @@ rivergram_status rivergram_trainer_transcribe(struct rivergram_trainer *trainer,
                                               struct rivergram_error *error);
 
 /**
+ * `rivergram_trainer_transcribe` of features in 8 bits, such as lie in flash: a step unpacks four rows at a time.
+ *
+ * Cost and Errors: those of `rivergram_trainer_transcribe`.
+ *
+ * Contract:
+ * As `rivergram_trainer_transcribe`; `inputs` points to one `rivergram_features_i8`.
+ */
+rivergram_status rivergram_trainer_transcribe_i8(struct rivergram_trainer *trainer,
+                                                 const struct rivergram_eisl_options *loss,
+                                                 const struct rivergram_eisl_batch *batch,
+                                                 const struct rivergram_features_i8 *inputs,
+                                                 struct rivergram_step *step,
+                                                 struct rivergram_eisl_losses *losses,
+                                                 struct rivergram_error *error);
+
+/**
  * Writes parameters, moments, counts and the schedule's state to the start of `bytes`, with checksums;
  * `rivergram_trainer_lens_of` tells how many bytes.
  *
  * Errors: NULL_POINTER, MISALIGNED, OVERLAP, SIZE, LENGTH, OPTION, NOT_A_STATE.
  *
+ * Cost: a copy of parameters and moments, and a checksum over it.
+ *
  * Contract:
  * Behind each pointer, also in `trainer`, lies what its length says; `error` may be NULL.
  */
-rivergram_status rivergram_trainer_save(struct rivergram_trainer *trainer,
+rivergram_status rivergram_trainer_save(const struct rivergram_trainer *trainer,
                                         uint8_t *bytes,
                                         size_t bytes_len,
                                         struct rivergram_error *error);
@@ -1715,6 +1625,8 @@ rivergram_status rivergram_trainer_save(struct rivergram_trainer *trainer,
  *
  * Errors: those of `rivergram_trainer_save`, and TRUNCATED, NOT_SAVED, FORMAT_VERSION, CHECKSUM, OTHER_SETTINGS,
  * PHASE.
+ *
+ * Cost: that of `rivergram_trainer_save`.
  *
  * Contract:
  * Behind each pointer, also in `trainer`, lies what its length says; `error` may be NULL.
@@ -1773,6 +1685,8 @@ rivergram_status rivergram_volume_gradient(const float *vectors,
  * The volume of two vectors: as `rivergram_volume` with k = 2, and a program that calls only this links only the code
  * of two vectors.
  *
+ * Cost and Errors: those of `rivergram_volume`.
+ *
  * Contract:
  * As `rivergram_volume`.
  */
@@ -1784,6 +1698,8 @@ rivergram_status rivergram_volume2(const float *vectors,
 
 /**
  * The volume of three vectors, see `rivergram_volume2`.
+ *
+ * Cost and Errors: those of `rivergram_volume`.
  *
  * Contract:
  * As `rivergram_volume`.
@@ -1797,6 +1713,8 @@ rivergram_status rivergram_volume3(const float *vectors,
 /**
  * The volume of four vectors, see `rivergram_volume2`.
  *
+ * Cost and Errors: those of `rivergram_volume`.
+ *
  * Contract:
  * As `rivergram_volume`.
  */
@@ -1809,6 +1727,8 @@ rivergram_status rivergram_volume4(const float *vectors,
 /**
  * The volume of two vectors and its gradient: as `rivergram_volume_gradient` with k = 2, and a program that calls only
  * this links only the code of two vectors.
+ *
+ * Cost and Errors: those of `rivergram_volume_gradient`.
  *
  * Contract:
  * As `rivergram_volume_gradient`.
@@ -1824,6 +1744,8 @@ rivergram_status rivergram_volume_gradient2(const float *vectors,
 /**
  * The volume of three vectors and its gradient, see `rivergram_volume_gradient2`.
  *
+ * Cost and Errors: those of `rivergram_volume_gradient`.
+ *
  * Contract:
  * As `rivergram_volume_gradient`.
  */
@@ -1837,6 +1759,8 @@ rivergram_status rivergram_volume_gradient3(const float *vectors,
 
 /**
  * The volume of four vectors and its gradient, see `rivergram_volume_gradient2`.
+ *
+ * Cost and Errors: those of `rivergram_volume_gradient`.
  *
  * Contract:
  * As `rivergram_volume_gradient`.
@@ -1853,7 +1777,7 @@ rivergram_status rivergram_volume_gradient4(const float *vectors,
  * A row of floats in eight bits: n = x / scale to the nearest integer into `quantised`, which is as long as `x`.
  * `scale` is max|x| / 127; 0 for a row of zeros. Cost: two passes.
  *
- * Errors: NULL_POINTER, MISALIGNED, OVERLAP, LENGTH, NOT_FINITE with the place in `index[1]`.
+ * Errors: NULL_POINTER, MISALIGNED, OVERLAP, LENGTH, NOT_FINITE with the place in `index[0]`.
  *
  * Contract:
  * Behind each pointer lies what its length says; `error` may be NULL.
@@ -1887,16 +1811,22 @@ rivergram_status rivergram_volume_i8(const int8_t *vectors,
 
 /**
  * `sizeof(rivergram_wsds)`, for who allocates at run time.
+ *
+ * Cost: O(1).
  */
 size_t rivergram_wsds_size(void);
 
 /**
  * The alignment of a `rivergram_wsds`, for who allocates at run time.
+ *
+ * Cost: O(1).
  */
 size_t rivergram_wsds_align(void);
 
 /**
  * The settings of a schedule that has a name, a `rivergram_schedule`, with peak and floor: a start to change from.
+ *
+ * Errors: NULL_POINTER, MISALIGNED, OPTION for another schedule. Cost: O(1).
  *
  * Contract:
  * `settings` points to a `rivergram_wsds_settings`; `error` may be NULL.
@@ -1914,6 +1844,8 @@ rivergram_status rivergram_wsds_settings_named(uint32_t schedule,
  *
  * Errors: NULL_POINTER, MISALIGNED, OVERLAP, LENGTH of `state_size`, OPTION, BUDGET, WARMUP.
  *
+ * Cost: linear in the number of budgets.
+ *
  * Contract:
  * Behind each pointer lies what its length says; `error` may be NULL.
  */
@@ -1930,6 +1862,8 @@ rivergram_status rivergram_wsds_init(struct rivergram_wsds *state,
  *
  * Errors: NULL_POINTER, MISALIGNED, OVERLAP, NOT_A_STATE.
  *
+ * Cost: O(1), and where a budget ends linear in their number; a checksum over the state is most of it.
+ *
  * Contract:
  * `state` points to a `rivergram_wsds`, `rate` to a float; `error` may be NULL.
  */
@@ -1942,6 +1876,8 @@ rivergram_status rivergram_wsds_advance(struct rivergram_wsds *state,
  * The rate of the (t+1)-th update, if nothing else happens before; for t from the present step on.
  *
  * Errors: NULL_POINTER, MISALIGNED, OVERLAP, NOT_A_STATE.
+ *
+ * Cost: linear in the number of budgets.
  *
  * Contract:
  * `state` points to a `rivergram_wsds`, `rate` to a float; `error` may be NULL.
@@ -1956,6 +1892,8 @@ rivergram_status rivergram_wsds_rate_at(const struct rivergram_wsds *state,
  *
  * Errors: NULL_POINTER, MISALIGNED, OVERLAP, NOT_A_STATE.
  *
+ * Cost: O(1); a checksum over the state is most of it.
+ *
  * Contract:
  * `state` points to a `rivergram_wsds`, `position` to a `rivergram_position`; `error` may be NULL.
  */
@@ -1968,6 +1906,8 @@ rivergram_status rivergram_wsds_position(const struct rivergram_wsds *state,
  * after a budget. `changed`, unless NULL: not for length 0, nor at the floor after the last budget.
  *
  * Errors: NULL_POINTER, MISALIGNED, OVERLAP, NOT_A_STATE.
+ *
+ * Cost: O(1); a checksum over the state is most of it.
  *
  * Contract:
  * `state` points to a `rivergram_wsds`; `changed` and `error` may be NULL.
@@ -1982,6 +1922,8 @@ rivergram_status rivergram_wsds_request_decay(struct rivergram_wsds *state,
  *
  * Errors: NULL_POINTER, MISALIGNED, OVERLAP, NOT_A_STATE.
  *
+ * Cost: O(1); a checksum over the state is most of it.
+ *
  * Contract:
  * `state` points to a `rivergram_wsds`; `changed` and `error` may be NULL.
  */
@@ -1994,6 +1936,8 @@ rivergram_status rivergram_wsds_cancel_decay(struct rivergram_wsds *state,
  * unless NULL: not for 0, nor where no end is to come.
  *
  * Errors: NULL_POINTER, MISALIGNED, OVERLAP, NOT_A_STATE.
+ *
+ * Cost: O(1); a checksum over the state is most of it.
  *
  * Contract:
  * `state` points to a `rivergram_wsds`; `changed` and `error` may be NULL.
@@ -2008,6 +1952,8 @@ rivergram_status rivergram_wsds_extend(struct rivergram_wsds *state,
  * the state was at the floor after the last budget or in a re-warmup.
  *
  * Errors: NULL_POINTER, MISALIGNED, OVERLAP, NOT_A_STATE.
+ *
+ * Cost: O(1); a checksum over the state is most of it.
  *
  * Contract:
  * `state` points to a `rivergram_wsds`; `changed` and `error` may be NULL.
@@ -2025,6 +1971,8 @@ rivergram_status rivergram_wsds_resume_to_peak(struct rivergram_wsds *state,
  * Errors: NULL_POINTER, MISALIGNED, OVERLAP, NOT_A_STATE, BUDGET, WARMUP, OTHER_SETTINGS for a budget that was reached,
  * or whose decay has begun, and is not in its place.
  *
+ * Cost: linear in the number of budgets.
+ *
  * Contract:
  * Behind each pointer lies what its length says; `error` may be NULL.
  */
@@ -2038,6 +1986,8 @@ rivergram_status rivergram_wsds_set_budgets(struct rivergram_wsds *state,
  * machine.
  *
  * Errors: NULL_POINTER, MISALIGNED, OVERLAP, NOT_A_STATE, LENGTH.
+ *
+ * Cost: linear in the number of budgets.
  *
  * Contract:
  * Behind each pointer lies what its length says; `error` may be NULL.
@@ -2054,6 +2004,8 @@ rivergram_status rivergram_wsds_save(const struct rivergram_wsds *state,
  * Errors: NULL_POINTER, MISALIGNED, OVERLAP, NOT_A_STATE, TRUNCATED, NOT_SAVED, FORMAT_VERSION, CHECKSUM,
  * OTHER_SETTINGS, PHASE.
  *
+ * Cost: linear in the number of budgets.
+ *
  * Contract:
  * Behind each pointer lies what its length says; `error` may be NULL.
  */
@@ -2066,7 +2018,6 @@ rivergram_status rivergram_wsds_load(struct rivergram_wsds *state,
 }  // extern "C"
 #endif  // __cplusplus
 
-#endif  /* RIVERGRAM_H */
 
 /* The lengths of buffers as constants, for static memory: those that the functions of like names return. */
 
@@ -2094,3 +2045,16 @@ rivergram_status rivergram_wsds_load(struct rivergram_wsds *state,
 /* Floats of workspace of rivergram_trainer_transcribe, for a linear head. */
 #define RIVERGRAM_TRANSCRIBE_WORKSPACE_LEN(batch, positions, targets, vocabulary, orders) \
     ((batch) * (positions) * ((vocabulary) + 1) + RIVERGRAM_EISL_WORKSPACE_LEN(positions, targets, orders))
+
+/* The same two without a gradient or with features in 8 bits, for linear heads of so many inputs; the first for a loss
+ * with one anchor. */
+#define RIVERGRAM_LEAN_ALIGN_WORKSPACE_LEN(heads, rows, input, d) \
+    ((heads) * (rows) * (2 * (d) + 1) + \
+     RIVERGRAM_LARGER(RIVERGRAM_GRAM_WORKSPACE_LEN(heads, rows, d) - (2 * (heads)-1) * (rows) * (d), \
+                      (d) * ((input) + 1) + 4 * (input)))
+#define RIVERGRAM_LEAN_TRANSCRIBE_WORKSPACE_LEN(batch, positions, targets, input, vocabulary, orders) \
+    ((batch) * (positions) * ((vocabulary) + 1) + \
+     RIVERGRAM_LARGER(RIVERGRAM_EISL_WORKSPACE_LEN(positions, targets, orders), \
+                      (vocabulary) * ((input) + 1) + 4 * (input)))
+
+#endif  /* RIVERGRAM_H */

@@ -7,7 +7,7 @@ use rivergram_core::error::EislError;
 use rivergram_core::lanes::One;
 
 use crate::convert::{choose, code_of, flag};
-use crate::raw::{In, Out, Span, answer, apart};
+use crate::raw::{In, Out, Span, answer, apart, reported};
 use crate::status::{Failure, rivergram_error, rivergram_status};
 
 /// The most orders of a loss, fixed ones and ones relative to the output length each.
@@ -305,6 +305,8 @@ fn to_pairs<'a>(
 /// The n-gram loss over logits with the paper's settings (arXiv 2106.15078 and its code): softmax selection over
 /// output positions at temperature 1, clamp -20, masking. `options` keeps the pointer `orders`.
 ///
+/// Errors: NULL_POINTER, MISALIGNED. Cost: O(1).
+///
 /// # Safety
 /// `options` points to a `rivergram_eisl_options`; `error` may be NULL. `orders` is looked at by the loss only.
 #[unsafe(no_mangle)]
@@ -393,9 +395,12 @@ pub unsafe extern "C" fn rivergram_eisl_loss(
     // SAFETY: the contract of `raw`, which the caller keeps; `run` sees all memory before it is used.
     unsafe {
         answer(error, || {
-            call.run(x.span()?, |config, batch, parts, workspace| {
-                eisl::loss(One::new(), config, batch, x.slice(), parts, workspace)
-            })
+            call.run(
+                [reported(error).span()?, x.span()?],
+                |config, batch, parts, workspace| {
+                    eisl::loss(One::new(), config, batch, x.slice(), parts, workspace)
+                },
+            )
         })
     }
 }
@@ -404,6 +409,8 @@ pub unsafe extern "C" fn rivergram_eisl_loss(
 /// rows before it are then already replaced; after all other errors x is as it was.
 ///
 /// Cost: that of `rivergram_eisl_loss` and a second pass over x with B T V exponentials.
+///
+/// Errors: those of `rivergram_eisl_loss`.
 ///
 /// # Safety
 /// As `rivergram_eisl_loss`.
@@ -431,10 +438,13 @@ pub unsafe extern "C" fn rivergram_eisl_loss_and_gradient(
     // SAFETY: the contract of `raw`, which the caller keeps; `run` sees all memory before it is used.
     unsafe {
         answer(error, || {
-            call.run(x.span()?, |config, batch, parts, workspace| {
-                let x = x.slice();
-                eisl::loss_and_gradient_in_place(One::new(), config, batch, x, parts, workspace)
-            })
+            call.run(
+                [reported(error).span()?, x.span()?],
+                |config, batch, parts, workspace| {
+                    let x = x.slice();
+                    eisl::loss_and_gradient_in_place(One::new(), config, batch, x, parts, workspace)
+                },
+            )
         })
     }
 }
@@ -449,14 +459,14 @@ struct Call {
 }
 
 impl Call {
-    /// Checks all memory, `x` included, and writes the losses.
+    /// Checks all memory, `error` and `x` included, and writes the losses.
     ///
     /// # Safety
     /// The contract of [`crate::raw`].
     #[inline(always)]
     unsafe fn run(
         &self,
-        x: Span,
+        [error, x]: [Span; 2],
         loss: impl FnOnce(
             &Config<'_, f32>,
             &Batch<'_, f32>,
@@ -477,7 +487,7 @@ impl Call {
             ];
             let [per_order, workspace, losses] = own;
             apart(&[
-                options, batch, x, a, b, c, d, e, f, per_order, workspace, losses,
+                error, options, batch, x, a, b, c, d, e, f, per_order, workspace, losses,
             ])?;
             let found = arrays.with(self.options.get()?, self.batch.get()?, |config, batch| {
                 let parts = Parts {

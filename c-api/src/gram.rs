@@ -6,7 +6,7 @@ use rivergram_core::gram::contrastive::{
 use rivergram_core::lanes::One;
 
 use crate::convert::{choose, code_of, flag};
-use crate::raw::{In, Out, answer, apart};
+use crate::raw::{In, Out, answer, apart, reported};
 use crate::status::{Failure, RIVERGRAM_NONE, check_len, rivergram_error, rivergram_status};
 
 /// What a GRAM loss contrasts.
@@ -109,6 +109,8 @@ impl From<GramReport<f32>> for rivergram_gram_report {
 
 /// The paper's loss with modality `anchor`: temperature 0.07, label smoothing 0.1, normalised inside.
 ///
+/// Errors: NULL_POINTER, MISALIGNED. Cost: O(1).
+///
 /// # Safety
 /// `options` points to a `rivergram_gram_options`; `error` may be NULL.
 #[unsafe(no_mangle)]
@@ -181,6 +183,7 @@ pub unsafe extern "C" fn rivergram_gram_loss(
     unsafe {
         answer(error, || {
             apart(&[
+                reported(error).span()?,
                 options.span()?,
                 vectors.span()?,
                 present.span()?,

@@ -35,6 +35,11 @@ pub(crate) struct Span {
 }
 
 impl<T> In<T> {
+    /// The argument's name.
+    pub(crate) fn name(&self) -> &'static CStr {
+        self.name
+    }
+
     /// An array; NULL only where it has no elements.
     pub(crate) fn array(name: &'static CStr, pointer: *const T, len: usize) -> Self {
         In { name, pointer, len }
@@ -48,6 +53,11 @@ impl<T> In<T> {
     /// An array that need not be there: NULL is none, whatever the length.
     pub(crate) fn optional(name: &'static CStr, pointer: *const T, len: usize) -> Self {
         In::array(name, pointer, if pointer.is_null() { 0 } else { len })
+    }
+
+    /// Where it is, and how long.
+    pub(crate) fn parts(&self) -> (*const T, usize) {
+        (self.pointer, self.len)
     }
 
     /// The same place, taken for another type.
@@ -113,6 +123,11 @@ impl In<u8> {
 }
 
 impl<T> Out<T> {
+    /// The argument's name.
+    pub(crate) fn name(&self) -> &'static CStr {
+        self.name
+    }
+
     /// An array; NULL only where it has no elements.
     pub(crate) fn array(name: &'static CStr, pointer: *mut T, len: usize) -> Self {
         Out { name, pointer, len }
@@ -131,6 +146,11 @@ impl<T> Out<T> {
     /// An array that is not wanted where the pointer is NULL, whatever the length.
     pub(crate) fn optional_array(name: &'static CStr, pointer: *mut T, len: usize) -> Self {
         Out::array(name, pointer, if pointer.is_null() { 0 } else { len })
+    }
+
+    /// The same place, to be read.
+    pub(crate) fn read(&self) -> In<T> {
+        In::array(self.name, self.pointer, self.len)
     }
 
     /// The same place, taken for another type.
@@ -244,7 +264,17 @@ pub(crate) fn apart(spans: &[Span]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The end of a call: what was wrong goes to `error`, unless that is NULL, and its status is returned.
+/// The name of the last argument of every function.
+static ERROR: &CStr = c"error";
+
+/// Where `error` lies: an argument like others, to be [`apart`] from them, of which it is the first. What was wrong
+/// would overwrite them.
+pub(crate) fn reported(error: *mut rivergram_error) -> Out<rivergram_error> {
+    Out::optional(ERROR, error)
+}
+
+/// The end of a call: what was wrong goes to `error`, unless that is NULL or overlaps with another argument, and its
+/// status is returned.
 ///
 /// # Safety
 /// `error` is NULL or points to a `rivergram_error` that nobody else uses.
@@ -252,13 +282,15 @@ pub(crate) unsafe fn answer(
     error: *mut rivergram_error,
     call: impl FnOnce() -> Result<(), Failure>,
 ) -> rivergram_status {
-    let error = Out::optional(c"error", error);
+    let error = reported(error);
     let Err(failure) = error.span().and_then(|_| call()) else {
         return rivergram_status::Ok;
     };
-    if error.span().is_ok() {
-        // SAFETY: aligned, as was just seen; the rest is promised.
+    let status = failure.0.status;
+    let overlaps = status == rivergram_status::Overlap && failure.0.name == ERROR.as_ptr();
+    if error.span().is_ok() && !overlaps {
+        // SAFETY: aligned and no other argument, as was just seen; the rest is promised.
         unsafe { error.write(failure.0) }
     }
-    failure.0.status
+    status
 }

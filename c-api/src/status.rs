@@ -30,7 +30,8 @@ pub enum rivergram_status {
     Misaligned = 2,
     /// An argument that is written overlaps with another argument; `name` is the one that is written.
     Overlap = 3,
-    /// A buffer has `have` elements where `need` are needed.
+    /// A buffer has `have` elements where `need` are needed; of `heads`, `inputs`, `orders` and `from_length` at most
+    /// `need` are taken.
     Length = 4,
     /// A size is 0, or a product of sizes is too large.
     Size = 5,
@@ -93,12 +94,16 @@ pub struct rivergram_error {
 }
 
 /// The version of the library. It works with a header whose `RIVERGRAM_ABI_VERSION` is the same.
+///
+/// Cost: O(1).
 #[unsafe(no_mangle)]
 pub extern "C" fn rivergram_abi_version() -> u32 {
     RIVERGRAM_ABI_VERSION
 }
 
 /// Call it once with `RIVERGRAM_ABI_VERSION`: whether header and library fit together.
+///
+/// Errors: MISALIGNED, ABI_VERSION. Cost: O(1).
 ///
 /// # Safety
 /// `error` is NULL or points to a `rivergram_error`.
@@ -119,6 +124,8 @@ pub unsafe extern "C" fn rivergram_check_abi(
 }
 
 /// A status in words: a string that always stays.
+///
+/// Cost: O(1).
 #[unsafe(no_mangle)]
 pub extern "C" fn rivergram_status_text(status: u32) -> *const c_char {
     let text = TEXTS.get(status as usize).copied();
@@ -180,7 +187,7 @@ impl Failure {
         Failure::new(rivergram_status::Length, name).numbers(need as u64, have as u64)
     }
 
-    fn not_finite(name: &'static CStr) -> Self {
+    pub(crate) fn not_finite(name: &'static CStr) -> Self {
         Failure::new(rivergram_status::NotFinite, name)
     }
 
@@ -191,7 +198,7 @@ impl Failure {
         self
     }
 
-    fn numbers(mut self, need: u64, have: u64) -> Self {
+    pub(crate) fn numbers(mut self, need: u64, have: u64) -> Self {
         (self.0.need, self.0.have) = (need, have);
         self
     }
@@ -208,7 +215,16 @@ pub(crate) fn check_len(name: &'static CStr, need: usize, have: usize) -> Result
 
 /// Whether all numbers are finite.
 pub(crate) fn check_finite(name: &'static CStr, numbers: &[f32]) -> Result<(), Failure> {
-    let mut places = (0..numbers.len()).zip(numbers);
+    check_finite_from(name, 0, numbers)
+}
+
+/// Whether all numbers from a place on are finite.
+pub(crate) fn check_finite_from(
+    name: &'static CStr,
+    from: usize,
+    numbers: &[f32],
+) -> Result<(), Failure> {
+    let mut places = (0..numbers.len()).zip(numbers).skip(from);
     match places.find(|(_, x)| !x.is_finite()) {
         Some((index, _)) => Err(Failure::not_finite(name).at([index])),
         None => Ok(()),
@@ -219,7 +235,9 @@ impl From<GramError> for Failure {
     fn from(error: GramError) -> Self {
         use rivergram_status as status;
         match error {
-            GramError::Empty { .. } => Failure::new(status::Size, c"k, rows or d"),
+            GramError::Empty { k: 0, .. } => Failure::new(status::Size, c"k"),
+            GramError::Empty { rows: 0, .. } => Failure::new(status::Size, c"rows"),
+            GramError::Empty { .. } => Failure::new(status::Size, c"d"),
             GramError::Arity { k } => {
                 Failure::new(status::Size, c"k").numbers(K_MAX as u64, k as u64)
             }
@@ -308,6 +326,16 @@ fn buffer_name(buffer: EislBuffer) -> &'static CStr {
         EislBuffer::PerOrder => c"per_order",
         EislBuffer::Workspace => c"workspace",
         _ => c"",
+    }
+}
+
+fn train_buffer_name(buffer: TrainBuffer) -> &'static CStr {
+    match buffer {
+        TrainBuffer::Parameters => c"parameters",
+        TrainBuffer::Gradient => c"gradient",
+        TrainBuffer::Moments => c"moments",
+        TrainBuffer::Workspace => c"workspace",
+        TrainBuffer::Input { .. } => c"inputs",
     }
 }
 
@@ -405,13 +433,16 @@ impl From<TrainError> for Failure {
             }
             TrainError::Optimizer => Failure::option(c"optimizer"),
             TrainError::Clip => Failure::option(c"clip"),
-            TrainError::Storage { buffer, need, have } => match buffer {
-                TrainBuffer::Parameters => Failure::length(c"parameters", need, have),
-                TrainBuffer::Gradient => Failure::length(c"gradient", need, have),
-                TrainBuffer::Moments => Failure::length(c"moments", need, have),
-                TrainBuffer::Workspace => Failure::length(c"workspace", need, have),
-                TrainBuffer::Input { head } => Failure::length(c"inputs", need, have).at([head]),
-            },
+            TrainError::Storage { buffer, need, have } => {
+                let failure = Failure::length(train_buffer_name(buffer), need, have);
+                match buffer {
+                    TrainBuffer::Input { head } => failure.at([head]),
+                    _ => failure,
+                }
+            }
+            TrainError::Value { buffer, index } => {
+                Failure::not_finite(train_buffer_name(buffer)).at([index])
+            }
             TrainError::NotFinite { updates } => {
                 Failure::new(status::Diverged, c"").numbers(0, updates)
             }

@@ -1,15 +1,20 @@
 //! Training steps of heads over the caller's memory.
 
+use rivergram_core::eisl::{Batch, Config, Losses};
 use rivergram_core::error::TrainError;
+use rivergram_core::features::Int8;
+use rivergram_core::gram::contrastive::{Anchor, GramLoss, GramReport, Term};
 use rivergram_core::head::Head;
 use rivergram_core::lanes::One;
-use rivergram_core::trainer::{Setup, Step, Storage, Trainer};
+use rivergram_core::trainer::{
+    Setup, Step, Storage, Trainer, lean_align_workspace_len, lean_transcribe_workspace_len,
+};
 
 use crate::eisl::{Arrays, rivergram_eisl_batch, rivergram_eisl_losses, rivergram_eisl_options};
 use crate::gram::{rivergram_gram_options, rivergram_gram_report};
 use crate::head::{rivergram_head, rivergram_optimizer};
-use crate::raw::{In, Out, Span, answer, apart};
-use crate::status::{Failure, rivergram_error, rivergram_status};
+use crate::raw::{In, Out, Span, answer, apart, reported};
+use crate::status::{Failure, check_finite, rivergram_error, rivergram_status};
 use crate::wsds::{Schedule, rivergram_wsds};
 
 /// The most heads of a trainer.
@@ -32,11 +37,12 @@ pub struct rivergram_trainer {
     pub parameters: *mut f32,
     /// Their number, see `rivergram_trainer_lens_of`.
     pub parameters_len: usize,
-    /// The gradient, as long as the parameters.
+    /// The gradient, as long as the parameters. NULL where memory is short: a step then makes that of one head at a
+    /// time in the workspace, and the updates are the same.
     pub gradient: *mut f32,
-    /// Its length.
+    /// Its length, or 0.
     pub gradient_len: usize,
-    /// The optimizer's moments; they begin as zeros.
+    /// The optimizer's moments; they begin as zeros, and one that is not finite is an error of a step.
     pub moments: *mut f32,
     /// Their number; 0 for SGD without momentum.
     pub moments_len: usize,
@@ -58,10 +64,25 @@ pub struct rivergram_trainer_lens {
     pub parameters: usize,
     /// Floats of moments.
     pub moments: usize,
-    /// Floats of workspace for `rivergram_trainer_align` with so many rows.
+    /// Floats of workspace for `rivergram_trainer_align` with so many rows and a gradient.
     pub align_workspace: usize,
+    /// The same without a gradient or with features in 8 bits, for a loss with one anchor. With each modality as the
+    /// anchor (heads - 1) rows d more, d being the length of an output.
+    pub lean_align_workspace: usize,
     /// Bytes that `rivergram_trainer_save` writes.
     pub saved: usize,
+}
+
+/// Features in 8 bits: x = scale * value.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct rivergram_features_i8 {
+    /// `[rows, input]`.
+    pub values: *const i8,
+    /// Their number.
+    pub values_len: usize,
+    /// How much a step of 1 is.
+    pub scale: f32,
 }
 
 /// What one step did.
@@ -123,6 +144,24 @@ impl Memory {
         ])
     }
 
+    /// One step. Its moments are looked at before it: what is not finite there would be in every parameter after it.
+    ///
+    /// # Safety
+    /// As [`Memory::with`].
+    #[inline(always)]
+    unsafe fn step<R>(
+        &self,
+        options: &rivergram_trainer,
+        updates: &mut u64,
+        call: impl FnOnce(&mut Trainer<'_, f32>) -> Result<R, TrainError>,
+    ) -> Result<R, Failure> {
+        // SAFETY: as promised to this function.
+        unsafe {
+            check_finite(c"moments", self.moments.slice())?;
+            self.with(options, updates, call)
+        }
+    }
+
     /// Calls with a trainer in core's types; updates and the schedule then stand where it left them.
     ///
     /// # Safety
@@ -136,7 +175,7 @@ impl Memory {
     ) -> Result<R, Failure> {
         let mut heads = NO_HEADS;
         // SAFETY: as promised to this function.
-        let (setup, schedule, storage) = unsafe {
+        let (setup, mut schedule, storage) = unsafe {
             let storage = Storage {
                 parameters: self.parameters.slice(),
                 gradient: self.gradient.slice(),
@@ -154,6 +193,9 @@ impl Memory {
         Ok(result)
     }
 }
+
+/// A term of the loss with one anchor; which one makes no difference to lengths.
+const PAPER: Term = Term::Volume(Anchor::One(0));
 
 const NO_HEADS: Heads = [Head {
     input: 0,
@@ -182,6 +224,8 @@ fn setup<'a>(
 ///
 /// Errors: NULL_POINTER, MISALIGNED, OVERLAP, LENGTH of `heads`, OPTION.
 ///
+/// Cost: one step per head.
+///
 /// # Safety
 /// `trainer` points to a `rivergram_trainer`, `lens` to a `rivergram_trainer_lens`; `error` may be NULL.
 #[unsafe(no_mangle)]
@@ -198,13 +242,19 @@ pub unsafe extern "C" fn rivergram_trainer_lens_of(
             let own = trainer.span()?;
             let options = trainer.get()?;
             let memory = Memory::new(options);
-            apart(&[own, memory.heads.span()?, lens.span()?])?;
+            apart(&[
+                reported(error).span()?,
+                own,
+                memory.heads.span()?,
+                lens.span()?,
+            ])?;
             let mut heads = NO_HEADS;
             let setup = setup(options, memory.heads.slice(), &mut heads)?;
             lens.write(rivergram_trainer_lens {
                 parameters: setup.parameters_len(),
                 moments: setup.moments_len(),
                 align_workspace: setup.align_workspace_len(rows),
+                lean_align_workspace: lean_align_workspace_len(setup.heads, rows, PAPER),
                 saved: setup.saved_len(),
             });
             Ok(())
@@ -238,72 +288,177 @@ pub unsafe extern "C" fn rivergram_trainer_align(
     report: *mut rivergram_gram_report,
     error: *mut rivergram_error,
 ) -> rivergram_status {
-    let trainer = Out::one(c"trainer", trainer);
-    let loss = In::one(c"loss", loss);
     let inputs = In::array(c"inputs", inputs, inputs_count);
     let inputs_len = In::array(c"inputs_len", inputs_len, inputs_count);
-    let present = In::optional(c"present", present, present_len);
-    let (step, report) = (Out::one(c"step", step), Out::optional(c"report", report));
-    // SAFETY: the contract of `raw`, which the caller keeps; `apart` saw all memory before it is used.
+    let call = Align {
+        trainer: Out::one(c"trainer", trainer),
+        loss: In::one(c"loss", loss),
+        present: In::optional(c"present", present, present_len),
+        rows,
+        step: Out::one(c"step", step),
+        report: Out::optional(c"report", report),
+        error: reported(error),
+    };
+    // SAFETY: the contract of `raw`, which the caller keeps; `run` sees all memory before it is used.
     unsafe {
         answer(error, || {
-            let outer = [
-                trainer.span()?,
-                loss.span()?,
-                inputs.span()?,
-                inputs_len.span()?,
-                present.span()?,
-                step.span()?,
-                report.span()?,
-            ];
-            let options = *trainer.get()?;
+            let lists = [inputs.span()?, inputs_len.span()?];
+            let pairs = inputs.slice().iter().zip(inputs_len.slice());
+            let arrays = inputs_of(inputs_count, pairs.map(|(pointer, len)| (*pointer, *len)))?;
+            call.run(lists, &arrays, |trainer, loss, slices, present| {
+                let slices = slices.get(..inputs_count).unwrap_or_default();
+                trainer.align(One::new(), loss, slices, present, rows)
+            })
+        })
+    }
+}
+
+/// `rivergram_trainer_align` of features in 8 bits, such as lie in flash: a step unpacks four rows at a time, into a
+/// workspace of `lean_align_workspace` floats.
+///
+/// Cost and Errors: those of `rivergram_trainer_align`.
+///
+/// # Safety
+/// As `rivergram_trainer_align`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rivergram_trainer_align_i8(
+    trainer: *mut rivergram_trainer,
+    loss: *const rivergram_gram_options,
+    inputs: *const rivergram_features_i8,
+    inputs_count: usize,
+    present: *const u8,
+    present_len: usize,
+    rows: usize,
+    step: *mut rivergram_step,
+    report: *mut rivergram_gram_report,
+    error: *mut rivergram_error,
+) -> rivergram_status {
+    let inputs = In::array(c"inputs", inputs, inputs_count);
+    let call = Align {
+        trainer: Out::one(c"trainer", trainer),
+        loss: In::one(c"loss", loss),
+        present: In::optional(c"present", present, present_len),
+        rows,
+        step: Out::one(c"step", step),
+        report: Out::optional(c"report", report),
+        error: reported(error),
+    };
+    // SAFETY: the contract of `raw`, which the caller keeps; `run` sees all memory before it is used.
+    unsafe {
+        answer(error, || {
+            let lists = [inputs.span()?, Span::NONE];
+            let features = inputs.slice();
+            let pairs = features
+                .iter()
+                .map(|input| (input.values, input.values_len));
+            let arrays = inputs_of(inputs_count, pairs)?;
+            call.run(lists, &arrays, |trainer, loss, slices, present| {
+                let mut packed = slices.map(|values| Int8 { values, scale: 0.0 });
+                for (to, input) in packed.iter_mut().zip(features) {
+                    to.scale = input.scale;
+                }
+                let packed = packed.get(..inputs_count).unwrap_or_default();
+                trainer.align_int8(One::new(), loss, packed, present, rows)
+            })
+        })
+    }
+}
+
+/// What both functions take besides the inputs.
+struct Align {
+    trainer: Out<rivergram_trainer>,
+    loss: In<rivergram_gram_options>,
+    present: In<u8>,
+    rows: usize,
+    step: Out<rivergram_step>,
+    report: Out<rivergram_gram_report>,
+    error: Out<rivergram_error>,
+}
+
+/// The input of each head; those that are not there are empty.
+type Inputs<T> = [In<T>; RIVERGRAM_HEADS_MAX];
+
+impl Align {
+    /// Checks all memory, the lists of the inputs and the inputs included, and makes a step.
+    ///
+    /// # Safety
+    /// The contract of [`crate::raw`].
+    #[inline(always)]
+    unsafe fn run<T>(
+        &self,
+        lists: [Span; 2],
+        inputs: &Inputs<T>,
+        align: impl FnOnce(
+            &mut Trainer<'_, f32>,
+            &GramLoss<f32>,
+            [&[T]; RIVERGRAM_HEADS_MAX],
+            Option<&[bool]>,
+        ) -> Result<(Step<f32>, GramReport<f32>), TrainError>,
+    ) -> Result<(), Failure> {
+        let [first, second] = lists;
+        let outer = [
+            self.error.span()?,
+            self.trainer.span()?,
+            self.loss.span()?,
+            first,
+            second,
+            self.present.span()?,
+            self.step.span()?,
+            self.report.span()?,
+        ];
+        // SAFETY: as promised to this function; the trainer was just seen, and all that it points to is before it is
+        // used.
+        unsafe {
+            let options = *self.trainer.get()?;
             let memory = Memory::new(&options);
-            let arrays = inputs_of(inputs.slice(), inputs_len.slice())?;
-            let mut spans = [Span::NONE; 7 + 6 + RIVERGRAM_HEADS_MAX];
+            let mut spans = [Span::NONE; 8 + 6 + RIVERGRAM_HEADS_MAX];
             for (to, from) in spans
                 .iter_mut()
                 .zip(outer.into_iter().chain(memory.spans()?))
             {
                 *to = from;
             }
-            for (to, array) in spans.iter_mut().rev().zip(&arrays) {
-                *to = array.span()?;
+            for (to, input) in spans.iter_mut().rev().zip(inputs) {
+                *to = input.span()?;
             }
             apart(&spans)?;
-            let slices = arrays.each_ref().map(|array| array.slice());
-            let slices = slices.get(..inputs_count).unwrap_or_default();
-            let present = present.flags(options.heads_len.saturating_mul(rows))?;
-            let loss = loss.get()?.to_core()?;
-            let updates = &mut trainer.get()?.updates;
-            let (taken, found) = memory.with(&options, updates, |trainer| {
-                trainer.align(One::new(), &loss, slices, present, rows)
+            let slices = inputs.each_ref().map(|input| input.slice());
+            let present = self
+                .present
+                .flags(options.heads_len.saturating_mul(self.rows))?;
+            let loss = self.loss.get()?.to_core()?;
+            let updates = &mut self.trainer.get()?.updates;
+            let (taken, found) = memory.step(&options, updates, |trainer| {
+                align(trainer, &loss, slices, present)
             })?;
-            step.write(taken.into());
-            report.write(found.into());
+            self.step.write(taken.into());
+            self.report.write(found.into());
             Ok(())
-        })
+        }
     }
 }
 
-/// The input of each head; those that are not there are empty.
-fn inputs_of(
-    pointers: &[*const f32],
-    lens: &[usize],
-) -> Result<[In<f32>; RIVERGRAM_HEADS_MAX], Failure> {
-    let mut inputs = [In::array(c"inputs", core::ptr::null(), 0); RIVERGRAM_HEADS_MAX];
-    if pointers.len() > inputs.len() {
-        return Err(Failure::length(c"inputs", inputs.len(), pointers.len()));
+fn inputs_of<T>(
+    count: usize,
+    pairs: impl Iterator<Item = (*const T, usize)>,
+) -> Result<Inputs<T>, Failure> {
+    let mut inputs = core::array::from_fn(|_| In::array(c"inputs", core::ptr::null(), 0));
+    if count > inputs.len() {
+        return Err(Failure::length(c"inputs", inputs.len(), count));
     }
-    for ((to, pointer), len) in inputs.iter_mut().zip(pointers).zip(lens) {
-        *to = In::array(c"inputs", *pointer, *len);
+    for (to, (pointer, len)) in inputs.iter_mut().zip(pairs) {
+        *to = In::array(c"inputs", pointer, len);
     }
     Ok(inputs)
 }
 
 /// Floats of workspace for `rivergram_trainer_transcribe` with these options and a batch of these sizes. Of the
-/// trainer the heads are looked at, of the batch the sizes.
+/// trainer the heads are looked at, of the batch the sizes. Where the trainer has no gradient there is room for it, and
+/// for four rows of features in 8 bits.
 ///
 /// Errors: NULL_POINTER, MISALIGNED, OVERLAP, LENGTH of `heads` or `orders`, OPTION.
+///
+/// Cost: O(1).
 ///
 /// # Safety
 /// Behind each pointer, also in the structures, lies what its length says; `error` may be NULL.
@@ -321,11 +476,17 @@ pub unsafe extern "C" fn rivergram_trainer_transcribe_workspace_len(
     // SAFETY: the contract of `raw`, which the caller keeps; `apart` saw all memory before it is used.
     unsafe {
         answer(error, || {
-            let outer = [trainer.span()?, loss.span()?, batch.span()?, len.span()?];
+            let outer = [
+                reported(error).span()?,
+                trainer.span()?,
+                loss.span()?,
+                batch.span()?,
+                len.span()?,
+            ];
             let options = trainer.get()?;
             let memory = Memory::new(options);
             let arrays = Arrays::new(loss.get()?, batch.get()?);
-            let mut spans = [Span::NONE; 4 + 1 + 6];
+            let mut spans = [Span::NONE; 5 + 1 + 6];
             let inner = arrays.spans()?.into_iter().chain([memory.heads.span()?]);
             for (to, from) in spans.iter_mut().zip(outer.into_iter().chain(inner)) {
                 *to = from;
@@ -333,8 +494,13 @@ pub unsafe extern "C" fn rivergram_trainer_transcribe_workspace_len(
             apart(&spans)?;
             let mut heads = NO_HEADS;
             let setup = setup(options, memory.heads.slice(), &mut heads)?;
+            let is_lean = options.gradient_len == 0;
             let need = arrays.with(loss.get()?, batch.get()?, |config, batch| {
-                Ok(setup.transcribe_workspace_len(config, batch))
+                let orders = config.orders.len().saturating_add(config.from_length.len());
+                Ok(match setup.heads.first().filter(|_| is_lean) {
+                    Some(head) => lean_transcribe_workspace_len(head, batch.shape, orders),
+                    None => setup.transcribe_workspace_len(config, batch),
+                })
             })?;
             len.write(need);
             Ok(())
@@ -364,40 +530,126 @@ pub unsafe extern "C" fn rivergram_trainer_transcribe(
     losses: *mut rivergram_eisl_losses,
     error: *mut rivergram_error,
 ) -> rivergram_status {
-    let trainer = Out::one(c"trainer", trainer);
-    let (loss, batch) = (In::one(c"loss", loss), In::one(c"batch", batch));
     let inputs = In::array(c"inputs", inputs, inputs_len);
-    let (step, losses) = (Out::one(c"step", step), Out::optional(c"losses", losses));
-    // SAFETY: the contract of `raw`, which the caller keeps; `apart` saw all memory before it is used.
+    let call = Transcribe {
+        trainer: Out::one(c"trainer", trainer),
+        loss: In::one(c"loss", loss),
+        batch: In::one(c"batch", batch),
+        step: Out::one(c"step", step),
+        losses: Out::optional(c"losses", losses),
+        error: reported(error),
+    };
+    // SAFETY: the contract of `raw`, which the caller keeps; `run` sees all memory before it is used.
     unsafe {
         answer(error, || {
-            let outer = [
-                trainer.span()?,
-                loss.span()?,
-                batch.span()?,
-                inputs.span()?,
-                step.span()?,
-                losses.span()?,
-            ];
-            let options = *trainer.get()?;
+            call.run(inputs.span()?, Span::NONE, |trainer, config, batch| {
+                trainer.transcribe(One::new(), config, batch, inputs.slice())
+            })
+        })
+    }
+}
+
+/// `rivergram_trainer_transcribe` of features in 8 bits, such as lie in flash: a step unpacks four rows at a time.
+///
+/// Cost and Errors: those of `rivergram_trainer_transcribe`.
+///
+/// # Safety
+/// As `rivergram_trainer_transcribe`; `inputs` points to one `rivergram_features_i8`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rivergram_trainer_transcribe_i8(
+    trainer: *mut rivergram_trainer,
+    loss: *const rivergram_eisl_options,
+    batch: *const rivergram_eisl_batch,
+    inputs: *const rivergram_features_i8,
+    step: *mut rivergram_step,
+    losses: *mut rivergram_eisl_losses,
+    error: *mut rivergram_error,
+) -> rivergram_status {
+    let inputs = In::one(c"inputs", inputs);
+    let call = Transcribe {
+        trainer: Out::one(c"trainer", trainer),
+        loss: In::one(c"loss", loss),
+        batch: In::one(c"batch", batch),
+        step: Out::one(c"step", step),
+        losses: Out::optional(c"losses", losses),
+        error: reported(error),
+    };
+    // SAFETY: the contract of `raw`, which the caller keeps; `run` sees all memory before it is used.
+    unsafe {
+        answer(error, || {
+            let own = inputs.span()?;
+            let features = *inputs.get()?;
+            let values = In::array(c"inputs", features.values, features.values_len);
+            call.run(values.span()?, own, |trainer, config, batch| {
+                let packed = Int8 {
+                    values: values.slice(),
+                    scale: features.scale,
+                };
+                trainer.transcribe_int8(One::new(), config, batch, packed)
+            })
+        })
+    }
+}
+
+/// What both functions take besides the inputs.
+struct Transcribe {
+    trainer: Out<rivergram_trainer>,
+    loss: In<rivergram_eisl_options>,
+    batch: In<rivergram_eisl_batch>,
+    step: Out<rivergram_step>,
+    losses: Out<rivergram_eisl_losses>,
+    error: Out<rivergram_error>,
+}
+
+impl Transcribe {
+    /// Checks all memory, the inputs and their description included, and makes a step.
+    ///
+    /// # Safety
+    /// The contract of [`crate::raw`].
+    #[inline(always)]
+    unsafe fn run(
+        &self,
+        inputs: Span,
+        description: Span,
+        transcribe: impl FnOnce(
+            &mut Trainer<'_, f32>,
+            &Config<'_, f32>,
+            &Batch<'_, f32>,
+        ) -> Result<(Step<f32>, Losses<f32>), TrainError>,
+    ) -> Result<(), Failure> {
+        let outer = [
+            self.error.span()?,
+            self.trainer.span()?,
+            self.loss.span()?,
+            self.batch.span()?,
+            inputs,
+            description,
+            self.step.span()?,
+            self.losses.span()?,
+        ];
+        // SAFETY: as promised to this function; the structures were just seen, and all that they point to is before
+        // it is used.
+        unsafe {
+            let (loss, batch) = (self.loss.get()?, self.batch.get()?);
+            let options = *self.trainer.get()?;
             let memory = Memory::new(&options);
-            let arrays = Arrays::new(loss.get()?, batch.get()?);
-            let mut spans = [Span::NONE; 6 + 6 + 6];
+            let arrays = Arrays::new(loss, batch);
+            let mut spans = [Span::NONE; 8 + 6 + 6];
             let inner = memory.spans()?.into_iter().chain(arrays.spans()?);
             for (to, from) in spans.iter_mut().zip(outer.into_iter().chain(inner)) {
                 *to = from;
             }
             apart(&spans)?;
-            let updates = &mut trainer.get()?.updates;
-            let (taken, found) = arrays.with(loss.get()?, batch.get()?, |config, batch| {
-                memory.with(&options, updates, |trainer| {
-                    trainer.transcribe(One::new(), config, batch, inputs.slice())
+            let updates = &mut self.trainer.get()?.updates;
+            let (taken, found) = arrays.with(loss, batch, |config, batch| {
+                memory.step(&options, updates, |trainer| {
+                    transcribe(trainer, config, batch)
                 })
             })?;
-            step.write(taken.into());
-            losses.write(found.into());
+            self.step.write(taken.into());
+            self.losses.write(found.into());
             Ok(())
-        })
+        }
     }
 }
 
@@ -406,22 +658,27 @@ pub unsafe extern "C" fn rivergram_trainer_transcribe(
 ///
 /// Errors: NULL_POINTER, MISALIGNED, OVERLAP, SIZE, LENGTH, OPTION, NOT_A_STATE.
 ///
+/// Cost: a copy of parameters and moments, and a checksum over it.
+///
 /// # Safety
 /// Behind each pointer, also in `trainer`, lies what its length says; `error` may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rivergram_trainer_save(
-    trainer: *mut rivergram_trainer,
+    trainer: *const rivergram_trainer,
     bytes: *mut u8,
     bytes_len: usize,
     error: *mut rivergram_error,
 ) -> rivergram_status {
+    let trainer = In::one(c"trainer", trainer);
     let bytes = Out::array(c"bytes", bytes, bytes_len);
     // SAFETY: the contract of `raw`, which the caller keeps; `stored` sees all memory before it is used.
     unsafe {
         answer(error, || {
-            stored(trainer, bytes.span()?, |trainer| {
+            let spans = [reported(error).span()?, trainer.span()?, bytes.span()?];
+            stored(&trainer, spans, |trainer| {
                 trainer.save(bytes.slice()).map(drop)
             })
+            .map(drop)
         })
     }
 }
@@ -430,6 +687,8 @@ pub unsafe extern "C" fn rivergram_trainer_save(
 ///
 /// Errors: those of `rivergram_trainer_save`, and TRUNCATED, NOT_SAVED, FORMAT_VERSION, CHECKSUM, OTHER_SETTINGS,
 /// PHASE.
+///
+/// Cost: that of `rivergram_trainer_save`.
 ///
 /// # Safety
 /// Behind each pointer, also in `trainer`, lies what its length says; `error` may be NULL.
@@ -440,36 +699,41 @@ pub unsafe extern "C" fn rivergram_trainer_load(
     bytes_len: usize,
     error: *mut rivergram_error,
 ) -> rivergram_status {
+    let trainer = Out::one(c"trainer", trainer);
     let bytes = In::array(c"bytes", bytes, bytes_len);
     // SAFETY: the contract of `raw`, which the caller keeps; `stored` sees all memory before it is used.
     unsafe {
         answer(error, || {
-            stored(trainer, bytes.span()?, |trainer| {
+            let spans = [reported(error).span()?, trainer.span()?, bytes.span()?];
+            let updates = stored(&trainer.read(), spans, |trainer| {
                 trainer.load(bytes.slice())
-            })
+            })?;
+            trainer.get()?.updates = updates;
+            Ok(())
         })
     }
 }
 
-/// Calls with a trainer whose memory was checked, that of `bytes` included.
+/// Calls with a trainer whose memory was checked, with that of `error`, the trainer itself and bytes; returns its
+/// updates then.
 ///
 /// # Safety
 /// The contract of [`crate::raw`].
 #[inline(always)]
 unsafe fn stored(
-    trainer: *mut rivergram_trainer,
-    bytes: Span,
+    trainer: &In<rivergram_trainer>,
+    [error, own, bytes]: [Span; 3],
     call: impl FnOnce(&mut Trainer<'_, f32>) -> Result<(), TrainError>,
-) -> Result<(), Failure> {
-    let trainer = Out::one(c"trainer", trainer);
-    let own = trainer.span()?;
+) -> Result<u64, Failure> {
     // SAFETY: as promised to this function; the trainer was just seen, and all that it points to is before it is
     // used.
     unsafe {
         let options = *trainer.get()?;
         let memory = Memory::new(&options);
         let [a, b, c, d, e, f] = memory.spans()?;
-        apart(&[own, bytes, a, b, c, d, e, f])?;
-        memory.with(&options, &mut trainer.get()?.updates, call)
+        apart(&[error, own, bytes, a, b, c, d, e, f])?;
+        let mut updates = options.updates;
+        memory.with(&options, &mut updates, call)?;
+        Ok(updates)
     }
 }

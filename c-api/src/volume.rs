@@ -1,10 +1,11 @@
 //! The volume of one tuple.
 
+use rivergram_core::error::GramError;
 use rivergram_core::gram::{fixed, int8, tuple};
 use rivergram_core::lanes::One;
 
-use crate::raw::{In, Out, answer, apart};
-use crate::status::{check_len, rivergram_error, rivergram_status};
+use crate::raw::{In, Out, answer, apart, reported};
+use crate::status::{Failure, check_len, rivergram_error, rivergram_status};
 
 /// Floats of workspace for `rivergram_volume` and `rivergram_volume_gradient`: none for k up to 8.
 #[unsafe(no_mangle)]
@@ -38,7 +39,12 @@ pub unsafe extern "C" fn rivergram_volume(
     // SAFETY: the contract of `raw`, which the caller keeps; `apart` saw all memory before it is used.
     unsafe {
         answer(error, || {
-            apart(&[vectors.span()?, workspace.span()?, volume.span()?])?;
+            apart(&[
+                reported(error).span()?,
+                vectors.span()?,
+                workspace.span()?,
+                volume.span()?,
+            ])?;
             let value = tuple::volume_on(One::new(), vectors.slice(), k, d, workspace.slice())?;
             volume.write(value);
             Ok(())
@@ -74,6 +80,7 @@ pub unsafe extern "C" fn rivergram_volume_gradient(
     unsafe {
         answer(error, || {
             apart(&[
+                reported(error).span()?,
                 vectors.span()?,
                 gradient.span()?,
                 workspace.span()?,
@@ -111,7 +118,7 @@ unsafe fn fixed_volume<const K: usize>(
     // SAFETY: as promised to this function; `apart` saw all memory before it is used.
     unsafe {
         answer(error, || {
-            apart(&[vectors.span()?, volume.span()?])?;
+            apart(&[reported(error).span()?, vectors.span()?, volume.span()?])?;
             volume.write(fixed::volume_on::<K, _>(One::new(), vectors.slice(), d)?);
             Ok(())
         })
@@ -138,7 +145,12 @@ unsafe fn fixed_gradient<const K: usize>(
     // SAFETY: as promised to this function; `apart` saw all memory before it is used.
     unsafe {
         answer(error, || {
-            apart(&[vectors.span()?, gradient.span()?, volume.span()?])?;
+            apart(&[
+                reported(error).span()?,
+                vectors.span()?,
+                gradient.span()?,
+                volume.span()?,
+            ])?;
             check_len(c"gradient", vectors_len, gradient_len)?;
             let (vectors, gradient) = (vectors.slice(), gradient.slice());
             let value = fixed::volume_gradient_on::<K, _>(One::new(), vectors, d, gradient)?;
@@ -150,6 +162,8 @@ unsafe fn fixed_gradient<const K: usize>(
 
 /// The volume of two vectors: as `rivergram_volume` with k = 2, and a program that calls only this links only the code
 /// of two vectors.
+///
+/// Cost and Errors: those of `rivergram_volume`.
 ///
 /// # Safety
 /// As `rivergram_volume`.
@@ -167,6 +181,8 @@ pub unsafe extern "C" fn rivergram_volume2(
 
 /// The volume of three vectors, see `rivergram_volume2`.
 ///
+/// Cost and Errors: those of `rivergram_volume`.
+///
 /// # Safety
 /// As `rivergram_volume`.
 #[unsafe(no_mangle)]
@@ -182,6 +198,8 @@ pub unsafe extern "C" fn rivergram_volume3(
 }
 
 /// The volume of four vectors, see `rivergram_volume2`.
+///
+/// Cost and Errors: those of `rivergram_volume`.
 ///
 /// # Safety
 /// As `rivergram_volume`.
@@ -199,6 +217,8 @@ pub unsafe extern "C" fn rivergram_volume4(
 
 /// The volume of two vectors and its gradient: as `rivergram_volume_gradient` with k = 2, and a program that calls only
 /// this links only the code of two vectors.
+///
+/// Cost and Errors: those of `rivergram_volume_gradient`.
 ///
 /// # Safety
 /// As `rivergram_volume_gradient`.
@@ -228,6 +248,8 @@ pub unsafe extern "C" fn rivergram_volume_gradient2(
 
 /// The volume of three vectors and its gradient, see `rivergram_volume_gradient2`.
 ///
+/// Cost and Errors: those of `rivergram_volume_gradient`.
+///
 /// # Safety
 /// As `rivergram_volume_gradient`.
 #[unsafe(no_mangle)]
@@ -255,6 +277,8 @@ pub unsafe extern "C" fn rivergram_volume_gradient3(
 }
 
 /// The volume of four vectors and its gradient, see `rivergram_volume_gradient2`.
+///
+/// Cost and Errors: those of `rivergram_volume_gradient`.
 ///
 /// # Safety
 /// As `rivergram_volume_gradient`.
@@ -285,7 +309,7 @@ pub unsafe extern "C" fn rivergram_volume_gradient4(
 /// A row of floats in eight bits: n = x / scale to the nearest integer into `quantised`, which is as long as `x`.
 /// `scale` is max|x| / 127; 0 for a row of zeros. Cost: two passes.
 ///
-/// Errors: NULL_POINTER, MISALIGNED, OVERLAP, LENGTH, NOT_FINITE with the place in `index[1]`.
+/// Errors: NULL_POINTER, MISALIGNED, OVERLAP, LENGTH, NOT_FINITE with the place in `index[0]`.
 ///
 /// # Safety
 /// Behind each pointer lies what its length says; `error` may be NULL.
@@ -304,9 +328,20 @@ pub unsafe extern "C" fn rivergram_quantise(
     // SAFETY: the contract of `raw`, which the caller keeps; `apart` saw all memory before it is used.
     unsafe {
         answer(error, || {
-            apart(&[x.span()?, quantised.span()?, scale.span()?])?;
+            apart(&[
+                reported(error).span()?,
+                x.span()?,
+                quantised.span()?,
+                scale.span()?,
+            ])?;
             check_len(c"quantised", x_len, quantised_len)?;
-            scale.write(int8::quantise(x.slice(), quantised.slice())?);
+            match int8::quantise(x.slice(), quantised.slice()) {
+                Ok(found) => scale.write(found),
+                Err(GramError::NotFinite { row, .. }) => {
+                    return Err(Failure::not_finite(c"x").at([row]));
+                }
+                Err(error) => return Err(error.into()),
+            }
             Ok(())
         })
     }
@@ -338,8 +373,24 @@ pub unsafe extern "C" fn rivergram_volume_i8(
     // SAFETY: the contract of `raw`, which the caller keeps; `apart` saw all memory before it is used.
     unsafe {
         answer(error, || {
-            apart(&[vectors.span()?, scales.span()?, volume.span()?])?;
-            volume.write(int8::volume_i8_on(vectors.slice(), scales.slice(), d)?);
+            apart(&[
+                reported(error).span()?,
+                vectors.span()?,
+                scales.span()?,
+                volume.span()?,
+            ])?;
+            match int8::volume_i8_on(vectors.slice(), scales.slice(), d) {
+                Ok(value) => volume.write(value),
+                // The number of vectors is that of the scales.
+                Err(GramError::Empty { k: 0, .. }) => {
+                    return Err(Failure::new(rivergram_status::Size, c"scales"));
+                }
+                Err(GramError::Vectors { k, most }) => {
+                    let failure = Failure::new(rivergram_status::Size, c"scales");
+                    return Err(failure.numbers(most as u64, k as u64));
+                }
+                Err(error) => return Err(error.into()),
+            }
             Ok(())
         })
     }

@@ -1,6 +1,6 @@
 //! The WSD-S schedule, one update at a time.
 
-use core::mem::offset_of;
+use core::ffi::CStr;
 
 use rivergram_core::schedule::{
     After, Decay, DecayEdge, Phase, Plan, Progress, Settings, Shape, Stable, State, WarmupEdge,
@@ -8,7 +8,7 @@ use rivergram_core::schedule::{
 };
 
 use crate::convert::{choose, code_of};
-use crate::raw::{In, Out, answer, apart};
+use crate::raw::{In, Out, answer, apart, reported};
 use crate::status::{
     Failure, RIVERGRAM_ABI_VERSION, RIVERGRAM_NONE, check_len, rivergram_error, rivergram_status,
 };
@@ -27,8 +27,8 @@ pub const RIVERGRAM_WITHOUT_END: u64 = u64::MAX;
 
 const _: () = {
     assert!(size_of::<rivergram_wsds>() == RIVERGRAM_WSDS_SIZE);
-    assert!(size_of::<Schedule>() <= RIVERGRAM_WSDS_SIZE);
-    assert!(align_of::<Schedule>() <= align_of::<rivergram_wsds>());
+    assert!(size_of::<Kept>() <= RIVERGRAM_WSDS_SIZE);
+    assert!(align_of::<Kept>() <= align_of::<rivergram_wsds>());
     assert!(RIVERGRAM_WSDS_SAVED_LEN == State::<f32>::SAVED_LEN);
 };
 
@@ -388,80 +388,164 @@ impl rivergram_wsds_settings {
     }
 }
 
-/// What lies in a [`rivergram_wsds`], between two marks.
+/// What lies in a [`rivergram_wsds`]: only numbers, so that it can be read whatever was written there.
 #[repr(C)]
-pub(crate) struct Schedule {
-    before: u64,
-    plan: Plan<'static, f32>,
+#[derive(Clone, Copy)]
+struct Kept {
+    /// [`Kept::sum`].
+    sum: u64,
+    settings: rivergram_wsds_settings,
+    budgets: *const u64,
+    budgets_len: usize,
     progress: Progress<f32>,
-    after: u64,
 }
 
-/// It holds the version of the functions: memory that another version wrote is no state.
-const MARK: u64 = u64::from_le_bytes(*b"rgWSDS\0\0") + ((RIVERGRAM_ABI_VERSION as u64) << 56);
+/// Where the sum begins. It holds the version of the functions: memory that another version wrote is no state.
+const SEED: u64 =
+    u64::from_le_bytes(*b"rgWSDS\0\0").wrapping_add((RIVERGRAM_ABI_VERSION as u64) << 56);
 
-impl rivergram_wsds {
-    /// Whether `rivergram_wsds_init` made it.
-    fn check(&self) -> Result<(), Failure> {
-        let has_mark = |offset: usize| self.opaque.get(offset / 8) == Some(&MARK);
-        if has_mark(offset_of!(Schedule, before)) && has_mark(offset_of!(Schedule, after)) {
+impl Kept {
+    fn new(settings: rivergram_wsds_settings, budgets: &In<u64>, progress: Progress<f32>) -> Self {
+        let (budgets, budgets_len) = budgets.parts();
+        let mut kept = Kept {
+            sum: 0,
+            settings,
+            budgets,
+            budgets_len,
+            progress,
+        };
+        kept.sum = kept.sum();
+        kept
+    }
+
+    /// A checksum of all that follows it (FNV-1a with words of 64 bits for bytes: draft-eastlake-fnv). A state of
+    /// which one word was overwritten always has another.
+    #[inline(never)]
+    fn sum(&self) -> u64 {
+        let s = &self.settings;
+        let pair = |a: u32, b: u32| u64::from(a) | u64::from(b) << 32;
+        let words = [
+            pair(s.peak.to_bits(), s.floor.to_bits()),
+            pair(s.init.to_bits(), s.shape_parameter.to_bits()),
+            s.warmup,
+            s.rewarmup,
+            s.stable_start,
+            s.stable_timescale,
+            s.decay_amount,
+            pair(s.warmup_shape, s.warmup_edge),
+            pair(s.stable, s.shape),
+            pair(s.decay, s.decay_edge),
+            s.after.into(),
+            self.budgets.addr() as u64,
+            self.budgets_len as u64,
+        ];
+        let all = words.into_iter().chain(self.progress.words());
+        all.fold(SEED, |sum, word| {
+            (sum ^ word).wrapping_mul(0x0000_0100_0000_01b3)
+        })
+    }
+
+    /// Whether `rivergram_wsds_init` made it, and nobody else wrote to it.
+    fn check(&self, name: &'static CStr) -> Result<(), Failure> {
+        if self.sum == self.sum() {
             Ok(())
         } else {
-            Err(Failure::new(rivergram_status::NotAState, c"state"))
+            Err(not_a_state(name))
         }
     }
 }
 
-impl Schedule {
+fn not_a_state(name: &'static CStr) -> Failure {
+    Failure::new(rivergram_status::NotAState, name)
+}
+
+/// A state that was found whole, in core's types.
+pub(crate) struct Schedule<'a> {
+    name: &'static CStr,
+    settings: rivergram_wsds_settings,
+    plan: Plan<'a, f32>,
+    progress: Progress<f32>,
+    /// Where it lies, to be changed.
+    memory: Option<&'a mut Kept>,
+}
+
+impl<'a> Schedule<'a> {
     /// What memory holds.
     ///
     /// # Safety
     /// The contract of [`crate::raw`], and the span of `state` was checked.
-    pub(crate) unsafe fn of<'a>(state: &In<rivergram_wsds>) -> Result<&'a Self, Failure> {
-        // SAFETY: the span was checked; any bytes are a `rivergram_wsds`. A `Schedule` fits in, as asserted above,
-        // and between right marks lies what `rivergram_wsds_init` wrote.
-        unsafe {
-            state.get()?.check()?;
-            state.cast::<Schedule>().get()
-        }
+    pub(crate) unsafe fn of(state: &In<rivergram_wsds>) -> Result<Self, Failure> {
+        // SAFETY: the span was checked; a `Kept` fits in, as asserted above, and any bytes are one.
+        unsafe { Schedule::new(state.name(), state.cast::<Kept>().get()?, None) }
     }
 
     /// The same, to change it.
     ///
     /// # Safety
     /// As [`Schedule::of`].
-    pub(crate) unsafe fn of_mut<'a>(state: &Out<rivergram_wsds>) -> Result<&'a mut Self, Failure> {
+    pub(crate) unsafe fn of_mut(state: &Out<rivergram_wsds>) -> Result<Self, Failure> {
         // SAFETY: as in `of`.
         unsafe {
-            state.get()?.check()?;
-            state.cast::<Schedule>().get()
+            let memory = state.cast::<Kept>().get()?;
+            let kept = *memory;
+            Schedule::new(state.name(), &kept, Some(memory))
         }
+    }
+
+    /// # Safety
+    /// The budgets that `rivergram_wsds_init` was given are still there, as was promised to it.
+    unsafe fn new(
+        name: &'static CStr,
+        kept: &Kept,
+        memory: Option<&'a mut Kept>,
+    ) -> Result<Self, Failure> {
+        kept.check(name)?;
+        let budgets = In::array(c"budgets", kept.budgets, kept.budgets_len);
+        budgets.span()?;
+        // SAFETY: the sum is right, so these are the budgets that were given.
+        let budgets = unsafe { budgets.slice() };
+        Ok(Schedule {
+            name,
+            settings: kept.settings,
+            plan: Plan::of_checked(kept.settings.to_core()?, budgets),
+            progress: kept.progress,
+            memory,
+        })
     }
 
     /// The state in core's type.
     pub(crate) fn state(&self) -> Result<State<'_, f32>, Failure> {
-        Ok(State::with_progress(&self.plan, self.progress)?)
+        State::with_progress(&self.plan, self.progress).map_err(|_| not_a_state(self.name))
     }
 
-    /// Where the state has come to.
+    /// Writes where the state has come to.
     pub(crate) fn set(&mut self, progress: Progress<f32>) {
-        self.progress = progress;
+        if let Some(kept) = &mut self.memory {
+            kept.progress = progress;
+            kept.sum = kept.sum();
+        }
     }
 }
 
 /// `sizeof(rivergram_wsds)`, for who allocates at run time.
+///
+/// Cost: O(1).
 #[unsafe(no_mangle)]
 pub extern "C" fn rivergram_wsds_size() -> usize {
     size_of::<rivergram_wsds>()
 }
 
 /// The alignment of a `rivergram_wsds`, for who allocates at run time.
+///
+/// Cost: O(1).
 #[unsafe(no_mangle)]
 pub extern "C" fn rivergram_wsds_align() -> usize {
     align_of::<rivergram_wsds>()
 }
 
 /// The settings of a schedule that has a name, a `rivergram_schedule`, with peak and floor: a start to change from.
+///
+/// Errors: NULL_POINTER, MISALIGNED, OPTION for another schedule. Cost: O(1).
 ///
 /// # Safety
 /// `settings` points to a `rivergram_wsds_settings`; `error` may be NULL.
@@ -513,6 +597,8 @@ pub unsafe extern "C" fn rivergram_wsds_settings_named(
 ///
 /// Errors: NULL_POINTER, MISALIGNED, OVERLAP, LENGTH of `state_size`, OPTION, BUDGET, WARMUP.
 ///
+/// Cost: linear in the number of budgets.
+///
 /// # Safety
 /// Behind each pointer lies what its length says; `error` may be NULL.
 #[unsafe(no_mangle)]
@@ -531,15 +617,17 @@ pub unsafe extern "C" fn rivergram_wsds_init(
     unsafe {
         answer(error, || {
             check_len(c"state_size", size_of::<rivergram_wsds>(), state_size)?;
-            apart(&[state.span()?, settings.span()?, budgets.span()?])?;
-            let plan = Plan::new(settings.get()?.to_core()?, budgets.slice())?;
+            apart(&[
+                reported(error).span()?,
+                state.span()?,
+                settings.span()?,
+                budgets.span()?,
+            ])?;
+            let settings = *settings.get()?;
+            let plan = Plan::new(settings.to_core()?, budgets.slice())?;
             let progress = State::new(&plan).progress();
-            state.cast::<Schedule>().write(Schedule {
-                before: MARK,
-                plan,
-                progress,
-                after: MARK,
-            });
+            let kept = Kept::new(settings, &budgets, progress);
+            state.cast::<Kept>().write(kept);
             Ok(())
         })
     }
@@ -549,6 +637,8 @@ pub unsafe extern "C" fn rivergram_wsds_init(
 /// or tokens `units` are those of the update's batch; else it is 1.
 ///
 /// Errors: NULL_POINTER, MISALIGNED, OVERLAP, NOT_A_STATE.
+///
+/// Cost: O(1), and where a budget ends linear in their number; a checksum over the state is most of it.
 ///
 /// # Safety
 /// `state` points to a `rivergram_wsds`, `rate` to a float; `error` may be NULL.
@@ -571,6 +661,8 @@ pub unsafe extern "C" fn rivergram_wsds_advance(
 ///
 /// Errors: NULL_POINTER, MISALIGNED, OVERLAP, NOT_A_STATE.
 ///
+/// Cost: linear in the number of budgets.
+///
 /// # Safety
 /// `state` points to a `rivergram_wsds`, `rate` to a float; `error` may be NULL.
 #[unsafe(no_mangle)]
@@ -591,6 +683,8 @@ pub unsafe extern "C" fn rivergram_wsds_rate_at(
 /// Where the schedule stands.
 ///
 /// Errors: NULL_POINTER, MISALIGNED, OVERLAP, NOT_A_STATE.
+///
+/// Cost: O(1); a checksum over the state is most of it.
 ///
 /// # Safety
 /// `state` points to a `rivergram_wsds`, `position` to a `rivergram_position`; `error` may be NULL.
@@ -619,6 +713,8 @@ pub unsafe extern "C" fn rivergram_wsds_position(
 ///
 /// Errors: NULL_POINTER, MISALIGNED, OVERLAP, NOT_A_STATE.
 ///
+/// Cost: O(1); a checksum over the state is most of it.
+///
 /// # Safety
 /// `state` points to a `rivergram_wsds`; `changed` and `error` may be NULL.
 #[unsafe(no_mangle)]
@@ -639,6 +735,8 @@ pub unsafe extern "C" fn rivergram_wsds_request_decay(
 /// Ends a decay with the next update and goes back to the peak. `changed`, unless NULL: whether there was one.
 ///
 /// Errors: NULL_POINTER, MISALIGNED, OVERLAP, NOT_A_STATE.
+///
+/// Cost: O(1); a checksum over the state is most of it.
 ///
 /// # Safety
 /// `state` points to a `rivergram_wsds`; `changed` and `error` may be NULL.
@@ -661,6 +759,8 @@ pub unsafe extern "C" fn rivergram_wsds_cancel_decay(
 ///
 /// Errors: NULL_POINTER, MISALIGNED, OVERLAP, NOT_A_STATE.
 ///
+/// Cost: O(1); a checksum over the state is most of it.
+///
 /// # Safety
 /// `state` points to a `rivergram_wsds`; `changed` and `error` may be NULL.
 #[unsafe(no_mangle)]
@@ -682,6 +782,8 @@ pub unsafe extern "C" fn rivergram_wsds_extend(
 /// the state was at the floor after the last budget or in a re-warmup.
 ///
 /// Errors: NULL_POINTER, MISALIGNED, OVERLAP, NOT_A_STATE.
+///
+/// Cost: O(1); a checksum over the state is most of it.
 ///
 /// # Safety
 /// `state` points to a `rivergram_wsds`; `changed` and `error` may be NULL.
@@ -707,6 +809,8 @@ pub unsafe extern "C" fn rivergram_wsds_resume_to_peak(
 /// Errors: NULL_POINTER, MISALIGNED, OVERLAP, NOT_A_STATE, BUDGET, WARMUP, OTHER_SETTINGS for a budget that was reached,
 /// or whose decay has begun, and is not in its place.
 ///
+/// Cost: linear in the number of budgets.
+///
 /// # Safety
 /// Behind each pointer lies what its length says; `error` may be NULL.
 #[unsafe(no_mangle)]
@@ -721,12 +825,12 @@ pub unsafe extern "C" fn rivergram_wsds_set_budgets(
     // SAFETY: the contract of `raw`, which the caller keeps; `apart` saw all memory before it is used.
     unsafe {
         answer(error, || {
-            apart(&[state.span()?, budgets.span()?])?;
-            let schedule = Schedule::of_mut(&state)?;
+            apart(&[reported(error).span()?, state.span()?, budgets.span()?])?;
+            let schedule = Schedule::of(&state.read())?;
             let plan = Plan::new(*schedule.plan.settings(), budgets.slice())?;
             let progress = schedule.state()?.replan(&plan)?.progress();
-            schedule.plan = plan;
-            schedule.set(progress);
+            let kept = Kept::new(schedule.settings, &budgets, progress);
+            state.cast::<Kept>().write(kept);
             Ok(())
         })
     }
@@ -736,6 +840,8 @@ pub unsafe extern "C" fn rivergram_wsds_set_budgets(
 /// machine.
 ///
 /// Errors: NULL_POINTER, MISALIGNED, OVERLAP, NOT_A_STATE, LENGTH.
+///
+/// Cost: linear in the number of budgets.
 ///
 /// # Safety
 /// Behind each pointer lies what its length says; `error` may be NULL.
@@ -751,7 +857,7 @@ pub unsafe extern "C" fn rivergram_wsds_save(
     // SAFETY: the contract of `raw`, which the caller keeps; `apart` saw all memory before it is used.
     unsafe {
         answer(error, || {
-            apart(&[state.span()?, bytes.span()?])?;
+            apart(&[reported(error).span()?, state.span()?, bytes.span()?])?;
             Schedule::of(&state)?.state()?.save(bytes.slice())?;
             Ok(())
         })
@@ -763,6 +869,8 @@ pub unsafe extern "C" fn rivergram_wsds_save(
 ///
 /// Errors: NULL_POINTER, MISALIGNED, OVERLAP, NOT_A_STATE, TRUNCATED, NOT_SAVED, FORMAT_VERSION, CHECKSUM,
 /// OTHER_SETTINGS, PHASE.
+///
+/// Cost: linear in the number of budgets.
 ///
 /// # Safety
 /// Behind each pointer lies what its length says; `error` may be NULL.
@@ -778,8 +886,8 @@ pub unsafe extern "C" fn rivergram_wsds_load(
     // SAFETY: the contract of `raw`, which the caller keeps; `apart` saw all memory before it is used.
     unsafe {
         answer(error, || {
-            apart(&[state.span()?, bytes.span()?])?;
-            let schedule = Schedule::of_mut(&state)?;
+            apart(&[reported(error).span()?, state.span()?, bytes.span()?])?;
+            let mut schedule = Schedule::of_mut(&state)?;
             let loaded = State::load(&schedule.plan, bytes.slice())?.progress();
             schedule.set(loaded);
             Ok(())
@@ -802,8 +910,8 @@ unsafe fn change<R>(
     // SAFETY: as promised to this function; `apart` saw all memory before it is used.
     unsafe {
         answer(error, || {
-            apart(&[memory.span()?, result.span()?])?;
-            let schedule = Schedule::of_mut(&memory)?;
+            apart(&[reported(error).span()?, memory.span()?, result.span()?])?;
+            let mut schedule = Schedule::of_mut(&memory)?;
             let mut state = schedule.state()?;
             let returned = event(&mut state);
             let progress = state.progress();
@@ -829,7 +937,7 @@ unsafe fn look<R>(
     // SAFETY: as promised to this function; `apart` saw all memory before it is used.
     unsafe {
         answer(error, || {
-            apart(&[memory.span()?, result.span()?])?;
+            apart(&[reported(error).span()?, memory.span()?, result.span()?])?;
             result.write(question(&Schedule::of(&memory)?.state()?));
             Ok(())
         })

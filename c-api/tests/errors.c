@@ -47,7 +47,8 @@ static void volume(void)
     FAILS(rivergram_volume(x, 6, 2, 3, NULL, 0, x + 5, &error), OVERLAP, "volume");
     FAILS(rivergram_volume(x, 6, 2, 3, w, 4, w + 3, &error), OVERLAP, "workspace");
     FAILS(rivergram_volume(x, SIZE_MAX, 2, 3, NULL, 0, &v, &error), LENGTH, "vectors");
-    FAILS(rivergram_volume(x, 6, 0, 3, NULL, 0, &v, &error), SIZE, "k, rows or d");
+    FAILS(rivergram_volume(x, 0, 0, 3, NULL, 0, &v, &error), SIZE, "k");
+    FAILS(rivergram_volume(x, 0, 2, 0, NULL, 0, &v, &error), SIZE, "d");
     FAILS(rivergram_volume(x, 6, 9, 1, NULL, 0, &v, &error), LENGTH, "vectors");
     TRUE(v == -1);
     (void)rivergram_volume(x, 5, 2, 3, NULL, 0, &v, &error);
@@ -60,6 +61,10 @@ static void volume(void)
     TRUE(rivergram_volume(x, 6, 2, 3, NULL, 0, &v, (rivergram_error *)((char *)&error + 1)) ==
          RIVERGRAM_STATUS_MISALIGNED);
     x[4] = 4;
+    union { float x[16]; rivergram_error error; } both = {{3, 0, 0, 5, 4, 0}};
+    TRUE(rivergram_volume(both.x, 6, 2, 3, NULL, 0, &v, &both.error) == RIVERGRAM_STATUS_OVERLAP);
+    TRUE(rivergram_volume(both.x, 16, 2, 8, NULL, 0, &v, &both.error) == RIVERGRAM_STATUS_OVERLAP);
+    TRUE(both.x[0] == 3 && both.x[4] == 4 && both.x[15] == 0);
     FAILS(rivergram_volume_gradient(x, 6, 2, 3, NULL, 6, NULL, 0, &v, &error), NULL_POINTER, "gradient");
     FAILS(rivergram_volume_gradient(x, 6, 2, 3, g, 5, NULL, 0, &v, &error), LENGTH, "gradient");
     FAILS(rivergram_volume_gradient(x, 6, 2, 3, x, 6, NULL, 0, &v, &error), OVERLAP, "gradient");
@@ -84,7 +89,7 @@ static void volume_fixed(size_t k, fixed_volume *volume, fixed_gradient *gradien
     FAILS(volume((const float *)((char *)x + 1), len, 5, &v, &error), MISALIGNED, "vectors");
     FAILS(volume(x, len, 5, x + len - 1, &error), OVERLAP, "volume");
     FAILS(volume(x, SIZE_MAX, 5, &v, &error), LENGTH, "vectors");
-    FAILS(volume(x, 0, 0, &v, &error), SIZE, "k, rows or d");
+    FAILS(volume(x, 0, 0, &v, &error), SIZE, "d");
     FAILS(volume(x, len, SIZE_MAX / 2, &v, &error), LENGTH, "vectors");
     FAILS(gradient(NULL, len, 5, g, len, &v, &error), NULL_POINTER, "vectors");
     FAILS(gradient(x, len, 5, NULL, len, &v, &error), NULL_POINTER, "gradient");
@@ -121,9 +126,13 @@ static void volume_i8(void)
     FAILS(rivergram_volume_i8(n, 6, scales, 2, 3, scales, &error), OVERLAP, "volume");
     OK(rivergram_volume_i8(n, 6, scales, 2, 3, &v, &error));
     TRUE(v == 6);
+    FAILS(rivergram_volume_i8(n, 0, scales, 0, 3, &v, &error), SIZE, "scales");
+    FAILS(rivergram_volume_i8(n, 0, scales, 2, 0, &v, &error), SIZE, "d");
     scales[1] = -1;
     FAILS(rivergram_volume_i8(n, 6, scales, 2, 3, &v, &error), OPTION, "scales");
-    FAILS(rivergram_quantise(x, 3, to, 3, scales, &error), NOT_FINITE, "vectors");
+    FAILS(rivergram_quantise(x, 3, to, 3, scales, &error), NOT_FINITE, "x");
+    (void)rivergram_quantise(x, 3, to, 3, scales, &error);
+    TRUE(error.index[0] == 2 && error.index[1] == RIVERGRAM_NONE);
     FAILS(rivergram_quantise(x, 3, to, 2, scales, &error), LENGTH, "quantised");
     OK(rivergram_quantise(x, 2, to, 2, scales, &error));
     TRUE(to[1] == -127);
@@ -183,6 +192,7 @@ static void gram(void)
     FAILS(rivergram_gram_loss(&o, x, 8, NULL, 0, 9, 2, 2, g, 8, w, len, &r, &error), OPTION, "normalise");
     o.normalise = 1;
     FAILS(rivergram_gram_loss(&o, x, 8, NULL, 0, 9, 2, 2, g, 8, w, len, &r, &error), SIZE, "k");
+    FAILS(rivergram_gram_loss(&o, x, 0, NULL, 0, 2, 0, 2, g, 0, w, len, &r, &error), SIZE, "rows");
     for (size_t k = 2; k <= 8; k++)
         for (size_t rows = 1; rows < 6; rows++)
             for (size_t d = 1; d < 40; d += 13)
@@ -278,12 +288,15 @@ static void eisl(void)
             TRUE(rivergram_eisl_workspace_len(t, u, 3) == RIVERGRAM_EISL_WORKSPACE_LEN(t, u, 3));
     for (size_t t = 1; t < 9; t++) {
         const rivergram_head head = {.input = 64, .output = 11};
-        const rivergram_trainer trainer = {.heads = &head, .heads_len = 1};
+        rivergram_trainer trainer = {.heads = &head, .heads_len = 1, .gradient_len = 1};
         const rivergram_eisl_batch sizes = {.batch = 4, .positions = t, .targets = 9 - t, .vocabulary = 11};
         size_t need = 0;
         OK(rivergram_eisl_options_paper(orders, 2, &o, &error));
         OK(rivergram_trainer_transcribe_workspace_len(&trainer, &o, &sizes, &need, &error));
         TRUE(need == RIVERGRAM_TRANSCRIBE_WORKSPACE_LEN(4, t, 9 - t, 11, 2));
+        trainer.gradient_len = 0;
+        OK(rivergram_trainer_transcribe_workspace_len(&trainer, &o, &sizes, &need, &error));
+        TRUE(need == RIVERGRAM_LEAN_TRANSCRIBE_WORKSPACE_LEN(4, t, 9 - t, 64, 11, 2));
     }
 }
 
@@ -344,8 +357,19 @@ static void wsds(void)
     memcpy(&garbage, &s, sizeof s - sizeof s.opaque[0] * 8);
     memset((char *)&garbage + 64, 0x5a, sizeof garbage - 64);
     FAILS(rivergram_wsds_advance(&garbage, 1, &rate, &error), NOT_A_STATE, "state");
+    /* A single bit that somebody else wrote is found: codes of options, the pointer to the budgets, the progress. */
+    for (size_t word = 0; word < 19; word++) {
+        copy = s;
+        copy.opaque[word] ^= 1;
+        FAILS(rivergram_wsds_advance(&copy, 1, &rate, &error), NOT_A_STATE, "state");
+        FAILS(rivergram_wsds_save(&copy, bytes, sizeof bytes, &error), NOT_A_STATE, "state");
+        FAILS(rivergram_wsds_set_budgets(&copy, budgets, 2, &error), NOT_A_STATE, "state");
+    }
     FAILS(rivergram_wsds_advance(NULL, 1, &rate, &error), NULL_POINTER, "state");
     FAILS(rivergram_wsds_advance(&s, 1, (float *)&s, &error), OVERLAP, "state");
+    /* What was wrong is not written over an argument. */
+    TRUE(rivergram_wsds_advance(&s, 1, NULL, (rivergram_error *)&s) == RIVERGRAM_STATUS_OVERLAP);
+    OK(rivergram_wsds_position(&s, &p, &error));
     FAILS(rivergram_wsds_rate_at(&s, 0, NULL, &error), NULL_POINTER, "rate");
     FAILS(rivergram_wsds_position(&s, NULL, &error), NULL_POINTER, "position");
     TRUE(rate == -1);
@@ -439,6 +463,24 @@ static void heads(void)
     FAILS(BACKWARD(p, x, y, c, dy, 2, p, 6), OVERLAP, "gradient");
     OK(BACKWARD(p, x, y, c, dy, 2, g, 6));
     TRUE(g[0] == 1 && g[4] == 1 && g[5] == 0);
+    g[5] = NAN;
+    FAILS(BACKWARD(p, x, y, c, dy, 2, g, 6), NOT_FINITE, "gradient");
+    g[5] = 0;
+    /* What a head that does not normalise leaves of its cache is not looked at. */
+    c[0] = NAN;
+    dy[0] = 0;
+    OK(BACKWARD(p, x, y, c, dy, 2, g, 6));
+    h.normalise = 1;
+    FAILS(BACKWARD(p, x, y, c, dy, 2, g, 6), NOT_FINITE, "cache");
+    h.normalise = 0;
+    TRUE(g[0] == 1 && g[4] == 1 && g[5] == 0);
+    {
+        const rivergram_head deep = {.input = 2, .hidden = 1, .output = 2};
+        float all[RIVERGRAM_HEAD_LEN(2, 1, 2)] = {1, 1}, to[RIVERGRAM_HEAD_LEN(2, 1, 2)] = {0}, kept[2] = {NAN, NAN},
+              scratch[1];
+        (void)rivergram_head_backward(&deep, all, 7, x, 2, 1, y, 2, kept, 2, dy, 2, to, 7, scratch, 1, &error);
+        TRUE(error.status == RIVERGRAM_STATUS_NOT_FINITE && error.index[0] == 1);
+    }
     FAILS(rivergram_optimizer_named(3, &o, &error), OPTION, "kind");
     FAILS(rivergram_optimizer_named(1, NULL, &error), NULL_POINTER, "optimizer");
     OK(rivergram_optimizer_named(RIVERGRAM_OPTIMIZER_KIND_ADAM_W, &o, &error));
@@ -481,11 +523,16 @@ static void trainer(void)
     OK(rivergram_wsds_settings_named(RIVERGRAM_SCHEDULE_CONSTANT, 0.001f, 0, &settings, &error));
     memset(&schedule, 0, sizeof schedule);
 #define ALIGN(t, o, i, il, n, s) rivergram_trainer_align(t, o, i, il, n, NULL, 0, 2, s, NULL, &error)
-    FAILS(ALIGN(&t, &o, inputs, lens, 2, &step), NOT_A_STATE, "state");
+    FAILS(ALIGN(&t, &o, inputs, lens, 2, &step), NOT_A_STATE, "schedule");
     OK(rivergram_wsds_init(&schedule, sizeof schedule, &settings, NULL, 0, &error));
     OK(rivergram_trainer_lens_of(&t, 2, &all, &error));
     TRUE(all.parameters == 12 && all.moments == 0 && all.align_workspace == sizeof w / sizeof *w);
     TRUE(all.saved <= sizeof bytes);
+    for (size_t rows = 1; rows < 20; rows += 3) {
+        OK(rivergram_trainer_lens_of(&t, rows, &all, &error));
+        TRUE(all.align_workspace == RIVERGRAM_ALIGN_WORKSPACE_LEN(2, rows, 2));
+        TRUE(all.lean_align_workspace == RIVERGRAM_LEAN_ALIGN_WORKSPACE_LEN(2, rows, 2, 2));
+    }
     FAILS(ALIGN(NULL, &o, inputs, lens, 2, &step), NULL_POINTER, "trainer");
     FAILS(ALIGN(&t, NULL, inputs, lens, 2, &step), NULL_POINTER, "loss");
     FAILS(ALIGN(&t, &o, NULL, lens, 2, &step), NULL_POINTER, "inputs");
@@ -493,6 +540,9 @@ static void trainer(void)
     FAILS(ALIGN(&t, &o, inputs, lens, 2, NULL), NULL_POINTER, "step");
     FAILS(ALIGN(&t, &o, inputs, lens, 1, &step), HEAD, "inputs");
     memcpy(was, p, sizeof p);
+    TRUE(rivergram_trainer_align(&t, &o, inputs, lens, 2, NULL, 0, 2, &step, NULL, (rivergram_error *)(void *)&t) ==
+         RIVERGRAM_STATUS_OVERLAP);
+    TRUE(t.heads == h && t.heads_len == 2);
     const rivergram_trainer good = t;
 #define BROKEN(change, status, name) \
     do { change; FAILS(ALIGN(&t, &o, inputs, lens, 2, &step), status, name); t = good; } while (0)
@@ -537,6 +587,71 @@ static void trainer(void)
     t.clip = INFINITY;
     OK(rivergram_trainer_load(&t, bytes, sizeof bytes, &error));
     TRUE(t.updates == 0 && memcmp(was, p, sizeof p) == 0);
+    /* Moments that are not finite are found before they reach a parameter, and a load mends them. */
+    float m[24] = {0};
+    t.moments = m;
+    t.moments_len = 24;
+    OK(rivergram_optimizer_named(RIVERGRAM_OPTIMIZER_KIND_ADAM_W, &t.optimizer, &error));
+    OK(rivergram_trainer_save(&t, bytes, sizeof bytes, &error));
+    m[23] = NAN;
+    FAILS(ALIGN(&t, &o, inputs, lens, 2, &step), NOT_FINITE, "moments");
+    (void)ALIGN(&t, &o, inputs, lens, 2, &step);
+    TRUE(error.index[0] == 23 && t.updates == 0 && memcmp(was, p, sizeof p) == 0);
+    OK(rivergram_trainer_load(&t, bytes, sizeof bytes, &error));
+    TRUE(m[23] == 0);
+    OK(ALIGN(&t, &o, inputs, lens, 2, &step));
+}
+
+/* Features in 8 bits and no gradient: the errors, and the parameters of a step of the same features as floats. */
+static void packed(void)
+{
+    const rivergram_head h[2] = {{2, 0, 2, 1}, {2, 0, 2, 1}};
+    const int8_t a[4] = {100, 0, 5, 90}, b[4] = {90, 10, 20, 80};
+    const float start[12] = {1, 0.2f, 0.1f, 1, 0, 0, 0.7f, -0.7f, 0.7f, 0.7f, 0, 0};
+    rivergram_features_i8 in[2] = {{a, 4, 0.5f}, {b, 4, 0.25f}};
+    float p[12], want[12], w[RIVERGRAM_LEAN_ALIGN_WORKSPACE_LEN(2, 2, 2, 2)], x[2][4];
+    const float *inputs[2] = {x[0], x[1]};
+    const size_t lens[2] = {4, 4};
+    rivergram_wsds schedule;
+    rivergram_wsds_settings settings;
+    rivergram_gram_options o;
+    rivergram_step step;
+    rivergram_trainer t = {.heads = h, .heads_len = 2, .clip = INFINITY, .parameters = p, .parameters_len = 12,
+                           .workspace = w, .workspace_len = sizeof w / sizeof *w, .schedule = &schedule};
+    OK(rivergram_gram_options_paper(0, &o, &error));
+    o.normalise = 0;
+    OK(rivergram_wsds_settings_named(RIVERGRAM_SCHEDULE_CONSTANT, 0.125f, 0, &settings, &error));
+    OK(rivergram_wsds_init(&schedule, sizeof schedule, &settings, NULL, 0, &error));
+    memcpy(p, start, sizeof p);
+    for (size_t i = 0; i < 4; i++) {
+        x[0][i] = 0.5f * (float)a[i];
+        x[1][i] = 0.25f * (float)b[i];
+    }
+    OK(rivergram_trainer_align(&t, &o, inputs, lens, 2, NULL, 0, 2, &step, NULL, &error));
+    memcpy(want, p, sizeof p);
+    memcpy(p, start, sizeof p);
+#define ALIGN_I8(t, o, i, n, s) rivergram_trainer_align_i8(t, o, i, n, NULL, 0, 2, s, NULL, &error)
+    FAILS(ALIGN_I8(NULL, &o, in, 2, &step), NULL_POINTER, "trainer");
+    FAILS(ALIGN_I8(&t, NULL, in, 2, &step), NULL_POINTER, "loss");
+    FAILS(ALIGN_I8(&t, &o, NULL, 2, &step), NULL_POINTER, "inputs");
+    FAILS(ALIGN_I8(&t, &o, in, 2, NULL), NULL_POINTER, "step");
+    FAILS(ALIGN_I8(&t, &o, in, 1, &step), HEAD, "inputs");
+    FAILS(ALIGN_I8(&t, &o, in, 9, &step), LENGTH, "inputs");
+    FAILS(ALIGN_I8(&t, &o, (const rivergram_features_i8 *)(const void *)p, 2, &step), OVERLAP, "parameters");
+    in[1].values_len = 3;
+    FAILS(ALIGN_I8(&t, &o, in, 2, &step), LENGTH, "inputs");
+    in[1].values_len = 4;
+    in[1].values = NULL;
+    FAILS(ALIGN_I8(&t, &o, in, 2, &step), NULL_POINTER, "inputs");
+    in[1].values = (const int8_t *)w;
+    FAILS(ALIGN_I8(&t, &o, in, 2, &step), OVERLAP, "workspace");
+    in[1].values = b;
+    in[1].scale = NAN;
+    FAILS(ALIGN_I8(&t, &o, in, 2, &step), NOT_FINITE, "vectors");
+    in[1].scale = 0.25f;
+    TRUE(memcmp(p, start, sizeof p) == 0);
+    OK(ALIGN_I8(&t, &o, in, 2, &step));
+    TRUE(memcmp(p, want, sizeof p) == 0 && memcmp(p, start, sizeof p) != 0);
 }
 
 static void transcription(void)
@@ -578,6 +693,43 @@ static void transcription(void)
     OK(STEP(&t, &o, &b, x, 4, &first));
     OK(STEP(&t, &o, &b, x, 4, &second));
     TRUE(second.loss < first.loss);
+    const int8_t bytes[4] = {2, 1, 0, 2};
+    rivergram_features_i8 in = {bytes, 4, 0.5f};
+#define STEP_I8(t, o, b, in, s) rivergram_trainer_transcribe_i8(t, o, b, in, s, NULL, &error)
+    FAILS(STEP_I8(NULL, &o, &b, &in, &first), NULL_POINTER, "trainer");
+    FAILS(STEP_I8(&t, NULL, &b, &in, &first), NULL_POINTER, "loss");
+    FAILS(STEP_I8(&t, &o, NULL, &in, &first), NULL_POINTER, "batch");
+    FAILS(STEP_I8(&t, &o, &b, NULL, &first), NULL_POINTER, "inputs");
+    FAILS(STEP_I8(&t, &o, &b, &in, NULL), NULL_POINTER, "step");
+    in.values_len = 3;
+    FAILS(STEP_I8(&t, &o, &b, &in, &first), LENGTH, "inputs");
+    in.values_len = 4;
+    in.values = NULL;
+    FAILS(STEP_I8(&t, &o, &b, &in, &first), NULL_POINTER, "inputs");
+    in.values = (const int8_t *)w;
+    FAILS(STEP_I8(&t, &o, &b, &in, &first), OVERLAP, "workspace");
+    in.values = bytes;
+    in.scale = INFINITY;
+    FAILS(STEP_I8(&t, &o, &b, &in, &first), NOT_FINITE, "x");
+    in.scale = 0.5f;
+    float kept[9], same[9];
+    memcpy(kept, p, sizeof p);
+    for (size_t i = 0; i < 4; i++)
+        x[i] = 0.5f * (float)bytes[i];
+    t.gradient = NULL;
+    t.gradient_len = 0;
+    OK(STEP(&t, &o, &b, x, 4, &first));
+    memcpy(same, p, sizeof p);
+    memcpy(p, kept, sizeof p);
+    OK(STEP_I8(&t, &o, &b, &in, &second));
+    TRUE(first.loss == second.loss && memcmp(p, same, sizeof p) == 0);
+    float m[9] = {0};
+    t.moments = m;
+    t.moments_len = 9;
+    t.optimizer.momentum = 0.5f;
+    m[4] = INFINITY;
+    FAILS(STEP(&t, &o, &b, x, 4, &first), NOT_FINITE, "moments");
+    TRUE(t.updates == 4);
 }
 
 int main(void)
@@ -598,6 +750,7 @@ int main(void)
     wsds();
     heads();
     trainer();
+    packed();
     transcription();
     printf("test result: %s. %d passed; %d failed; 0 ignored\n", failed ? "FAILED" : "ok", passed, failed);
     return failed != 0;

@@ -574,7 +574,7 @@ fn training_steps_are_those_of_core() {
                 assert_eq!(status, OK);
             }
             let (to, len) = (bytes.as_mut_ptr(), bytes.len());
-            let status = c::rivergram_trainer_save(&mut trainer, to, len, null_mut());
+            let status = c::rivergram_trainer_save(&trainer, to, len, null_mut());
             assert_eq!((status, trainer.updates), (OK, 3));
         }
         assert!(bytes == saved, "{optimizer:?}");

@@ -17,7 +17,73 @@ fn generated() -> String {
     bindings.write(&mut header);
     let header = String::from_utf8(header).expect("text");
     // The heading that Rust has for a contract.
-    header.replace("# Safety", "Contract:")
+    let header = header.replace("# Safety", "Contract:");
+    guarded(&plain_enums(&header))
+}
+
+/// Lists of codes as C11 and C++ both have them: a type of 32 bits, and constants. What cbindgen writes asks for the
+/// version of the language, 15 lines for each.
+fn plain_enums(header: &str) -> String {
+    let mut plain = String::new();
+    let mut lines = header.lines().peekable();
+    while let Some(line) = lines.next() {
+        let name = line
+            .strip_prefix("enum ")
+            .map(|name| name.trim_end_matches(" {"));
+        let Some(name) = name.filter(|name| !name.contains([' ', ';'])) else {
+            plain.push_str(line);
+            plain.push('\n');
+            continue;
+        };
+        plain.push_str(&format!("typedef uint32_t {name};\nenum {{\n"));
+        let codes = lines
+            .by_ref()
+            .skip_while(|line| line.starts_with(['#', ' ']) && !line.starts_with("    "));
+        for code in codes.take_while(|line| *line != "};") {
+            plain.push_str(code);
+            plain.push('\n');
+        }
+        plain.push_str("};\n");
+        // The types that cbindgen makes of it, up to the end of their condition.
+        while lines.next_if(|line| !line.is_empty()).is_some() {}
+    }
+    plain
+}
+
+/// The guard ends below everything, the constants included.
+fn guarded(header: &str) -> String {
+    let end = header
+        .lines()
+        .find(|line| line.starts_with("#endif") && line.contains("RIVERGRAM_H"));
+    let end = end.expect("a guard");
+    let inside = header.replacen(&format!("{end}\n"), "", 1);
+    format!("{}\n\n{end}\n", inside.trim_end())
+}
+
+#[test]
+fn lists_of_codes_are_plain() {
+    let written = "\
+/** Says. */
+enum a
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    A_ONE = 0,
+};
+#ifndef __cplusplus
+typedef uint32_t a;
+#endif // __cplusplus
+
+struct b;
+";
+    let plain = "/** Says. */\ntypedef uint32_t a;\nenum {\n    A_ONE = 0,\n};\n\nstruct b;\n";
+    assert_eq!(plain_enums(written), plain);
+    let guard = "#ifndef RIVERGRAM_H\nx\n\n#endif  /* RIVERGRAM_H */\n\n#define Y\n";
+    assert_eq!(
+        guarded(guard),
+        "#ifndef RIVERGRAM_H\nx\n\n\n#define Y\n\n#endif  /* RIVERGRAM_H */\n"
+    );
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn public_functions(source: &Source) -> Vec<Function> {
 /// The name of the function that a line declares `pub`.
 fn public_name(line: &str) -> Option<String> {
     let mut rest = line.trim_start().strip_prefix("pub ")?;
-    for qualifier in ["const ", "unsafe ", "extern ", "\"C\" "] {
+    for qualifier in ["const ", "async ", "unsafe ", "extern ", "\"C\" "] {
         rest = rest.strip_prefix(qualifier).unwrap_or(rest);
     }
     let name = rest.strip_prefix("fn ")?;
@@ -166,6 +166,9 @@ fn every_function_of_the_c_api_is_proven() {
         .flat_map(|source| source.text.lines())
         .filter(|line| line.contains(" extern \"C\" fn "));
     let names: Vec<_> = exported.filter_map(public_name).collect();
+    let foreign = |name: &&String| !name.starts_with("rivergram_");
+    let foreign: Vec<_> = names.iter().filter(foreign).collect();
+    assert!(foreign.is_empty(), "not rivergram_…: {foreign:?}");
     let missing: Vec<_> = names
         .iter()
         .filter(|name| !proven.contains(name.as_str()))
@@ -202,6 +205,7 @@ where
     F: Copy,
 {
     pub unsafe fn get() {}
+    pub async fn wait() {}
 }
 ";
     let function = |owners: &[&str], name: &str| Function {
@@ -214,6 +218,7 @@ where
             function(&["file", "room"], "free"),
             function(&["Thing"], "new"),
             function(&["Other"], "get"),
+            function(&["Other"], "wait"),
         ]
     );
     assert_eq!(modules("core/src/room/mod.rs"), ["room", "src"]);

@@ -1005,6 +1005,25 @@ fn restoring_goes_on_bit_for_bit() {
         short(TrainBuffer::Moments, 2 * need),
         |trainer| trainer.restore(&parameters, &moments[1..], updates, schedule),
     );
+    for (wrong, index) in [(f32::NAN, 0), (f32::INFINITY, need - 1)] {
+        let with_one = |numbers: &[f32]| {
+            let mut numbers = numbers.to_vec();
+            numbers[index] = wrong;
+            numbers
+        };
+        let (bad, buffer) = (with_one(&parameters), TrainBuffer::Parameters);
+        refused(
+            &mut second,
+            TrainError::Value { buffer, index },
+            |trainer| trainer.restore(&bad, &moments, updates, schedule),
+        );
+        let (bad, buffer) = (with_one(&moments), TrainBuffer::Moments);
+        refused(
+            &mut second,
+            TrainError::Value { buffer, index },
+            |trainer| trainer.restore(&parameters, &bad, updates, schedule),
+        );
+    }
     let restored = second.restore(&parameters, &moments, updates, schedule);
     assert_eq!(restored, Ok(()));
     step_of_its_own(&case, &mut first);

@@ -31,6 +31,13 @@ pub(crate) struct PanicPath {
     frames: Vec<String>,
 }
 
+impl PanicPath {
+    /// Whether all that panics there is a future that is polled after its end.
+    pub(crate) fn is_resumed_future(&self) -> bool {
+        self.panics.ends_with("::panic_const_async_fn_resumed")
+    }
+}
+
 impl Display for PanicPath {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} in {}", self.panics, self.within)?;
@@ -248,6 +255,19 @@ mod tests {
             call("core::slice::index::slice_index_fail", &[0x402b6]),
         ];
         assert_eq!(calls(&instructions(CODE)), want);
+    }
+
+    #[test]
+    fn a_future_after_its_end_is_told_from_other_panics() {
+        let of = |panics: &str| PanicPath {
+            panics: panics.to_string(),
+            within: String::new(),
+            frames: Vec::new(),
+        };
+        let resumed = "core::panicking::panic_const::panic_const_async_fn_resumed";
+        assert!(of(resumed).is_resumed_future());
+        assert!(!of("core::panicking::panic_fmt").is_resumed_future());
+        assert!(!of("core::panicking::panic_bounds_check").is_resumed_future());
     }
 
     #[test]

@@ -68,6 +68,13 @@ pub enum TrainError {
         /// The length that was given.
         have: usize,
     },
+    /// A number that is NaN or infinite, of those that a trainer is to take over.
+    Value {
+        /// Which buffer it was meant for.
+        buffer: TrainBuffer,
+        /// Its place there.
+        index: usize,
+    },
     /// The loss or the gradient is NaN or infinite: no update was made.
     NotFinite {
         /// Updates made so far.
@@ -137,6 +144,9 @@ impl Display for TrainError {
             }
             Self::Storage { buffer, need, have } => {
                 write!(f, "{buffer:?}: {have} numbers where {need} are needed")
+            }
+            Self::Value { buffer, index } => {
+                write!(f, "{buffer:?}: number {index} is not finite")
             }
             Self::NotFinite { updates } => {
                 write!(

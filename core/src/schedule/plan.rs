@@ -121,6 +121,21 @@ impl<'a, T: Real> Plan<'a, T> {
         Ok(plan)
     }
 
+    /// The plan again of the settings and budgets of one that [`Plan::new`] made, for who keeps these two instead of
+    /// it. Nothing is checked: with others the rates mean nothing, and no other harm is done. Cost: O(1).
+    ///
+    /// ```
+    /// use rivergram_core::schedule::{Plan, Settings};
+    ///
+    /// let plan = Plan::new(Settings::wsd_s(1.0_f32, 0.1), &[100, 200])?;
+    /// assert_eq!(Plan::of_checked(*plan.settings(), plan.budgets()), plan);
+    /// # Ok::<(), rivergram_core::error::PlanError>(())
+    /// ```
+    #[inline(always)]
+    pub fn of_checked(settings: Settings<T>, budgets: &'a [u64]) -> Self {
+        Plan { settings, budgets }
+    }
+
     /// What the plan was made from.
     ///
     /// ```

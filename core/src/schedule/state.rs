@@ -57,6 +57,32 @@ pub struct Progress<T> {
     segment: Segment<T>,
 }
 
+impl<T: Real> Progress<T> {
+    /// All that it is, in words: for a checksum of the memory that it lies in. Cost: O(1).
+    ///
+    /// ```
+    /// use rivergram_core::schedule::{Plan, Settings, State};
+    ///
+    /// let plan = Plan::new(Settings::linear(1.0_f32, 0.0), &[4])?;
+    /// let [first, second] = [1, 2].map(|step| State::at(&plan, step).progress());
+    /// assert_ne!(first.words(), second.words());
+    /// # Ok::<(), rivergram_core::error::PlanError>(())
+    /// ```
+    pub fn words(&self) -> [u64; 8] {
+        let Progress { step, segment } = self;
+        [
+            *step,
+            segment.index as u64,
+            segment.start,
+            segment.ramp,
+            segment.decay_start,
+            segment.end,
+            segment.ramp_from.to_bits(),
+            segment.decay_from.to_bits(),
+        ]
+    }
+}
+
 impl<'a, T: Real> State<'a, T> {
     /// Bytes of a saved state: four hashes, step, anchor (place, start, ramp, decay start, end, and
     /// the rates that ramp and decay start from).

@@ -722,10 +722,11 @@ impl<'a, T: Real> Trainer<'a, T> {
         &mut self.schedule
     }
 
-    /// Takes parameters, moments and counts from elsewhere, such as a checkpoint. Cost: one copy.
+    /// Takes parameters, moments and counts from elsewhere, such as a checkpoint. Cost: one look and one copy.
     ///
     /// # Errors
-    /// [`TrainError::Storage`]: lengths. Nothing has then changed.
+    /// [`TrainError::Storage`]: lengths. [`TrainError::Value`]: numbers that are not finite; a step does not look
+    /// at moments, and would spread them to every parameter. Nothing has then changed.
     ///
     /// ```
     /// # use rivergram_core::head::Head;
@@ -762,6 +763,8 @@ impl<'a, T: Real> Trainer<'a, T> {
             parameters.len(),
         )?;
         check_len(TrainBuffer::Moments, storage.moments.len(), moments.len())?;
+        check_finite(TrainBuffer::Parameters, parameters)?;
+        check_finite(TrainBuffer::Moments, moments)?;
         copy(parameters, storage.parameters);
         copy(moments, storage.moments);
         self.updates = updates;
@@ -1311,6 +1314,14 @@ fn check_len(buffer: TrainBuffer, need: usize, have: usize) -> Result<(), TrainE
         Ok(())
     } else {
         Err(TrainError::Storage { buffer, need, have })
+    }
+}
+
+fn check_finite<T: Real>(buffer: TrainBuffer, numbers: &[T]) -> Result<(), TrainError> {
+    let mut places = (0..numbers.len()).zip(numbers);
+    match places.find(|(_, x)| !x.is_finite()) {
+        Some((index, _)) => Err(TrainError::Value { buffer, index }),
+        None => Ok(()),
     }
 }
 

@@ -1,5 +1,8 @@
 //! `core::flash`, and a trainer's state in it.
 
+use core::pin::pin;
+use core::task::{Context, Poll, Waker};
+
 use rivergram_core::flash::{Layout, Part, PartMut, RamFlash, Slot, Store};
 use rivergram_core::lanes::Real;
 use rivergram_core::trainer::{SavedHead, Trainer};
@@ -49,6 +52,48 @@ fn work<T: Real>(mut store: Store, flash: &mut Flash) {
     keep(Store::load(&store, flash, slot, parts));
     keep(Store::load_start(&store, flash, slot, slice_mut()));
     keep(Store::check(&store, flash, slot));
+}
+
+/// Calls everything that waits. A future that is polled again after its end panics, by the contract of [`Future`]; so
+/// does every future that the compiler makes, and in no other place may these.
+pub fn waiting<T: Real>() {
+    let mut flash: Flash = any(RamFlash::new(slice_mut()));
+    let layout = any(Layout {
+        start: 0,
+        end: 0,
+        payload: size(),
+        budgets: size(),
+    });
+    poll(Store::open_async(&mut flash, &layout));
+    let before = Store::open_before_async(&mut flash, &layout, any(0));
+    let Some(Ok(mut store)) = poll(before) else {
+        return;
+    };
+    poll(Store::commit_async(
+        any(&mut store),
+        &mut flash,
+        slice(),
+        slice::<Part<'static, T>>(),
+    ));
+    let slot = any(Slot::Latest);
+    let parts = slice_mut::<PartMut<'static, T>>();
+    poll(Store::load_async(&store, &mut flash, slot, parts));
+    poll(Store::load_start_async(
+        &store,
+        &mut flash,
+        slot,
+        slice_mut(),
+    ));
+    poll(Store::check_async(&store, &mut flash, slot));
+}
+
+/// What a future has come to, after one poll.
+fn poll<R>(future: impl Future<Output = R>) -> Option<R> {
+    let mut context = Context::from_waker(Waker::noop());
+    match any(pin!(future)).poll(&mut context) {
+        Poll::Ready(result) => Some(any(result)),
+        Poll::Pending => None,
+    }
 }
 
 /// What a trainer has for it.

@@ -9,12 +9,17 @@
 //!   microcontroller would emulate; there is none.
 //! - `f64`: the same functions in double precision.
 //! - `c`: every function of the C API.
+//! - `waits`: the functions that wait. A future panics where it is polled after its end, so this program links all the
+//!   same, and is read: it must not panic in any other place.
 //! - `panics`: indexes freely, and must not link. It shows that the proof can fail.
 //!
 //! **Adding a function of core**: add a call to the file of its room here (`src/gram.rs` for `core/src/gram`,
 //! and so on), in the form `Type::function(…)` or `module::function(…)`, each argument from [`any`], [`slice`]
 //! or [`slice_mut`], and the result into [`keep`]. A test of the workspace (`tests/tests/proof.rs`) names what
 //! is missing. Generic functions are proven for the sizes that stand here.
+//!
+//! Not here: `Display` of the errors. It is a list of texts and `write!`; how `core::fmt` formats the numbers in them
+//! has ways to panic as far as the linker knows, of integers at opt-level s, of those with a point at any.
 //!
 //! `cargo xtask test no-panic` links the programs for two instruction sets, with and without overflow
 //! checks, for speed and for size. Of one that does not link it names the places that can panic.

@@ -1,8 +1,8 @@
 //! `core::schedule`.
 
 use rivergram_core::lanes::Real;
-use rivergram_core::schedule::{rate_at,
-    Area, Branches, Decay, Plan, Settings, Shape, State, WarmupShape, presets,
+use rivergram_core::schedule::{
+    Area, Branches, Decay, Plan, Progress, Settings, Shape, State, WarmupShape, presets, rate_at,
 };
 
 use crate::{any, keep, real, size, slice, slice_mut};
@@ -38,7 +38,7 @@ fn shape<T: Real>() {
 }
 
 fn plan<T: Real>(plan: &Plan<'_, T>) {
-    keep(Plan::settings(plan));
+    keep(Plan::of_checked(any(*Plan::settings(plan)), slice()));
     keep(Plan::budgets(plan));
     keep(Plan::lr_at(plan, any(0)));
     keep(rate_at(any(*plan.settings()), slice(), any(0)));
@@ -56,6 +56,7 @@ fn state<T: Real>(plan: &Plan<'_, T>) {
     keep(State::new(plan));
     let mut state = any(State::at(plan, any(0)));
     keep(State::plan(&state));
+    keep(Progress::words(&any(State::progress(&state))));
     if let Ok(same) = State::with_progress(plan, any(State::progress(&state))) {
         state = any(same);
     }

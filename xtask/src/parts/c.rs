@@ -61,36 +61,23 @@ const EXAMPLES: [Example; 2] = [
 ];
 
 const BARE: &str = "c-api/examples/cortex-m4f/startup.c";
-const SCRIPT: &str = "-Tc-api/examples/cortex-m4f/mps2-an386.ld";
 const ERRORS: &str = "c-api/tests/errors.c";
-const ONE: &str = "c-api/tests/volume_only.c";
+const NOTHING: &str = "c-api/tests/nothing.c";
 const HEADER: &str = "c-api/include/rivergram.h";
 
-const STRICT: [&str; 8] = [
-    "-O2",
-    "-Wall",
-    "-Wextra",
-    "-Werror",
-    "-pedantic",
-    "-Ic-api/include",
-    "-Wl,--gc-sections",
-    "-Wa,-Itests/firmware/programs/data",
-];
+/// Besides the options that the README names.
+const STRICT: [&str; 4] = ["-Wall", "-Wextra", "-Werror", "-pedantic"];
 
-const CORTEX_M4F: [&str; 9] = [
-    "-std=c11",
-    "-mcpu=cortex-m4",
-    "-mthumb",
-    "-mfloat-abi=hard",
-    "-mfpu=fpv4-sp-d16",
-    "-ffunction-sections",
-    "-nostartfiles",
-    "--specs=nano.specs",
-    SCRIPT,
-];
+/// The commands of the README are what is run here.
+const README: &str = "c-api/README.md";
+const GCC: &str = "gcc";
+const WEAKEN: &str = "llvm-objcopy";
 
-/// The most bytes of code of a program that calls only the volume of three vectors; 3.3 KB are the start and newlib.
-const CODE_OF_ONE: u64 = 12 << 10;
+/// The panic handler, as the end of a symbol.
+const HANDLER: &str = "rust_begin_unwind";
+
+/// How far the code of a function may be from what the README says, in percent.
+const NEAR: u64 = 5;
 
 /// A program takes seconds; this is for a machine that is busy.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -109,12 +96,42 @@ fn run(job: &mut Job<'_>) {
     if let Err(error) = std::fs::create_dir_all(&folder) {
         return job.fail(format_args!("{}: {error}", folder.display()));
     }
-    on_this_machine(job, &folder);
-    on_a_board(job, &folder);
+    let readme = match std::fs::read_to_string(job.workspace.root.join(README)) {
+        Ok(readme) => readme,
+        Err(error) => return job.fail(format_args!("{README}: {error}")),
+    };
+    on_this_machine(job, &folder, &readme);
+    on_a_board(job, &folder, &readme);
+}
+
+/// The words of the command that a text shows, without its name; empty where it shows none.
+fn words_of(readme: &str, program: &str) -> Vec<String> {
+    let text = readme.replace("\\\n", " ");
+    let lines = text.lines().map(str::split_whitespace);
+    let mut commands = lines.filter(|words| words.clone().next() == Some(program));
+    let words = commands.next().into_iter().flatten().skip(1);
+    words.map(|word| word.replace('\'', "")).collect()
+}
+
+/// The options among them, but for the file that is written.
+fn options_of(readme: &str, program: &str) -> Vec<String> {
+    let mut options = Vec::new();
+    let mut words = words_of(readme, program).into_iter();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "-o" => drop(words.next()),
+            "-T" => options.extend([Some(word), words.next()].into_iter().flatten()),
+            "-lm" => {}
+            _ if word.starts_with('-') => options.push(word),
+            _ => {}
+        }
+    }
+    options
 }
 
 /// Static and shared library with gcc, and the header in C++.
-fn on_this_machine(job: &mut Job<'_>, folder: &Path) {
+fn on_this_machine(job: &mut Job<'_>, folder: &Path, readme: &str) {
+    let options = options_of(readme, GCC);
     let words = ["c-lib", "--quiet"];
     if !job.cargo(&words) {
         return;
@@ -122,10 +139,11 @@ fn on_this_machine(job: &mut Job<'_>, folder: &Path) {
     let release = job.workspace.target.join("release");
     let archive = release.join("librivergram_c.a");
     let shared = release.join("librivergram_c.so");
+    own_names(job, &shared);
     let link = |job: &mut Job<'_>, sources: &[&str], library: &Path, kind: &str| {
         let program = folder.join(format!("{kind}-{}", stem(sources)));
         let mut compile = job.workspace.command("gcc");
-        compile.arg("-std=c11").args(STRICT).args(sources);
+        compile.args(&options).args(STRICT).args(sources);
         compile.arg(library).arg("-lm").arg("-o").arg(&program);
         if !job.run(&mut compile) {
             return None;
@@ -153,7 +171,7 @@ fn on_this_machine(job: &mut Job<'_>, folder: &Path) {
     }
     let program = folder.join("header");
     let mut compile = job.workspace.command("g++");
-    compile.arg("-std=c++17").args(STRICT);
+    compile.args(["-std=c++17", "-Ic-api/include"]).args(STRICT);
     compile.arg("c-api/tests/header.cpp").arg(&archive);
     if job.run(compile.arg("-o").arg(&program)) {
         job.run(&mut Command::new(&program));
@@ -161,7 +179,8 @@ fn on_this_machine(job: &mut Job<'_>, folder: &Path) {
 }
 
 /// The static library without the standard library, with newlib.
-fn on_a_board(job: &mut Job<'_>, folder: &Path) {
+fn on_a_board(job: &mut Job<'_>, folder: &Path, readme: &str) {
+    let options = options_of(readme, ARM_GCC);
     let Some(board) = BOARDS.iter().find(|board| board.name == BOARD) else {
         return job.fail(format_args!("there is no board {BOARD}"));
     };
@@ -171,7 +190,7 @@ fn on_a_board(job: &mut Job<'_>, folder: &Path) {
     let link = |job: &mut Job<'_>, sources: &[&str], name: &str, more: &[String]| {
         let program = folder.join(name);
         let mut compile = job.workspace.command(ARM_GCC);
-        compile.args(STRICT).args(CORTEX_M4F).args(more);
+        compile.args(&options).args(STRICT).args(more);
         compile.args(sources).arg(BARE).arg(&archive).arg("-lm");
         job.run(compile.arg("-o").arg(&program)).then_some(program)
     };
@@ -187,26 +206,123 @@ fn on_a_board(job: &mut Job<'_>, folder: &Path) {
         }
         report_size(job, &program);
     }
-    if let Some(program) = link(job, &[ONE], "volume_only.elf", &[]) {
-        match report_size(job, &program) {
-            Some(code) if code > CODE_OF_ONE => job.fail(format_args!(
-                "{ONE}: {code} bytes of code, and {CODE_OF_ONE} is the limit"
-            )),
-            _ => {}
+    if let Some(program) = link(job, &[ERRORS], "errors.elf", &[]) {
+        match board.run(&program, LIMIT, &[]) {
+            Ok(outcome) if outcome.code == Some(0) => say(&format!("errors, {BOARD}: passed")),
+            Ok(outcome) => job.fail(format_args!("{ERRORS} on {BOARD}: {outcome}")),
+            Err(why) => job.fail(why),
         }
     }
+    let keep = |name: &str| format!("-Wl,--undefined={name}");
+    let code = |job: &mut Job<'_>, name: &str, more: &[String]| {
+        let program = link(job, &[NOTHING], &format!("{name}.elf"), more)?;
+        report_size(job, &program)
+    };
+    if let Some(start) = code(job, "nothing", &[]) {
+        let stated = sizes_in(readme);
+        if stated.is_empty() {
+            job.fail(format_args!("{README} says no function's size"));
+        }
+        for (name, size) in stated {
+            let Some(found) = code(job, name, &[keep(name)]) else {
+                continue;
+            };
+            let found = found.saturating_sub(start);
+            if found.abs_diff(size) * 100 > size * NEAR {
+                job.fail(format_args!(
+                    "{name} adds {found} bytes of code, and {README} says {size}"
+                ));
+            }
+        }
+    }
+    weaken(job, &archive, &folder.join("weakened.a"), readme);
     // A program that keeps every function of the header.
     match std::fs::read_to_string(job.workspace.root.join(HEADER)) {
         Err(error) => job.fail(format_args!("{HEADER}: {error}")),
         Ok(header) => {
-            let keep: Vec<String> = functions(&header)
-                .into_iter()
-                .map(|name| format!("-Wl,--undefined={name}"))
-                .collect();
-            say(&format!("{} functions", keep.len()));
-            link(job, &[ONE], "all.elf", &keep);
+            let all: Vec<String> = functions(&header).into_iter().map(keep).collect();
+            say(&format!("{} functions", all.len()));
+            if let Some(program) = link(job, &[NOTHING], "all.elf", &all) {
+                nothing_panics(job, &program);
+            }
         }
     }
+}
+
+/// The library exports functions of its own name only.
+fn own_names(job: &mut Job<'_>, shared: &Path) {
+    match panic_paths::llvm(
+        "nm",
+        &["--dynamic", "--defined-only", "--format=just-symbols"],
+        shared,
+    ) {
+        Err(why) => job.fail(why),
+        Ok(names) => {
+            let (own, others): (Vec<&str>, Vec<&str>) = names
+                .lines()
+                .partition(|name| name.starts_with("rivergram_"));
+            if own.is_empty() || !others.is_empty() {
+                job.fail(format_args!(
+                    "{}: {} names of its own, and {others:?}",
+                    shared.display(),
+                    own.len()
+                ));
+            }
+        }
+    }
+}
+
+/// No function of the library, compiled as the README says, has a way to the panic handler.
+fn nothing_panics(job: &mut Job<'_>, program: &Path) {
+    match panic_paths::of(program, &job.workspace.root) {
+        Err(why) => job.fail(why),
+        Ok(paths) => {
+            for path in paths {
+                job.fail(format_args!("{}: {path}", program.display()));
+            }
+        }
+    }
+}
+
+/// The panic handler gives way to another's after what the README says.
+fn weaken(job: &mut Job<'_>, archive: &Path, copy: &Path, readme: &str) {
+    let words = words_of(readme, WEAKEN);
+    let options: Vec<&str> = words.iter().map(String::as_str).collect();
+    let Some((_, options)) = options.split_last() else {
+        return job.fail(format_args!("{README} does not show `{WEAKEN}`"));
+    };
+    if let Err(error) = std::fs::copy(archive, copy) {
+        return job.fail(format_args!("{}: {error}", copy.display()));
+    }
+    let symbols = panic_paths::llvm("objcopy", options, copy)
+        .and_then(|_| panic_paths::llvm("nm", &["--defined-only"], copy));
+    match symbols {
+        Err(why) => job.fail(why),
+        Ok(symbols) => {
+            let handlers = symbols.lines().filter(|line| line.ends_with(HANDLER));
+            let kinds: Vec<_> = handlers
+                .map(|line| line.split_whitespace().nth(1))
+                .collect();
+            if kinds.is_empty() || kinds.iter().any(|kind| *kind != Some("W")) {
+                job.fail(format_args!("{HANDLER} is not weak: {kinds:?}"));
+            }
+        }
+    }
+}
+
+/// The functions of a table of sizes, and the first number of each line.
+fn sizes_in(readme: &str) -> Vec<(&str, u64)> {
+    let rows = readme
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `rivergram_"));
+    let sizes = rows.filter_map(|row| {
+        let (name, rest) = row.split_once('`')?;
+        let number = rest.split('|').nth(1)?.trim().replace(',', "");
+        let start = readme.find(&format!("rivergram_{name}`"))?;
+        let name = readme.get(start..start + "rivergram_".len() + name.len())?;
+        Some((name, number.parse().ok()?))
+    });
+    sizes.collect()
 }
 
 /// Builds the library for a board.
@@ -256,13 +372,16 @@ impl Example {
 
     fn compare(&self, job: &mut Job<'_>, printed: &[u8], on: &str) {
         let (name, file) = (self.name(), self.output);
+        let text = String::from_utf8_lossy(printed);
         match std::fs::read_to_string(job.workspace.root.join(file)) {
-            Ok(want) if firmware::without_sizes(&want).as_bytes() == printed => {
+            Ok(want) if firmware::without_sizes(&want) == firmware::without_sizes(&text) => {
                 say(&format!("{name}, {on}: prints {file}"));
+                if let Some(why) = firmware::larger_state(&want, &text) {
+                    job.fail(format_args!("{name}, {on}: {why}"));
+                }
             }
             Ok(_) => job.fail(format_args!(
-                "{name}, {on}: does not print {file}, but\n{}",
-                String::from_utf8_lossy(printed)
+                "{name}, {on}: does not print {file}, but\n{text}"
             )),
             Err(error) => job.fail(format_args!("{file}: {error}")),
         }
@@ -306,6 +425,16 @@ mod tests {
         let header = "/**\n * Not rivergram_a(x).\n */\nrivergram_status rivergram_b(float *x,\n\
             const char *rivergram_c(uint32_t status);\n#define RIVERGRAM_D(x) rivergram_e(x)\n";
         assert_eq!(functions(header), ["rivergram_b", "rivergram_c"]);
+    }
+
+    #[test]
+    fn commands_and_sizes_of_a_text_are_found() {
+        let text = "```sh\ngcc -a -T x \\\n    -lm f.c -o y\nllvm-objcopy --b='*c' d.a\n```\n\
+            | `rivergram_a` | 5,288 | 4,468 |\n| `rivergram_b`, any k | 60 |\n";
+        assert_eq!(options_of(text, "gcc"), ["-a", "-T", "x"]);
+        assert_eq!(words_of(text, "llvm-objcopy"), ["--b=*c", "d.a"]);
+        assert!(words_of(text, "cc").is_empty());
+        assert_eq!(sizes_in(text), [("rivergram_a", 5288), ("rivergram_b", 60)]);
     }
 
     #[test]

@@ -29,11 +29,14 @@ const TRIPLES: [&str; 2] = ["thumbv7em-none-eabihf", "thumbv6m-none-eabi"];
 /// without overflow checks. `f64` is proven without checks: what calculates with integers is the same code in
 /// both, but for that in libm, which is not ours.
 const PROFILES: [(&str, &[&str]); 4] = [
-    ("speed", &["f32", "f64", "c"]),
-    ("speed-checked", &["f32", "c"]),
-    ("size", &["f32", "c"]),
-    ("size-checked", &["f32", "c"]),
+    ("speed", &["f32", "f64", "c", WAITS]),
+    ("speed-checked", &["f32", "c", WAITS]),
+    ("size", &["f32", "f64", "c", WAITS]),
+    ("size-checked", &["f32", "c", WAITS]),
 ];
+
+/// The program of futures, which have a panic that none is without: it links, and is read.
+const WAITS: &str = "waits";
 
 /// The program that can panic.
 const COUNTERPART: &str = "panics";
@@ -72,7 +75,9 @@ fn run(job: &mut Job<'_>) {
                     name: format!("{triple}, {profile}"),
                 };
                 for program in programs {
-                    if links {
+                    if *program == WAITS {
+                        case.waits(job);
+                    } else if links {
                         say(&format!("{program} links for {}: no panic", case.name));
                         case.doubles(job, program);
                     } else {
@@ -128,6 +133,30 @@ impl Case {
         }
     }
 
+    /// The program of futures panics where one is polled after its end, and nowhere else.
+    fn waits(&self, job: &mut Job<'_>) {
+        match panic_paths::of(&self.folder.join(WAITS), &job.workspace.root) {
+            Err(why) => job.fail(why),
+            Ok(paths) if paths.is_empty() => job.fail(format_args!(
+                "no panic is found in `{WAITS}` for {}, and futures have one: the search finds nothing",
+                self.name
+            )),
+            Ok(paths) => {
+                let mut all = true;
+                for path in paths.iter().filter(|path| !path.is_resumed_future()) {
+                    all = false;
+                    job.fail(format_args!(
+                        "{WAITS} can panic for {}: {path}",
+                        self.name
+                    ));
+                }
+                if all {
+                    say(&format!("{WAITS}, {}: no panic but of a future after its end", self.name));
+                }
+            }
+        }
+    }
+
     /// The program that can panic does not link, for want of the missing function.
     fn disprove(&self, job: &mut Job<'_>, build: &mut Command) {
         let refused = build.output().map(|output| {
@@ -178,7 +207,7 @@ impl Case {
 }
 
 /// The functions of double precision in a program.
-fn doubles_in(program: &Path) -> Result<Vec<String>, String> {
+pub(super) fn doubles_in(program: &Path) -> Result<Vec<String>, String> {
     let symbols = panic_paths::llvm("nm", &["--format=just-symbols"], program)?;
     Ok(symbols
         .lines()

@@ -31,10 +31,12 @@ pub extern "C" fn _start() {
     keep(rivergram_reservoir_offer as *const ());
     keep(rivergram_status_text as *const ());
     keep(rivergram_trainer_align as *const ());
+    keep(rivergram_trainer_align_i8 as *const ());
     keep(rivergram_trainer_lens_of as *const ());
     keep(rivergram_trainer_load as *const ());
     keep(rivergram_trainer_save as *const ());
     keep(rivergram_trainer_transcribe as *const ());
+    keep(rivergram_trainer_transcribe_i8 as *const ());
     keep(rivergram_trainer_transcribe_workspace_len as *const ());
     keep(rivergram_volume as *const ());
     keep(rivergram_volume2 as *const ());
