@@ -19,8 +19,8 @@ const COMPACT: &str = "rivergram: compact volume, K = 3, D = 64";
 
 /// A line, a column, the largest number.
 const LIMITS: [(&str, usize, u64); 29] = [
-    (VOLUME, FLASH, 1_640),
-    (VOLUME, FLASH_FOR_SIZE, 1_250),
+    (VOLUME, FLASH, 1_800),
+    (VOLUME, FLASH_FOR_SIZE, 1_400),
     (VOLUME, INSTRUCTIONS, 900),
     (
         "rivergram: volume, K = 3, D = 64; better rows needed",
