@@ -22,8 +22,8 @@ const COMMON: u64 = 900;
 
 /// A line, a column, the largest number.
 const LIMITS: [(&str, usize, u64); 31] = [
-    (VOLUME, FLASH, 1_640),
-    (VOLUME, FLASH_FOR_SIZE, 1_250),
+    (VOLUME, FLASH, 1_800),
+    (VOLUME, FLASH_FOR_SIZE, 1_400),
     (VOLUME, INSTRUCTIONS, COMMON),
     (
         "rivergram: volume, K = 3, D = 64; better rows needed",

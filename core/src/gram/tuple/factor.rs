@@ -420,7 +420,8 @@ impl<T: Real, const K: usize, const EXACT: bool> Frame<T, K, EXACT> {
                     if EXACT {
                         let sum = (self.high[p][c], self.low[p][c]);
                         let t = (self.high[q][c], self.low[q][c]);
-                        (self.high[p][c], self.low[p][c]) = T::plus_product(sum, t, l);
+                        let (high, low) = T::plus_product(sum, t, l);
+                        (self.high[p][c], self.low[p][c]) = high.two_sum(low);
                     } else {
                         self.high[p][c] = l.mul_add(self.high[q][c], self.high[p][c]);
                     }
