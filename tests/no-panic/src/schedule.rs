@@ -1,8 +1,8 @@
 //! `core::schedule`.
 
 use rivergram_core::lanes::Real;
-use rivergram_core::schedule::{rate_at,
-    Area, Branches, Decay, Plan, Settings, Shape, State, WarmupShape, presets,
+use rivergram_core::schedule::{
+    Area, Branches, Decay, Plan, Settings, Shape, State, WarmupShape, presets, rate_at,
 };
 
 use crate::{any, keep, real, size, slice, slice_mut};

@@ -250,10 +250,22 @@ fn recipe<T: Real, R: Recipe<T>>() {
     let one = One::<T>::new();
     let present = any(Some(slice::<bool>()));
     keep(fixed::workspace_len::<R, T>());
-    keep(fixed::align::<R, _>(one, memory(), any(&[slice::<T>(); 3]), present, update));
+    keep(fixed::align::<R, _>(
+        one,
+        memory(),
+        any(&[slice::<T>(); 3]),
+        present,
+        update,
+    ));
     let packed = Int8 {
         values: slice(),
         scale: real(),
     };
-    keep(fixed::align_int8::<R, _>(one, memory(), any(&[packed; 3]), present, update));
+    keep(fixed::align_int8::<R, _>(
+        one,
+        memory(),
+        any(&[packed; 3]),
+        present,
+        update,
+    ));
 }
