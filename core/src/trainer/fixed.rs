@@ -111,6 +111,9 @@ pub const fn workspace_len<R: Recipe<T>, T: Real>() -> usize {
     align_len(R::HEADS, R::ROWS, R::LOSS.term, Packing::ALL)
 }
 
+/// What a step tells.
+type Aligned<T> = (Step<T>, GramReport<T>);
+
 /// One step of alignment, as of [`Trainer::align`](super::Trainer::align): `inputs` holds for each head its
 /// \[rows, input\] features, absent ones are `false` in `present` \[heads, rows\].
 ///
@@ -138,7 +141,7 @@ pub fn align<R: Recipe<I::Scalar>, I: Isa>(
     inputs: &[&[I::Scalar]],
     present: Option<&[bool]>,
     update: Update<I::Scalar>,
-) -> Result<(Step<I::Scalar>, GramReport<I::Scalar>), TrainError> {
+) -> Result<Aligned<I::Scalar>, TrainError> {
     isa.enter(Align::<_, _, R> {
         memory,
         inputs,
@@ -173,7 +176,7 @@ pub fn align_int8<R: Recipe<I::Scalar>, I: Isa>(
     inputs: &[Int8<'_, I::Scalar>],
     present: Option<&[bool]>,
     update: Update<I::Scalar>,
-) -> Result<(Step<I::Scalar>, GramReport<I::Scalar>), TrainError> {
+) -> Result<Aligned<I::Scalar>, TrainError> {
     isa.enter(Align::<_, _, R> {
         memory,
         inputs,

@@ -62,6 +62,7 @@ impl Sizes {
     }
 
     /// The floats that [`Work::split`] takes.
+    #[inline(always)]
     pub(super) const fn len(self) -> usize {
         let [local_planes, planes] = self.planes;
         let [local, all] = self.rows;
