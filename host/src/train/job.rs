@@ -446,34 +446,40 @@ impl<'p> Job<'_, 'p> {
         if !file.exists() {
             return Ok(false);
         }
-        let taken = Request::read(&file).and_then(|request| {
-            if request.id == place.request {
-                return Ok(());
-            }
-            let leg = self.legs.get(place.leg).map(|leg| leg.name.clone());
-            let (update, step) = (place.update, place.step);
-            self.answer(request.ask, place)?;
-            place.request = request.id;
-            log.append(&Line::Request {
-                update,
-                leg: leg.unwrap_or_default(),
-                step,
-                request,
-            })?;
-            self.save_latest(*place, log)
-        });
-        match taken {
-            Err(e) if e.exit_code() == 1 => return Err(e),
-            Err(e) => self.warn(format!("{}: {e}", self.options.name)),
-            Ok(()) => {}
+        match Request::read(&file) {
+            Err(e) => self.warn(format!("{}: {e}: ask again", self.options.name)),
+            Ok(request) if request.id == place.request => {}
+            Ok(request) => self.answer_and_log(request, place, log)?,
         }
         std::fs::remove_file(&file).map_err(|e| Error::io(&file, "remove it", e))?;
         Ok(true)
     }
 
-    /// Does what was asked for; an error of bad input where it cannot be done, and nothing has then changed.
-    fn answer(&mut self, ask: Ask, place: &mut Place) -> Result<()> {
-        let refuse = |problem: String| Err(Error::input("the request", problem));
+    fn answer_and_log(
+        &mut self,
+        request: Request,
+        place: &mut Place,
+        log: &mut store::Metrics,
+    ) -> Result<()> {
+        let leg = self.legs.get(place.leg).map(|leg| leg.name.clone());
+        let (update, step) = (place.update, place.step);
+        if let Some(refused) = self.answer(request.ask, place)? {
+            self.warn(format!("{}: the request: {refused}", self.options.name));
+            return Ok(());
+        }
+        place.request = request.id;
+        log.append(&Line::Request {
+            update,
+            leg: leg.unwrap_or_default(),
+            step,
+            request,
+        })?;
+        self.save_latest(*place, log)
+    }
+
+    /// Does what was asked for; the reason where it cannot be done, and nothing has then changed.
+    fn answer(&mut self, ask: Ask, place: &mut Place) -> Result<Option<String>> {
+        let refuse = |problem: String| Ok(Some(problem));
         let kind = self.options.schedule().kind;
         let branches = kind == ScheduleKind::Wsd;
         let is_fit = matches!(
@@ -547,12 +553,12 @@ impl<'p> Job<'_, 'p> {
                 }
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Back to the main branch, where a decay that was asked for began.
     fn go_back(&mut self, place: &mut Place) -> Result<()> {
-        let Some(step) = place.back.take() else {
+        let Some(step) = place.back else {
             return Ok(());
         };
         let name = main_name(step);
@@ -562,8 +568,7 @@ impl<'p> Job<'_, 'p> {
         let schedule = self.schedule_of(&name, &leg.plan, &checkpoint)?;
         self.take(&name, &checkpoint)?;
         *self.trainer.schedule_mut() = schedule;
-        place.release = None;
-        place.step = step;
+        (place.release, place.back, place.step) = (None, None, step);
         Ok(())
     }
 

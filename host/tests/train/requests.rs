@@ -4,6 +4,9 @@ use rivergram::store::Checkpoint;
 
 use super::*;
 
+/// Steps that no test waits for.
+const ENDLESS: u64 = 1 << 63;
+
 fn line(schedule: &str) -> String {
     format!("{OWN} --quiet --schedule {schedule}")
 }
@@ -94,6 +97,42 @@ fn ask(place: &Place, words: &str) -> Output {
 fn asked(place: &Place, words: &str) {
     let output = ask(place, words);
     assert!(output.status.success(), "{words}: {output:?}");
+}
+
+/// A run without an end, in the folder `open`, that has something to go on from.
+fn endless(place: &Place, schedule: &str) -> Child {
+    let line = line(schedule);
+    let mut command = place.command(&format!("{line} --warmup 3 --budgets {ENDLESS} --out open"));
+    let command = command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program starts");
+    while !place.file("open/latest.safetensors").is_file() {
+        let state = child.try_wait().expect("a state");
+        assert!(state.is_none(), "it ended early");
+    }
+    child
+}
+
+/// Asks the run `open`, and waits until it has heard.
+fn taken(place: &Place, words: &str) {
+    asked(place, words);
+    while place.file("open/request.json").exists() {
+        sleep(Duration::from_millis(2));
+    }
+}
+
+/// The files of a folder whose names begin so, in the order of their names.
+pub(super) fn named(folder: &Path, begin: &str) -> Vec<PathBuf> {
+    let names = files(folder).into_keys();
+    let names = names.filter(|name| name.to_string_lossy().starts_with(begin));
+    names.map(|name| folder.join(name)).collect()
+}
+
+/// Flips a bit in the middle of a file.
+pub(super) fn damage(file: &Path) {
+    let mut bytes = fs::read(file).expect("a file");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    fs::write(file, bytes).expect("written");
 }
 
 /// Phase and rate of every logged step, and the log's requests and releases.
@@ -207,31 +246,13 @@ fn decays_are_called_off_and_made_longer() {
     );
 
     // A decay that runs is called off: while it goes on, and where the program waits for nothing.
-    let mut child = place.spawn(&format!(
-        "{} --warmup 3 --budgets 9223372036854775808 --out open",
-        self::line("wsd-s")
-    ));
+    let mut child = endless(&place, "wsd-s");
     let folder = place.file("open");
-    while !folder.join("latest.safetensors").is_file() {
-        assert!(
-            child.try_wait().expect("a state").is_none(),
-            "it ended early"
-        );
-    }
-    let taken = |words: &str| {
-        asked(&place, words);
-        while folder.join("request.json").exists() {
-            sleep(Duration::from_millis(2));
-        }
-    };
-    taken("open decay 100000");
-    taken("open extend 1000");
-    taken("open cancel");
-    taken("open decay 50%");
-    while !fs::read_dir(&folder).expect("a folder").any(|entry| {
-        let name = entry.expect("an entry").file_name();
-        name.to_string_lossy().starts_with("release-")
-    }) {
+    taken(&place, "open decay 100000");
+    taken(&place, "open extend 1000");
+    taken(&place, "open cancel");
+    taken(&place, "open decay 50%");
+    while named(&folder, "release-").is_empty() {
         sleep(Duration::from_millis(2));
     }
     child.kill().expect("killed");
@@ -242,6 +263,33 @@ fn decays_are_called_off_and_made_longer() {
         .map(|line| &line["ask"])
         .collect();
     assert_eq!(requests, ["decay", "extend", "cancel", "decay-of-seen"]);
+}
+
+#[test]
+fn a_main_branch_that_is_damaged_is_not_gone_back_to() {
+    for (length, then) in [(1_000_000, Some("open cancel")), (3000, None)] {
+        let place = own_data();
+        let child = endless(&place, "wsd");
+        let folder = place.file("open");
+        taken(&place, &format!("open decay {length}"));
+        let main = named(&folder, "main-").pop().expect("a main branch");
+        damage(&main);
+        if let Some(words) = then {
+            asked(&place, words);
+        }
+        let output = child.wait_with_output().expect("it ends");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        let name = main.file_name().expect("a name").to_string_lossy();
+        assert!(text.contains(&*name) && text.contains("damaged"), "{text}");
+        let log = log(&folder);
+        assert_eq!(of_kind(&log, "request").len(), 1);
+        let last = log.last().expect("a line");
+        assert_eq!(
+            last["event"],
+            if then.is_some() { "step" } else { "budget" }
+        );
+    }
 }
 
 #[test]
