@@ -31,8 +31,8 @@ const CUTS: u32 = 50;
 /// Boards of the quick run: the two kinds of processor.
 const QUICK: [&str; 2] = ["cortex-m4f", "rv32imac"];
 
-/// The program that is cut.
-const PROGRAM: &str = "power-cut";
+/// The programs that are cut: a training with budgets, and one without an end whose battery runs low.
+const PROGRAMS: [&str; 2] = ["power-cut", "low-battery"];
 
 /// Bytes of the flash.
 const FLASH: usize = 128 * 1024;
@@ -62,22 +62,23 @@ fn run(job: &mut Job<'_>) {
     let boards: Vec<&Board> = BOARDS.iter().filter(is_asked).collect();
     let triples: Vec<&'static str> = boards.iter().map(|board| board.triple).collect();
     for (toolchain, triples) in Toolchain::group(job, &triples) {
-        let words = ["build", "--release", "--bin", PROGRAM];
+        let bins = PROGRAMS.iter().flat_map(|&program| ["--bin", program]);
+        let words: Vec<&str> = ["build", "--release"].into_iter().chain(bins).collect();
         let mut build = toolchain.bare(job.workspace, &triples, &words);
         build.current_dir(job.workspace.root.join(firmware::WORKSPACE));
         if !job.run(&mut build) {
             continue;
         }
         let target = toolchain.target_folder(&job.workspace.target);
-        for board in boards
+        let built = boards
             .iter()
-            .filter(|board| triples.contains(&board.triple))
-        {
-            let image = target.join(board.triple).join("release").join(PROGRAM);
+            .filter(|board| triples.contains(&board.triple));
+        for (board, program) in built.flat_map(|board| PROGRAMS.map(|program| (board, program))) {
+            let image = target.join(board.triple).join("release").join(program);
             let folder = job.workspace.target.join("faults").join(board.name);
             match cut(board, &image, &folder) {
-                Ok(line) => say(&line),
-                Err(why) => job.fail(format_args!("{PROGRAM} on {}: {why}", board.name)),
+                Ok(line) => say(&format!("{program} on {}: {line}", board.name)),
+                Err(why) => job.fail(format_args!("{program} on {}: {why}", board.name)),
             }
         }
     }
@@ -125,8 +126,7 @@ fn cut(board: &Board, image: &Path, folder: &Path) -> Result<String, String> {
         }
     }
     Ok(format!(
-        "{PROGRAM} on {}: {cuts} cuts, {trainings} trainings ended as uncut, bit for bit",
-        board.name
+        "{cuts} cuts, {trainings} trainings ended as uncut, bit for bit"
     ))
 }
 
