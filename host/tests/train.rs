@@ -407,6 +407,7 @@ fn what_is_no_run_is_not_resumed() {
 
     place.train(&format!("{OWN} --budgets 20,40 --quiet --out run"));
     let latest = place.file("run/latest.safetensors");
+    fs::remove_file(place.file("run/previous.safetensors")).expect("removed");
     let whole = fs::read(&latest).expect("a checkpoint");
     let mut flipped = whole.clone();
     *flipped.last_mut().expect("a byte") ^= 1;
@@ -414,7 +415,12 @@ fn what_is_no_run_is_not_resumed() {
     for damaged in [&flipped[..], cut, b"", &[255; 64]] {
         fs::write(&latest, damaged).expect("written");
         let before = listing(&place.file("run"));
-        resume(&["run/latest.safetensors"]);
+        let parts = [
+            "run/latest.safetensors",
+            "previous.safetensors",
+            "put a copy",
+        ];
+        resume(&parts);
         assert_eq!(listing(&place.file("run")), before);
     }
     fs::write(&latest, whole).expect("written");
@@ -597,7 +603,7 @@ fn threads_change_nothing_and_seeds_do() {
 
 /// Interrupts a run after some updates, goes on, and compares what comes out with a run that was left alone.
 #[cfg(unix)]
-fn interrupt_and_resume(place: &Place, line: &str) {
+fn interrupt_and_resume(place: &Place, line: &str, signal: &str) {
     place.train(&format!("{line} --quiet --out whole"));
     let total = logged(&place.file("whole"));
     let mut command = place.command(&format!("{line} --json --out run"));
@@ -610,7 +616,7 @@ fn interrupt_and_resume(place: &Place, line: &str) {
         sleep(Duration::from_millis(1));
     }
     let kill = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
+        .args([signal, &child.id().to_string()])
         .status();
     assert!(kill.expect("kill starts").success());
     let output = child.wait_with_output().expect("it ends");
@@ -635,16 +641,18 @@ fn interrupt_and_resume(place: &Place, line: &str) {
 #[test]
 fn an_interrupted_run_says_how_to_go_on() {
     let line = OWN.replace("--save-every 5", "--save-every 100000 --budgets 1000,2000");
-    interrupt_and_resume(&own_data(), &line);
+    for signal in ["-INT", "-TERM"] {
+        interrupt_and_resume(&own_data(), &line, signal);
+    }
 }
 
 #[cfg(all(unix, feature = "demo-data"))]
 #[test]
 fn several_jobs_are_interrupted_together() {
     let line = "--noise none,blank:0.5 --loss cosine --hidden 4 --budgets 300,600";
-    interrupt_and_resume(&Place::new(), &format!("{line} --threads 2"));
+    interrupt_and_resume(&Place::new(), &format!("{line} --threads 2"), "-INT");
     // With one thread some jobs have not begun.
-    interrupt_and_resume(&Place::new(), &format!("{line} --threads 1"));
+    interrupt_and_resume(&Place::new(), &format!("{line} --threads 1"), "-INT");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Plans that change while they run: budgets that are added, decays on request, units other than steps.
 
 use rivergram::store::Checkpoint;
+use rivergram::train::RunOptions;
 
 use super::*;
 
@@ -68,7 +69,7 @@ fn budgets_that_make_no_sense_are_refused() {
 pub(super) fn stopped(place: &Place, line: &str, out: &str) {
     let folder = place.file(out);
     let mut child = place.spawn(&format!("{line} --out {out}"));
-    while !folder.join("latest.safetensors").is_file() {
+    while !folder.join("previous.safetensors").is_file() {
         assert!(
             child.try_wait().expect("a state").is_none(),
             "it ended early"
@@ -85,7 +86,7 @@ pub(super) fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn ask(place: &Place, words: &str) -> Output {
+pub(super) fn ask(place: &Place, words: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rivergram"));
     command
         .current_dir(&place.0)
@@ -94,18 +95,21 @@ fn ask(place: &Place, words: &str) -> Output {
     command.output().expect("the program starts")
 }
 
-fn asked(place: &Place, words: &str) {
+pub(super) fn asked(place: &Place, words: &str) {
     let output = ask(place, words);
     assert!(output.status.success(), "{words}: {output:?}");
 }
 
 /// A run without an end, in the folder `open`, that has something to go on from.
 fn endless(place: &Place, schedule: &str) -> Child {
-    let line = line(schedule);
+    endless_of(place, &line(schedule))
+}
+
+fn endless_of(place: &Place, line: &str) -> Child {
     let mut command = place.command(&format!("{line} --warmup 3 --budgets {ENDLESS} --out open"));
     let command = command.stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the program starts");
-    while !place.file("open/latest.safetensors").is_file() {
+    while !place.file("open/previous.safetensors").is_file() {
         let state = child.try_wait().expect("a state");
         assert!(state.is_none(), "it ended early");
     }
@@ -227,7 +231,8 @@ fn decays_are_called_off_and_made_longer() {
     // Taken together with the decay: the run takes one request after the other.
     asked(&place, "run extend 100");
     let waiting = ask(&place, "run cancel");
-    assert_refused("waiting", &waiting, &["request.json", "not taken yet"]);
+    let parts = ["request.json", "not taken yet", "remove"];
+    assert_refused("waiting", &waiting, &parts);
     place.train("--resume run --quiet");
     let log = log(&place.file("run"));
     let budgets: Vec<&Value> = of_kind(&log, "budget")
@@ -311,8 +316,15 @@ fn what_cannot_be_done_is_told_and_left() {
         for part in parts {
             assert!(warning.contains(part), "{words}: {warning}");
         }
-        assert!(of_kind(&log(&place.file(&out)), "request").is_empty());
+        let log = log(&place.file(&out));
+        let requests = of_kind(&log, "request");
+        assert_eq!(requests.len(), 1, "{words}");
+        let reason = requests[0]["refused"].as_str().expect("a reason");
+        assert!(warning.ends_with(reason), "{warning}: {reason}");
         assert!(!place.file(&out).join("request.json").exists());
+        // Now it is finished.
+        let late = ask(&place, &format!("{out} {words}"));
+        assert_refused(words, &late, &["finished", "--add-budgets"]);
     };
     refused("wsd-s", "600", "cancel", &["no decay"]);
     refused("wsd-s", "600", "decay 600", &["600", "reaches the end"]);
@@ -389,7 +401,64 @@ fn only_the_newest_budgets_are_kept() {
 }
 
 #[test]
-fn an_edited_configuration_is_refused() {
+fn only_the_newest_releases_and_main_branches_are_kept() {
+    let place = own_data();
+    let line = format!("{} --keep-budgets 1", line("wsd"));
+    let mut child = endless_of(&place, &line);
+    let folder = place.file("open");
+    for n in 0..4 {
+        taken(&place, "open decay 20");
+        let releases = || {
+            let text = fs::read_to_string(folder.join("metrics.jsonl")).expect("a log");
+            text.matches("\"leg\":\"release\"").count()
+        };
+        while releases() <= n {
+            sleep(Duration::from_millis(2));
+        }
+    }
+    // The last one is told of before older ones go.
+    taken(&place, "open cancel");
+    child.kill().expect("killed");
+    child.wait().expect("it ends");
+    assert_eq!(named(&folder, "release-").len(), 1);
+    assert!(named(&folder, "main-").len() <= 2);
+}
+
+#[test]
+fn a_damaged_request_is_told_and_not_taken() {
+    let place = own_data();
+    let line = format!("{} --warmup 3 --budgets 400", line("wsd-s"));
+    stopped(&place, &line, "run");
+    copy(&place.file("run"), &place.file("never"));
+    place.train("--resume never --quiet");
+    asked(&place, "run decay 30");
+    damage(&place.file("run/request.json"));
+    let output = place.run("--resume run --quiet");
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stderr).expect("text");
+    assert!(text.contains("request.json: damaged: ask again"), "{text}");
+    assert_same(&place.file("run"), &place.file("never"));
+}
+
+#[test]
+fn another_version_is_warned_of() {
+    let place = own_data();
+    place.train(&format!("{} --budgets 20,40 --out run", line("wsd-s")));
+    let file = place.file("run/config.json");
+    let text = fs::read_to_string(&file).expect("a configuration");
+    let mut options: RunOptions = serde_json::from_str(&text).expect("a configuration");
+    (options.version, options.crc32) = ("0.0.1".to_string(), 0);
+    options.crc32 = crc32fast::hash(&serde_json::to_vec(&options).expect("JSON"));
+    let text = serde_json::to_string_pretty(&options).expect("JSON");
+    fs::write(&file, format!("{text}\n")).expect("written");
+    let output = place.run("--resume run --quiet");
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stderr).expect("text");
+    assert!(text.contains("version 0.0.1"), "{text}");
+}
+
+#[test]
+fn an_edited_configuration_is_put_back_or_refused() {
     let place = own_data();
     place.train(&format!("{} --budgets 20,40 --out run", line("wsd-s")));
     let file = place.file("run/config.json");
@@ -400,8 +469,23 @@ fn an_edited_configuration_is_refused() {
     ] {
         let edited = text.replace(old, new);
         assert_ne!(edited, text, "{old}");
-        fs::write(&file, edited).expect("written");
+        fs::write(&file, &edited).expect("written");
+        let output = place.run("--resume run --quiet");
+        assert!(output.status.success(), "{output:?}");
+        let told = String::from_utf8(output.stderr).expect("text");
+        for part in ["config.json", "damaged or edited", "put back from its copy"] {
+            assert!(told.contains(part), "{new}: {told}");
+        }
+        assert_eq!(fs::read_to_string(&file).expect("a file"), text);
+
+        let copy = place.file("run/config.copy.json");
+        fs::write(&file, &edited).expect("written");
+        fs::write(&copy, &edited).expect("written");
         let output = place.run("--resume run");
-        assert_refused(new, &output, &["config.json", "damaged or edited"]);
+        let parts = ["config.json", "damaged or edited", "config.copy.json"];
+        assert_refused(new, &output, &parts);
+        for file in [&file, &copy] {
+            fs::write(file, &text).expect("written");
+        }
     }
 }
