@@ -203,6 +203,35 @@ typedef uint32_t rivergram_after;
 #endif // __cplusplus
 
 /**
+ * Which average of the weights.
+ */
+enum rivergram_average_kind
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * Exponential: the older an update, the less it counts. The first sets it.
+     */
+    RIVERGRAM_AVERAGE_KIND_EMA = 0,
+    /**
+     * Of all updates, each alike.
+     */
+    RIVERGRAM_AVERAGE_KIND_MEAN = 1,
+    /**
+     * Of the latest `copies` copies, one every `every` updates (LAWA, arXiv 2306.03241).
+     */
+    RIVERGRAM_AVERAGE_KIND_LAWA = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum rivergram_average_kind rivergram_average_kind;
+#else
+typedef uint32_t rivergram_average_kind;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
  * Over which places the selection runs.
  */
 enum rivergram_axis
@@ -716,6 +745,77 @@ typedef uint32_t rivergram_zero_rows;
 #endif // __cplusplus
 
 /**
+ * An average. Its numbers lie in an array of the caller, `rivergram_average_len` of them; both are what to save.
+ */
+typedef struct rivergram_average {
+    /**
+     * One of `rivergram_average_kind`.
+     */
+    uint32_t kind;
+    /**
+     * Of an exponential one the decay constant, from 0 to below 1.
+     */
+    float beta;
+    /**
+     * Of the latest copies how many, at least 1.
+     */
+    size_t copies;
+    /**
+     * And the updates between two of them, at least 1.
+     */
+    uint64_t every;
+    /**
+     * Updates taken in so far: begin with 0.
+     */
+    uint64_t updates;
+} rivergram_average;
+
+/**
+ * What was wrong. It is written only where the status is not `RIVERGRAM_STATUS_OK`.
+ */
+typedef struct rivergram_error {
+    /**
+     * As returned.
+     */
+    rivergram_status status;
+    /**
+     * The argument, option or part: a string that always stays, never NULL.
+     */
+    const char *name;
+    /**
+     * Where, from the outermost on, see the status; `RIVERGRAM_NONE` where there is no such place.
+     */
+    size_t index[3];
+    /**
+     * What the call needs, see the status.
+     */
+    uint64_t need;
+    /**
+     * What it was given.
+     */
+    uint64_t have;
+} rivergram_error;
+
+/**
+ * A reservoir of samples: of all that were offered, each is kept with the same probability (Vitter 1985, algorithm R).
+ * Its samples lie in an array of the caller; both are what to save.
+ */
+typedef struct rivergram_reservoir {
+    /**
+     * Samples that it keeps, at least 1.
+     */
+    size_t capacity;
+    /**
+     * Decides what is kept and drawn.
+     */
+    uint64_t seed;
+    /**
+     * Samples offered so far: begin with 0.
+     */
+    uint64_t seen;
+} rivergram_reservoir;
+
+/**
  * An order of n-grams and its weight.
  */
 typedef struct rivergram_order {
@@ -799,32 +899,6 @@ typedef struct rivergram_eisl_options {
      */
     float label_smoothing;
 } rivergram_eisl_options;
-
-/**
- * What was wrong. It is written only where the status is not `RIVERGRAM_STATUS_OK`.
- */
-typedef struct rivergram_error {
-    /**
-     * As returned.
-     */
-    rivergram_status status;
-    /**
-     * The argument, option or part: a string that always stays, never NULL.
-     */
-    const char *name;
-    /**
-     * Where, from the outermost on, see the status; `RIVERGRAM_NONE` where there is no such place.
-     */
-    size_t index[3];
-    /**
-     * What the call needs, see the status.
-     */
-    uint64_t need;
-    /**
-     * What it was given.
-     */
-    uint64_t have;
-} rivergram_error;
 
 /**
  * A batch of sequences: B rows, T output positions, U targets, V tokens.
@@ -1233,6 +1307,92 @@ typedef struct rivergram_position {
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
+
+/**
+ * Numbers that an average of so many weights keeps: as many, or `copies` times as many.
+ *
+ * Errors: NULL_POINTER, MISALIGNED, OVERLAP, OPTION.
+ *
+ * Contract:
+ * Behind each pointer lies what its type says; `error` may be NULL.
+ */
+rivergram_status rivergram_average_len(const struct rivergram_average *average,
+                                       size_t weights,
+                                       size_t *len,
+                                       struct rivergram_error *error);
+
+/**
+ * Takes the weights `[n]` after an update into an average. Call it where `rivergram_wsds_position` says that the phase is
+ * stable; what `numbers` hold before the first update is not looked at.
+ *
+ * Cost: one pass over the weights.
+ *
+ * Errors: NULL_POINTER, MISALIGNED, OVERLAP, LENGTH, OPTION. After one nothing has changed.
+ *
+ * Contract:
+ * Behind each pointer lies what its length says; `error` may be NULL.
+ */
+rivergram_status rivergram_average_update(struct rivergram_average *average,
+                                          const float *weights,
+                                          size_t weights_len,
+                                          float *numbers,
+                                          size_t numbers_len,
+                                          struct rivergram_error *error);
+
+/**
+ * Writes the averaged weights `[n]`. `is_there`, unless NULL: whether there are any, else nothing is written.
+ *
+ * Cost: one pass over the numbers.
+ *
+ * Errors: NULL_POINTER, MISALIGNED, OVERLAP, LENGTH, OPTION.
+ *
+ * Contract:
+ * Behind each pointer lies what its length says; `is_there` and `error` may be NULL.
+ */
+rivergram_status rivergram_average_read(const struct rivergram_average *average,
+                                        const float *numbers,
+                                        size_t numbers_len,
+                                        float *weights,
+                                        size_t weights_len,
+                                        bool *is_there,
+                                        struct rivergram_error *error);
+
+/**
+ * Offers a sample `[n]` to a reservoir, whose samples are `[capacity, n]`. `row`, unless NULL: where it is kept now, or
+ * RIVERGRAM_NONE where it was passed over.
+ *
+ * Cost: one copy of the sample.
+ *
+ * Errors: NULL_POINTER, MISALIGNED, OVERLAP, LENGTH, OPTION. After one nothing has changed.
+ *
+ * Contract:
+ * Behind each pointer lies what its length says; `row` and `error` may be NULL.
+ */
+rivergram_status rivergram_reservoir_offer(struct rivergram_reservoir *reservoir,
+                                           const float *sample,
+                                           size_t sample_len,
+                                           float *samples,
+                                           size_t samples_len,
+                                           size_t *row,
+                                           struct rivergram_error *error);
+
+/**
+ * Draws rows of the samples without repetition, the same for the same `number`, such as that of the update. `count`:
+ * how many there are, fewer than asked for where fewer are kept.
+ *
+ * Cost: quadratic in the rows.
+ *
+ * Errors: NULL_POINTER, MISALIGNED, OVERLAP, OPTION.
+ *
+ * Contract:
+ * Behind each pointer lies what its length says; `error` may be NULL.
+ */
+rivergram_status rivergram_reservoir_draw(const struct rivergram_reservoir *reservoir,
+                                          uint64_t number,
+                                          size_t *rows,
+                                          size_t rows_len,
+                                          size_t *count,
+                                          struct rivergram_error *error);
 
 /**
  * The n-gram loss over logits with the paper's settings (arXiv 2106.15078 and its code): softmax selection over

@@ -12,6 +12,7 @@
 #[cfg(feature = "std")]
 extern crate std;
 
+mod continual;
 mod convert;
 mod eisl;
 mod gram;
@@ -24,6 +25,7 @@ mod trainer;
 mod volume;
 mod wsds;
 
+pub use continual::*;
 pub use eisl::*;
 pub use gram::*;
 pub use head::*;

@@ -11,11 +11,13 @@ use rivergram_core::gram::tuple;
 use rivergram_core::head::Head;
 use rivergram_core::lanes::One;
 use rivergram_core::optim::Optimizer;
+use rivergram_core::optim::average::{Ema, Lawa, RunningMean, Start};
+use rivergram_core::replay::Reservoir;
 use rivergram_core::schedule::{
     self as schedule, After, Decay, DecayEdge, Plan, Settings, Stable, State, WarmupEdge,
     WarmupShape,
 };
-use rivergram_core::trainer::{Setup, Storage, Trainer};
+use rivergram_core::trainer::{Average, Setup, Storage, Trainer};
 use rivergram_tests::random::Random;
 
 const OK: c::rivergram_status = c::rivergram_status::Ok;
@@ -577,5 +579,198 @@ fn training_steps_are_those_of_core() {
         }
         assert!(bytes == saved, "{optimizer:?}");
         assert_ne!(parameters, start);
+    }
+}
+
+#[test]
+fn averages_are_those_of_core() {
+    let random = &mut Random::new(9);
+    let ema = Ema::with_decay(0.9, Start::Unbiased).expect("a constant");
+    let lawa = Lawa::new(3, 2).expect("a window");
+    let average = |kind: c::rivergram_average_kind, beta, copies, every| c::rivergram_average {
+        kind: kind as u32,
+        beta,
+        copies,
+        every,
+        updates: 0,
+    };
+    let kinds = [
+        (
+            average(c::rivergram_average_kind::Ema, 0.9, 0, 0),
+            Average::Ema(ema),
+        ),
+        (
+            average(c::rivergram_average_kind::Mean, 0.0, 0, 0),
+            Average::Mean(RunningMean::new()),
+        ),
+        (
+            average(c::rivergram_average_kind::Lawa, 0.0, 3, 2),
+            Average::Lawa(lawa),
+        ),
+    ];
+    let n = 11;
+    for (mut own, mut core) in kinds {
+        let mut len = 0;
+        // SAFETY: each pointer is that of a variable.
+        let status = unsafe { c::rivergram_average_len(&own, n, &mut len, null_mut()) };
+        assert_eq!((status, len), (OK, core.storage_len(n)));
+        let (mut found, mut want) = (vec![f32::NAN; len], vec![f32::NAN; len]);
+        let (mut released, mut expected) = (vec![-1.0; n], vec![-1.0; n]);
+        for _ in 0..9 {
+            let mut is_there = false;
+            // SAFETY: each pointer is that of a vector or a variable, with its length.
+            let status = unsafe {
+                c::rivergram_average_read(
+                    &own,
+                    found.as_ptr(),
+                    len,
+                    released.as_mut_ptr(),
+                    n,
+                    &mut is_there,
+                    null_mut(),
+                )
+            };
+            let read = core.read(One::new(), &want, &mut expected);
+            assert_eq!((status, Ok(is_there)), (OK, read));
+            assert_eq!(released, expected);
+            let weights = numbers(random, n);
+            // SAFETY: each pointer is that of a vector or a variable, with its length.
+            let status = unsafe {
+                c::rivergram_average_update(
+                    &mut own,
+                    weights.as_ptr(),
+                    n,
+                    found.as_mut_ptr(),
+                    len,
+                    null_mut(),
+                )
+            };
+            assert_eq!(status, OK);
+            core.update(One::new(), &weights, &mut want)
+                .expect("the lengths fit");
+            let bits = |numbers: &[f32]| numbers.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&found), bits(&want));
+            assert_eq!(own.updates, core.updates());
+        }
+        own.kind = 3;
+        // SAFETY: each pointer is that of a variable.
+        let status = unsafe { c::rivergram_average_len(&own, n, &mut len, null_mut()) };
+        assert_eq!(status, c::rivergram_status::Option);
+    }
+}
+
+#[test]
+fn a_reservoir_is_that_of_core() {
+    let mut own = c::rivergram_reservoir {
+        capacity: 4,
+        seed: 7,
+        seen: 0,
+    };
+    let mut core = Reservoir::new(4, 7).expect("a capacity");
+    let (mut found, mut want) = ([0.0; 8], [0.0; 8]);
+    let mut passed = 0;
+    for i in 0..40 {
+        let sample = [i as f32, -1.0];
+        let mut row = 0;
+        // SAFETY: each pointer is that of an array or a variable, with its length.
+        let status = unsafe {
+            c::rivergram_reservoir_offer(
+                &mut own,
+                sample.as_ptr(),
+                2,
+                found.as_mut_ptr(),
+                8,
+                &mut row,
+                null_mut(),
+            )
+        };
+        let kept = core.offer(&sample, &mut want).expect("the lengths fit");
+        assert_eq!((status, row), (OK, kept.unwrap_or(c::RIVERGRAM_NONE)));
+        assert_eq!((found, own.seen), (want, core.seen()));
+        passed += usize::from(kept.is_none());
+        let (mut rows, mut drawn, mut count) = ([9; 3], [9; 3], 0);
+        // SAFETY: each pointer is that of an array or a variable, with its length.
+        let status = unsafe {
+            c::rivergram_reservoir_draw(&own, i, rows.as_mut_ptr(), 3, &mut count, null_mut())
+        };
+        assert_eq!((status, count), (OK, core.draw(i, &mut drawn)));
+        assert_eq!(rows, drawn);
+    }
+    assert!(passed > 10, "{passed}");
+    own.capacity = 0;
+    // SAFETY: each pointer is that of an array or a variable, with its length.
+    let status = unsafe {
+        c::rivergram_reservoir_offer(
+            &mut own,
+            [0.0].as_ptr(),
+            1,
+            found.as_mut_ptr(),
+            0,
+            null_mut(),
+            null_mut(),
+        )
+    };
+    assert_eq!(status, c::rivergram_status::Option);
+}
+
+#[test]
+fn a_schedule_of_c_goes_up_to_two_to_the_63_and_on_from_saved_bytes() {
+    const END: u64 = 1 << 63;
+    let budgets = [1000, END];
+    let settings = named(c::rivergram_schedule::WsdS);
+    let plan = Plan::new(Settings::wsd_s(1.0_f32, 0.125), &budgets).expect("a plan");
+    let mut state = wsds(&settings, &budgets);
+    let mut bytes = [0; c::RIVERGRAM_WSDS_SAVED_LEN];
+    let units = END - 5;
+    // SAFETY: each pointer is that of a variable or an array, with its length.
+    unsafe {
+        let status = c::rivergram_wsds_advance(&mut state, units, null_mut(), null_mut());
+        assert_eq!(status, OK);
+        let status = c::rivergram_wsds_save(&state, bytes.as_mut_ptr(), bytes.len(), null_mut());
+        assert_eq!(status, OK);
+    }
+    let mut again = wsds(&settings, &budgets);
+    // SAFETY: as above.
+    let status =
+        unsafe { c::rivergram_wsds_load(&mut again, bytes.as_ptr(), bytes.len(), null_mut()) };
+    assert_eq!(status, OK);
+    for step in END - 5..END + 3 {
+        let (mut ahead, mut rate) = (0.0, 0.0);
+        // SAFETY: every field is a number, which may be 0.
+        let mut position: c::rivergram_position = unsafe { std::mem::zeroed() };
+        // SAFETY: as above.
+        unsafe {
+            assert_eq!(
+                c::rivergram_wsds_position(&again, &mut position, null_mut()),
+                OK
+            );
+            assert_eq!(
+                c::rivergram_wsds_rate_at(&again, step, &mut ahead, null_mut()),
+                OK
+            );
+            assert_eq!(
+                c::rivergram_wsds_advance(&mut again, 1, &mut rate, null_mut()),
+                OK
+            );
+        }
+        assert_eq!(position.step, step);
+        assert_eq!(
+            (ahead, rate),
+            (plan.lr_at(step), plan.lr_at(step)),
+            "{step}"
+        );
+    }
+    // Bytes of another plan are refused, and what differs is named.
+    for (other, name) in [([1000, END - 1], c"budgets"), ([999, END], c"budgets")] {
+        let mut state = wsds(&settings, &other);
+        // SAFETY: every field is a number or a pointer, which may be 0; 0 is a status.
+        let mut error: c::rivergram_error = unsafe { std::mem::zeroed() };
+        // SAFETY: as above; the name is a text of the library.
+        let (status, found) = unsafe {
+            let (pointer, len) = (bytes.as_ptr(), bytes.len());
+            let status = c::rivergram_wsds_load(&mut state, pointer, len, &mut error);
+            (status, std::ffi::CStr::from_ptr(error.name))
+        };
+        assert_eq!((status, found), (c::rivergram_status::OtherSettings, name));
     }
 }

@@ -9,6 +9,9 @@ use rivergram_no_panic::keep;
 #[unsafe(no_mangle)]
 pub extern "C" fn _start() {
     keep(rivergram_abi_version as *const ());
+    keep(rivergram_average_len as *const ());
+    keep(rivergram_average_read as *const ());
+    keep(rivergram_average_update as *const ());
     keep(rivergram_check_abi as *const ());
     keep(rivergram_eisl_loss as *const ());
     keep(rivergram_eisl_loss_and_gradient as *const ());
@@ -24,6 +27,8 @@ pub extern "C" fn _start() {
     keep(rivergram_optimizer_named as *const ());
     keep(rivergram_optimizer_update as *const ());
     keep(rivergram_quantise as *const ());
+    keep(rivergram_reservoir_draw as *const ());
+    keep(rivergram_reservoir_offer as *const ());
     keep(rivergram_status_text as *const ());
     keep(rivergram_trainer_align as *const ());
     keep(rivergram_trainer_lens_of as *const ());
