@@ -129,6 +129,8 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
         }),
         false => output::print(&text(&options, &report)),
     }
+    let seconds = began.elapsed().as_secs_f64();
+    screen.tell(&format!("{seconds:.1} s on path {}", choice.level));
     if !report.interrupted {
         return Ok(ExitCode::SUCCESS);
     }

@@ -15,7 +15,7 @@ use super::strips::{self, Strips};
 use super::{Context, defaults, job};
 use crate::error::{Error, Result};
 use crate::schedule::{self, Leg};
-use crate::store::{CONFIG, RunFolder};
+use crate::store::{CONFIG, CONFIG_COPY, RunFolder};
 
 /// A job whose data are loaded.
 type Loaded = Box<dyn Task + Send>;
@@ -99,14 +99,20 @@ fn write_again(options: &RunOptions, run: &RunFolder) -> Result<()> {
     run.configure(options)
 }
 
-/// The options of a run, without touching it.
+/// The options of a run, or those of their copy, without touching it.
 ///
 /// # Errors
-/// A folder that is no run.
+/// A folder that is no run; options that are damaged in both places.
 pub fn read_options(folder: &Path) -> Result<RunOptions> {
-    let path = folder.join(CONFIG);
-    let text = fs::read(&path).map_err(|e| Error::unreadable(&path, &e))?;
-    serde_json::from_slice(&text).map_err(|e| Error::file(&path, e))
+    let read = |name: &str| -> Result<RunOptions> {
+        let path = folder.join(name);
+        let text = fs::read(&path).map_err(|e| Error::unreadable(&path, &e))?;
+        let options: RunOptions =
+            serde_json::from_slice(&text).map_err(|e| Error::file(&path, e))?;
+        options.check_seal(&path)?;
+        Ok(options)
+    };
+    read(CONFIG).or_else(|lost| read(CONFIG_COPY).map_err(|_| lost))
 }
 
 /// Loads everything, so that bad options or data are found before anything is written.
