@@ -471,16 +471,18 @@ fn what_lies_in_the_folder_of_a_job_is_never_removed() {
     let place = Place::new();
     let line = "--noise none,blank:0.5 --hidden 4 --budgets 4,8 --quiet --out run";
     place.train(line);
-    let config = place.file("run/strips-none/config.json");
-    let bytes = fs::read(&config).expect("a configuration");
-    fs::remove_file(&config).expect("removed");
+    let (job, aside) = (place.file("run/strips-none"), place.file("aside"));
+    fs::rename(&job, &aside).expect("moved");
+    fs::create_dir(&job).expect("a folder");
+    fs::write(job.join("thesis.txt"), "x").expect("written");
     let before = listing(&place.file("run"));
     let output = place.run("--resume run");
-    assert_refused("no configuration", &output, &["strips-none", "not empty"]);
+    assert_refused("no run", &output, &["strips-none", "not empty"]);
     assert_eq!(listing(&place.file("run")), before);
 
     // The checkpoint of another job of the same shape.
-    fs::write(&config, bytes).expect("written");
+    fs::remove_dir_all(&job).expect("removed");
+    fs::rename(&aside, &job).expect("moved back");
     let latest = |job: &str| place.file(&format!("run/{job}/latest.safetensors"));
     fs::copy(latest("strips-blank-0-5"), latest("strips-none")).expect("copied");
     let output = place.run("--resume run");

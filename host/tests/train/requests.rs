@@ -65,11 +65,18 @@ fn budgets_that_make_no_sense_are_refused() {
     assert_eq!(output.status.code(), Some(2), "{output:?}");
 }
 
+/// Whether there is a checkpoint besides that of the start.
+fn has_saved(folder: &Path) -> bool {
+    let read = |name: &str| fs::read(folder.join(name)).ok();
+    let previous = read("previous.safetensors");
+    previous.is_some() && previous != read("latest.safetensors")
+}
+
 /// A run that was stopped early.
 pub(super) fn stopped(place: &Place, line: &str, out: &str) {
     let folder = place.file(out);
     let mut child = place.spawn(&format!("{line} --out {out}"));
-    while !folder.join("previous.safetensors").is_file() {
+    while !has_saved(&folder) {
         assert!(
             child.try_wait().expect("a state").is_none(),
             "it ended early"
@@ -109,7 +116,7 @@ fn endless_of(place: &Place, line: &str) -> Child {
     let mut command = place.command(&format!("{line} --warmup 3 --budgets {ENDLESS} --out open"));
     let command = command.stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the program starts");
-    while !place.file("open/previous.safetensors").is_file() {
+    while !has_saved(&place.file("open")) {
         let state = child.try_wait().expect("a state");
         assert!(state.is_none(), "it ended early");
     }

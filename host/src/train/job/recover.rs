@@ -211,6 +211,10 @@ impl Job<'_, '_> {
         let mut names: BTreeSet<String> = self.folder.checkpoints()?.into_iter().collect();
         names.extend(self.logged(lines)?);
         names.remove(LATEST);
+        // Once there is a later one than that of the start.
+        if place.update > 0 {
+            names.insert(PREVIOUS.to_string());
+        }
         if let Some(needed) = self.needed(place) {
             names.remove(&needed);
         }
