@@ -50,7 +50,8 @@ pub struct rivergram_trainer {
     pub workspace: *mut f32,
     /// Its length.
     pub workspace_len: usize,
-    /// The rates.
+    /// The rates. A step counts one; where the schedule counts samples or tokens, `rivergram_wsds_advance` after each
+    /// step counts the others of its batch.
     pub schedule: *mut rivergram_wsds,
     /// Updates made so far: begin with 0.
     pub updates: u64,

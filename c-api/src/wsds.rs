@@ -732,6 +732,29 @@ pub unsafe extern "C" fn rivergram_wsds_request_decay(
     }
 }
 
+/// The same with a length of so many millionths of the steps made so far, rounded down, at least 1; more than a
+/// million count as a million. `rivergram_wsds_position` tells the length: what remains of the decay. `changed`, unless
+/// NULL: not at the floor after the last budget.
+///
+/// Errors: NULL_POINTER, MISALIGNED, OVERLAP, NOT_A_STATE.
+///
+/// # Safety
+/// `state` points to a `rivergram_wsds`; `changed` and `error` may be NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rivergram_wsds_request_decay_of_seen(
+    state: *mut rivergram_wsds,
+    millionths: u32,
+    changed: *mut bool,
+    error: *mut rivergram_error,
+) -> rivergram_status {
+    // SAFETY: the contract of `raw`, which the caller keeps.
+    unsafe {
+        change(state, Out::optional(c"changed", changed), error, |state| {
+            state.request_decay_of_seen(millionths)
+        })
+    }
+}
+
 /// Ends a decay with the next update and goes back to the peak. `changed`, unless NULL: whether there was one.
 ///
 /// Errors: NULL_POINTER, MISALIGNED, OVERLAP, NOT_A_STATE.

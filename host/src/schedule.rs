@@ -9,7 +9,7 @@ use rivergram_core::schedule::{Branches, DecayEdge, Phase, Plan, Settings, Warmu
 
 use crate::error::{Error, Result};
 use crate::plot;
-use crate::store::budget_name;
+use crate::store::{budget_name, main_name};
 use crate::train::{ScheduleKind, ScheduleOptions};
 
 /// A stretch of updates that ends with a checkpoint.
@@ -147,7 +147,7 @@ fn branch_legs<'a>(branches: &Branches<'a, f32>, budgets: &[u64]) -> Vec<Leg<'a>
         let (Some(plan), Some(start)) = (branches.branch(index), branches.start(index)) else {
             continue;
         };
-        let main = format!("main-{start:06}.safetensors");
+        let main = main_name(start);
         legs.push(Leg {
             name: "main".to_string(),
             plan: branches.main(),

@@ -62,7 +62,7 @@ fn help_explains_everything() {
         assert!(help.contains(part), "{part:?} is not in {help}");
     }
     let help = stdout("ask --help");
-    for part in ["decay", "cancel", "extend", "10%", "release-STEP"] {
+    for part in ["decay", "cancel", "extend", "10%", "release-START-END"] {
         assert!(help.contains(part), "{part:?} is not in {help}");
     }
     assert!(stdout("tune --help").contains("--held-out-voices"));

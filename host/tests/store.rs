@@ -4,7 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rivergram::error::Error;
-use rivergram::store::{CONFIG, Checkpoint, LATEST, LOCK, METRICS, RunFolder, Tensor, budget_name};
+use rivergram::store::{
+    BUDGETS, CONFIG, CONFIG_COPY, Checkpoint, LATEST, LOCK, MAINS, METRICS, PREVIOUS, RELEASES,
+    RunFolder, Tensor, budget_name, main_name, release_name,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -237,7 +240,7 @@ fn a_run_folder_is_made_and_opened_again() {
     let place = TempDir::new().expect("a folder");
     let path = place.path().join("runs/first");
     let run = RunFolder::create(&path, &config()).expect("a new folder");
-    assert_eq!(names(&path), [CONFIG, LOCK]);
+    assert_eq!(names(&path), [CONFIG_COPY, CONFIG, LOCK]);
     assert!(run.latest().expect("none yet").is_none());
     run.save(&budget_name(600), &checkpoint(600))
         .expect("space");
@@ -245,7 +248,13 @@ fn a_run_folder_is_made_and_opened_again() {
     run.save(LATEST, &checkpoint(700)).expect("space");
     assert_eq!(
         names(&path),
-        ["budget-000600.safetensors", CONFIG, LATEST, LOCK]
+        [
+            "budget-000600.safetensors",
+            CONFIG_COPY,
+            CONFIG,
+            LATEST,
+            LOCK
+        ]
     );
     assert_says(
         RunFolder::open::<Value>(&path),
@@ -390,7 +399,59 @@ fn a_full_disk_is_named() {
         1,
         &["latest.safetensors", "cannot write it", "space"],
     );
-    assert_eq!(names(&path), [CONFIG, LOCK], "nothing half-written is left");
+    assert_eq!(
+        names(&path),
+        [CONFIG_COPY, CONFIG, LOCK],
+        "nothing half-written is left"
+    );
+}
+
+#[test]
+fn a_latest_checkpoint_that_stays_is_the_previous_one() {
+    let place = TempDir::new().expect("a folder");
+    let path = place.path().join("run");
+    let run = RunFolder::create(&path, &config()).expect("a new folder");
+    for (step, stays) in [(1, false), (2, true), (3, true), (4, false)] {
+        run.save_latest(&checkpoint(step), stays).expect("space");
+    }
+    assert!(run.unfinished().expect("a list").is_empty());
+    let lost = Error::input("this", "lost");
+    assert_eq!(run.previous(&lost).expect("whole").step, 2);
+    assert_eq!(run.latest().expect("whole").expect("there").step, 4);
+    run.check().expect("whole");
+    fs::remove_file(path.join(LATEST)).expect("removed");
+    assert_says(run.latest(), 2, &[LATEST, "missing"]);
+    run.check().expect("the previous one is left");
+    fs::write(path.join(PREVIOUS), "x").expect("written");
+    assert_says(run.check(), 2, &[LATEST, PREVIOUS, "put a copy"]);
+}
+
+#[test]
+fn the_newest_of_a_kind_stay() {
+    let place = TempDir::new().expect("a folder");
+    let path = place.path().join("run");
+    let run = RunFolder::create(&path, &config()).expect("a new folder");
+    // More digits than the names are padded to, and releases by their starts, then by their ends.
+    for name in [
+        budget_name(900),
+        budget_name(1_000_000),
+        release_name(100, 110),
+        release_name(105, 110),
+        release_name(105, 109),
+        main_name(90),
+    ] {
+        run.save(&name, &checkpoint(1)).expect("space");
+    }
+    run.keep(BUDGETS, 1).expect("removed");
+    run.keep(RELEASES, 2).expect("removed");
+    run.keep(MAINS, 2).expect("removed");
+    let expected = [
+        budget_name(1_000_000),
+        main_name(90),
+        release_name(105, 109),
+        release_name(105, 110),
+    ];
+    assert_eq!(run.checkpoints().expect("a list"), expected);
 }
 
 #[cfg(unix)]

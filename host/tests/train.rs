@@ -407,6 +407,7 @@ fn what_is_no_run_is_not_resumed() {
 
     place.train(&format!("{OWN} --budgets 20,40 --quiet --out run"));
     let latest = place.file("run/latest.safetensors");
+    fs::remove_file(place.file("run/previous.safetensors")).expect("removed");
     let whole = fs::read(&latest).expect("a checkpoint");
     let mut flipped = whole.clone();
     *flipped.last_mut().expect("a byte") ^= 1;
@@ -414,7 +415,12 @@ fn what_is_no_run_is_not_resumed() {
     for damaged in [&flipped[..], cut, b"", &[255; 64]] {
         fs::write(&latest, damaged).expect("written");
         let before = listing(&place.file("run"));
-        resume(&["run/latest.safetensors"]);
+        let parts = [
+            "run/latest.safetensors",
+            "previous.safetensors",
+            "put a copy",
+        ];
+        resume(&parts);
         assert_eq!(listing(&place.file("run")), before);
     }
     fs::write(&latest, whole).expect("written");
@@ -465,16 +471,18 @@ fn what_lies_in_the_folder_of_a_job_is_never_removed() {
     let place = Place::new();
     let line = "--noise none,blank:0.5 --hidden 4 --budgets 4,8 --quiet --out run";
     place.train(line);
-    let config = place.file("run/strips-none/config.json");
-    let bytes = fs::read(&config).expect("a configuration");
-    fs::remove_file(&config).expect("removed");
+    let (job, aside) = (place.file("run/strips-none"), place.file("aside"));
+    fs::rename(&job, &aside).expect("moved");
+    fs::create_dir(&job).expect("a folder");
+    fs::write(job.join("thesis.txt"), "x").expect("written");
     let before = listing(&place.file("run"));
     let output = place.run("--resume run");
-    assert_refused("no configuration", &output, &["strips-none", "not empty"]);
+    assert_refused("no run", &output, &["strips-none", "not empty"]);
     assert_eq!(listing(&place.file("run")), before);
 
     // The checkpoint of another job of the same shape.
-    fs::write(&config, bytes).expect("written");
+    fs::remove_dir_all(&job).expect("removed");
+    fs::rename(&aside, &job).expect("moved back");
     let latest = |job: &str| place.file(&format!("run/{job}/latest.safetensors"));
     fs::copy(latest("strips-blank-0-5"), latest("strips-none")).expect("copied");
     let output = place.run("--resume run");
@@ -597,7 +605,7 @@ fn threads_change_nothing_and_seeds_do() {
 
 /// Interrupts a run after some updates, goes on, and compares what comes out with a run that was left alone.
 #[cfg(unix)]
-fn interrupt_and_resume(place: &Place, line: &str) {
+fn interrupt_and_resume(place: &Place, line: &str, signal: &str) {
     place.train(&format!("{line} --quiet --out whole"));
     let total = logged(&place.file("whole"));
     let mut command = place.command(&format!("{line} --json --out run"));
@@ -610,7 +618,7 @@ fn interrupt_and_resume(place: &Place, line: &str) {
         sleep(Duration::from_millis(1));
     }
     let kill = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
+        .args([signal, &child.id().to_string()])
         .status();
     assert!(kill.expect("kill starts").success());
     let output = child.wait_with_output().expect("it ends");
@@ -635,16 +643,18 @@ fn interrupt_and_resume(place: &Place, line: &str) {
 #[test]
 fn an_interrupted_run_says_how_to_go_on() {
     let line = OWN.replace("--save-every 5", "--save-every 100000 --budgets 1000,2000");
-    interrupt_and_resume(&own_data(), &line);
+    for signal in ["-INT", "-TERM"] {
+        interrupt_and_resume(&own_data(), &line, signal);
+    }
 }
 
 #[cfg(all(unix, feature = "demo-data"))]
 #[test]
 fn several_jobs_are_interrupted_together() {
     let line = "--noise none,blank:0.5 --loss cosine --hidden 4 --budgets 300,600";
-    interrupt_and_resume(&Place::new(), &format!("{line} --threads 2"));
+    interrupt_and_resume(&Place::new(), &format!("{line} --threads 2"), "-INT");
     // With one thread some jobs have not begun.
-    interrupt_and_resume(&Place::new(), &format!("{line} --threads 1"));
+    interrupt_and_resume(&Place::new(), &format!("{line} --threads 1"), "-INT");
 }
 
 #[test]
@@ -840,8 +850,11 @@ fn branches_that_begin_at_step_0_are_resumed() {
         let line = format!("{OWN} --schedule wsd {flags}");
         place.train(&format!("{line} --quiet --out whole"));
         place.train(&format!("{line} --quiet --out run"));
-        for file in ["latest.safetensors", "metrics.jsonl", "picture.svg"] {
-            fs::remove_file(place.file("run").join(file)).expect("removed");
+        // As if it had been stopped before anything but its configuration was written.
+        for file in files(&place.file("run")).into_keys() {
+            if !file.to_string_lossy().starts_with("config.") {
+                fs::remove_file(place.file("run").join(file)).expect("removed");
+            }
         }
         place.train("--resume run --quiet");
         assert_same(&place.file("run"), &place.file("whole"));

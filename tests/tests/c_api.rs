@@ -490,7 +490,13 @@ fn training_steps_are_those_of_core() {
         normalise: 1,
     });
     let x = [(); 2].map(|()| numbers(random, rows * 5));
-    let plan = Plan::new(Settings::constant(0.01), &[]).unwrap();
+    // Batches of ten units, of which a step counts one.
+    const UNITS: u64 = 10;
+    let settings = Settings {
+        warmup: 25,
+        ..Settings::constant(0.01)
+    };
+    let plan = Plan::new(settings, &[]).unwrap();
     let loss = GramLoss::paper(0);
     for (kind, optimizer) in [
         (c::rivergram_optimizer_kind::Sgd, Optimizer::sgd()),
@@ -518,6 +524,7 @@ fn training_steps_are_those_of_core() {
             trainer
                 .align(One::new(), &loss, &inputs, None, rows)
                 .unwrap();
+            trainer.schedule_mut().advance_by(UNITS - 1);
         }
         let mut saved = vec![0; setup.saved_len()];
         trainer.save(&mut saved).unwrap();
@@ -527,6 +534,7 @@ fn training_steps_are_those_of_core() {
         let mut workspace = vec![0.0; setup.align_workspace_len(rows)];
         let settings = c::rivergram_wsds_settings {
             peak: 0.01,
+            warmup: 25,
             ..named(c::rivergram_schedule::Constant)
         };
         let mut schedule = wsds(&settings, &[]);
@@ -571,6 +579,10 @@ fn training_steps_are_those_of_core() {
                     null_mut(),
                     null_mut(),
                 );
+                assert_eq!(status, OK);
+                let others = UNITS - 1;
+                let status =
+                    c::rivergram_wsds_advance(&mut schedule, others, null_mut(), null_mut());
                 assert_eq!(status, OK);
             }
             let (to, len) = (bytes.as_mut_ptr(), bytes.len());
@@ -773,4 +785,57 @@ fn a_schedule_of_c_goes_up_to_two_to_the_63_and_on_from_saved_bytes() {
         };
         assert_eq!((status, found), (c::rivergram_status::OtherSettings, name));
     }
+}
+
+/// Rates of a schedule of C and of core, update by update.
+fn assert_same_rates(of_c: &mut c::rivergram_wsds, state: &mut State<'_, f32>, updates: u64) {
+    for _ in 0..updates {
+        let (step, mut rate) = (state.step(), 0.0);
+        // SAFETY: pointers to variables.
+        let status = unsafe { c::rivergram_wsds_advance(of_c, 1, &mut rate, null_mut()) };
+        assert_eq!((status, rate), (OK, state.advance()), "{step}");
+    }
+}
+
+#[test]
+fn budgets_and_decays_that_are_asked_for_have_the_rates_of_core() {
+    let settings = Settings::wsd_s(1.0_f32, 0.125);
+    let (few, more) = ([100], [100, 150, 200]);
+    let plan = Plan::new(settings, &few).expect("a plan");
+    let longer = Plan::new(settings, &more).expect("a plan");
+    let mut state = State::new(&plan);
+    let mut of_c = wsds(&named(c::rivergram_schedule::WsdS), &few);
+    assert_same_rates(&mut of_c, &mut state, 60);
+    let mut state = state.replan(&longer).expect("later budgets");
+    // SAFETY: each pointer is that of a variable or an array, with its length.
+    let status =
+        unsafe { c::rivergram_wsds_set_budgets(&mut of_c, more.as_ptr(), more.len(), null_mut()) };
+    assert_eq!(status, OK);
+    assert_same_rates(&mut of_c, &mut state, 60);
+
+    // A branch of WSD: what was saved before the decay is gone back to after it.
+    let before = state;
+    let mut bytes = [0; c::RIVERGRAM_WSDS_SAVED_LEN];
+    let mut changed = false;
+    // SAFETY: as above.
+    unsafe {
+        let (to, len) = (bytes.as_mut_ptr(), bytes.len());
+        let status = c::rivergram_wsds_save(&of_c, to, len, null_mut());
+        assert_eq!(status, OK);
+        let status =
+            c::rivergram_wsds_request_decay_of_seen(&mut of_c, 100_000, &mut changed, null_mut());
+        assert_eq!((status, changed), (OK, true));
+    }
+    assert!(state.request_decay_of_seen(100_000));
+    assert_same_rates(&mut of_c, &mut state, 12);
+    let mut rate = 0.0;
+    // SAFETY: as above.
+    unsafe {
+        let status = c::rivergram_wsds_load(&mut of_c, bytes.as_ptr(), bytes.len(), null_mut());
+        assert_eq!(status, OK);
+        let status = c::rivergram_wsds_rate_at(&of_c, 120, &mut rate, null_mut());
+        assert_eq!((status, rate), (OK, 1.0));
+    }
+    state = before;
+    assert_same_rates(&mut of_c, &mut state, 100);
 }

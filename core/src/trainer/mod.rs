@@ -695,7 +695,9 @@ impl<'a, T: Real> Trainer<'a, T> {
         &self.schedule
     }
 
-    /// The schedule, to ask for a decay, or to go on under another plan.
+    /// The schedule, to ask for a decay, or to go on under another plan. Where it counts samples or tokens, a step has
+    /// counted one of its batch: [`State::advance_by`](crate::schedule::State::advance_by) after it counts the others.
+    /// The rate of a step is that of all units before it.
     ///
     /// ```
     /// # use rivergram_core::head::Head;
@@ -716,6 +718,9 @@ impl<'a, T: Real> Trainer<'a, T> {
     /// # let mut trainer = Trainer::new(setup, storage, State::new(&plan))?;
     /// assert!(trainer.schedule_mut().request_decay(4));
     /// assert_eq!(trainer.schedule().position().remaining, Some(4));
+    /// // After a step, which has counted one, with a batch of three tokens:
+    /// trainer.schedule_mut().advance_by(3 - 1);
+    /// assert_eq!(trainer.schedule().position().remaining, Some(2));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn schedule_mut(&mut self) -> &mut State<'a, T> {

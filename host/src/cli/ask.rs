@@ -10,6 +10,14 @@ use rivergram::train;
 use super::output;
 use super::value;
 
+const DECAY_EXAMPLES: &str = "\
+The rate falls to the floor within LENGTH; then the run writes release-START-END.safetensors,
+evaluates it and goes on.
+
+Examples:
+  rivergram ask runs/mine decay 100           a decay of 100 steps
+  rivergram ask runs/mine decay 10%           of a tenth of what the run has behind it";
+
 /// Whom, and for what.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Flags {
@@ -23,14 +31,17 @@ pub(crate) struct Flags {
 #[derive(Subcommand, Clone, Copy, Debug)]
 enum Ask {
     /// A decay from now on, as long as a number of steps or a part of the past: 100 or 10%
+    #[command(after_help = DECAY_EXAMPLES)]
     Decay {
+        /// Steps (in the unit of the run), or a part of what it has behind it
         #[arg(value_name = "LENGTH", value_parser = length)]
         length: train::Ask,
     },
-    /// Call off the decay that runs
+    /// Call off the decay that runs: wsd-s goes on at the peak, wsd from before the decay
     Cancel,
     /// End the decay that runs, else the budget, later by so many steps
     Extend {
+        /// In the unit of the run
         #[arg(value_name = "STEPS", value_parser = value::steps)]
         by: u64,
     },

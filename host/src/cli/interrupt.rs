@@ -1,4 +1,5 @@
-//! Ctrl-C: the first one lets the run save what it has, the second one ends the program at once.
+//! Ctrl-C, and what ends programs elsewhere (SIGTERM, SIGHUP): the first one lets the run save what it has, the second
+//! one ends the program at once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,7 +10,7 @@ pub(crate) const INTERRUPTED: u8 = 130;
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
-/// Listens to Ctrl-C from now on; the flag that it sets.
+/// Listens to these signals from now on; the flag that it sets.
 pub(crate) fn listen(screen: Screen) -> &'static AtomicBool {
     let told = screen.clone();
     let listening = ctrlc::set_handler(move || {

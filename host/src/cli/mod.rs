@@ -69,8 +69,8 @@ Ctrl-C saves and says how to go on. Exit codes: 0 done, 1 the system failed, 2 b
 const ASK_EXAMPLES: &str = "\
 The run takes it between two updates; one that is stopped takes it when it is resumed. Lengths are
 in the unit of the run (--unit). At the end of a decay that was asked for the run writes and
-evaluates release-STEP.safetensors, then goes on: wsd-s and constant from there, at the peak again;
-wsd from before the decay.
+evaluates release-START-END.safetensors, then goes on: wsd-s and constant from there, at the peak
+again; wsd from before the decay.
 
 Examples:
   rivergram ask runs/mine decay 100           a decay of 100 steps from now on

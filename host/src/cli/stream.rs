@@ -132,6 +132,8 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
         let svg = releases::draw(&picture(&options, &report))?;
         std::fs::write(file, svg).map_err(|e| Error::io(file, "write it", e))?;
     }
+    let seconds = began.elapsed().as_secs_f64();
+    screen.tell(&format!("{seconds:.1} s on path {}", choice.level));
     if !report.interrupted {
         return Ok(ExitCode::SUCCESS);
     }

@@ -1,7 +1,7 @@
 //! Writing a file so that its name stands for the old content or the new, never for a part.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -22,6 +22,29 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
         return Err(Error::io(path, "write it", source));
     }
     sync_folder_of(path)
+}
+
+/// Gives a file a second name, which stood for something else or for nothing. Where a file system has no second names
+/// the content is copied.
+///
+/// # Errors
+/// Whatever the system refuses; the second name then stands for what it stood for.
+pub(super) fn link(from: &Path, to: &Path) -> Result<()> {
+    let unfinished = unfinished(to);
+    match fs::hard_link(from, &unfinished) {
+        Ok(()) => {
+            let renamed = fs::rename(&unfinished, to);
+            // Renaming one name of a file to another of the same file does nothing.
+            let _ = fs::remove_file(&unfinished);
+            renamed.map_err(|e| Error::io(to, "write it", e))
+        }
+        // What is in the way is not written through: it could be a name of the file itself.
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => Err(Error::io(to, "write it", e)),
+        Err(_) => {
+            let bytes = fs::read(from).map_err(|e| Error::unreadable(from, &e))?;
+            replace(to, &bytes)
+        }
+    }
 }
 
 /// Makes a new name in a folder last through a power cut.

@@ -5,7 +5,7 @@
 //! The log is cut off there on resume, and its number of lines tells what is missing.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -35,13 +35,18 @@ impl Metrics {
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(false);
         let mut file = options.open(path).map_err(failed)?;
-        let mut content = Vec::new();
-        file.read_to_end(&mut content).map_err(failed)?;
-        let (lines, kept) = whole_lines(&content, most);
-        if kept < content.len() {
-            file.set_len(kept as u64).map_err(failed)?;
+        let (mut lines, mut kept) = (0, 0);
+        for line in whole_lines(BufReader::new(&file), path) {
+            if lines == most {
+                break;
+            }
+            lines += 1;
+            kept += line?.len() as u64;
         }
-        file.seek(SeekFrom::Start(kept as u64)).map_err(failed)?;
+        if kept < file.metadata().map_err(failed)?.len() {
+            file.set_len(kept).map_err(failed)?;
+        }
+        file.seek(SeekFrom::Start(kept)).map_err(failed)?;
         let path = path.to_owned();
         Ok(Self { path, file, lines })
     }
@@ -78,7 +83,7 @@ impl Metrics {
 }
 
 /// A JSON object as a line with its checksum; nothing where it has no field.
-fn sealed(object: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn sealed(object: &[u8]) -> Option<Vec<u8>> {
     let fields = object.strip_suffix(END)?;
     let has_fields = fields.starts_with(b"{") && fields.len() > 1;
     has_fields.then(|| [fields, &seal(object), END, LINE_END].concat())
@@ -90,7 +95,7 @@ fn seal(object: &[u8]) -> Vec<u8> {
 }
 
 /// Whether a line is as [`sealed`] makes it: there is one way to write a checksum, so that no changed bit is overlooked.
-fn is_whole(line: &[u8]) -> bool {
+pub(crate) fn is_whole(line: &[u8]) -> bool {
     let text = line.strip_suffix(LINE_END);
     let text = text.and_then(|text| text.strip_suffix(END));
     let fields = text.and_then(|text| text.split_at_checked(text.len().checked_sub(SEAL_LEN)?));
@@ -100,9 +105,28 @@ fn is_whole(line: &[u8]) -> bool {
 /// Bytes of [`seal`].
 const SEAL_LEN: usize = ",\"crc32\":\"01234567\"".len();
 
-/// The number of lines before the first that is torn or damaged, at most `most`, and their bytes.
-fn whole_lines(content: &[u8], most: u64) -> (u64, usize) {
-    let lines = content.split_inclusive(|&byte| byte == b'\n');
-    let kept = (1..=most).zip(lines).take_while(|(_, line)| is_whole(line));
-    kept.fold((0, 0), |(_, bytes), (n, line)| (n, bytes + line.len()))
+/// The lines of a log until the first that is torn or damaged; none where there is no file.
+pub(super) fn read(path: &Path) -> Result<impl Iterator<Item = Result<Vec<u8>>> + use<>> {
+    let file = match File::open(path) {
+        Ok(file) => Some(file),
+        Err(e) if e.kind() == ErrorKind::NotFound => None,
+        Err(e) => return Err(Error::unreadable(path, &e)),
+    };
+    let lines = file.map(|file| whole_lines(BufReader::new(file), path));
+    Ok(lines.into_iter().flatten())
+}
+
+/// The lines before the first that is torn or damaged, read one by one.
+fn whole_lines<R: BufRead>(
+    mut reader: R,
+    path: &Path,
+) -> impl Iterator<Item = Result<Vec<u8>>> + use<R> {
+    let path = path.to_owned();
+    std::iter::from_fn(move || {
+        let mut line = Vec::new();
+        match reader.read_until(b'\n', &mut line) {
+            Ok(_) => is_whole(&line).then_some(Ok(line)),
+            Err(e) => Some(Err(Error::unreadable(&path, &e))),
+        }
+    })
 }

@@ -11,4 +11,8 @@ mod run;
 pub(crate) use atomic::replace;
 pub use checkpoint::{Checkpoint, Tensor};
 pub use metrics::Metrics;
-pub use run::{BEFORE_DECAY, CONFIG, LATEST, LOCK, METRICS, RunFolder, budget_name};
+pub(crate) use metrics::{is_whole, sealed};
+pub use run::{
+    BEFORE_DECAY, BUDGETS, CONFIG, CONFIG_COPY, LATEST, LOCK, MAINS, METRICS, PREVIOUS, RELEASES,
+    RunFolder, budget_name, main_name, newest, release_name,
+};

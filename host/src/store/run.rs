@@ -3,9 +3,13 @@
 //! | file | content |
 //! |---|---|
 //! | `config.json` | the whole configuration, written before anything else |
+//! | `config.copy.json` | the same once more |
 //! | `latest.safetensors` | the newest checkpoint |
+//! | `previous.safetensors` | the checkpoint before it that needs no other file |
 //! | `before-decay.safetensors` | where the last decay began, of WSD-S |
 //! | `budget-000600.safetensors`, … | the decayed checkpoint of each budget |
+//! | `release-000600-000660.safetensors`, … | the end of a decay that was asked for |
+//! | `main-000540.safetensors`, … | where the newest branches began, of WSD |
 //! | `metrics.jsonl` | one line per logged step |
 //! | `run.lock` | empty; locked while a process works here |
 
@@ -18,13 +22,17 @@ use serde::de::DeserializeOwned;
 
 use super::atomic::{self, UNFINISHED};
 use super::checkpoint::Checkpoint;
-use super::metrics::Metrics;
+use super::metrics::{self, Metrics};
 use crate::error::{Error, Result};
 
 /// The configuration's file name.
 pub const CONFIG: &str = "config.json";
+/// The file name of its copy.
+pub const CONFIG_COPY: &str = "config.copy.json";
 /// The newest checkpoint's file name.
 pub const LATEST: &str = "latest.safetensors";
+/// The file name of the checkpoint that is gone on from where [`LATEST`] is lost.
+pub const PREVIOUS: &str = "previous.safetensors";
 /// The file name of the checkpoint before the last decay.
 pub const BEFORE_DECAY: &str = "before-decay.safetensors";
 /// The log's file name.
@@ -32,15 +40,51 @@ pub const METRICS: &str = "metrics.jsonl";
 /// The lock's file name.
 pub const LOCK: &str = "run.lock";
 
+/// What the names of the checkpoints of budgets begin with.
+pub const BUDGETS: &str = "budget-";
+/// What the names of the checkpoints of decays that were asked for begin with.
+pub const RELEASES: &str = "release-";
+/// What the names of the checkpoints of main branches begin with.
+pub const MAINS: &str = "main-";
+/// What the names of checkpoints end in.
+const CHECKPOINT: &str = ".safetensors";
+
 /// The file name of a budget's checkpoint, such as `budget-000600.safetensors`.
 pub fn budget_name(step: u64) -> String {
-    format!("budget-{step:06}.safetensors")
+    format!("{BUDGETS}{step:06}{CHECKPOINT}")
 }
 
-/// The step of a [`budget_name`].
-fn budget_of(name: &str) -> Option<u64> {
-    let step = name.strip_prefix("budget-")?.strip_suffix(".safetensors")?;
-    step.parse().ok()
+/// The file name of the checkpoint at the end of a decay that was asked for, such as
+/// `release-000600-000660.safetensors`: decays of different lengths may end at one step.
+pub fn release_name(start: u64, end: u64) -> String {
+    format!("{RELEASES}{start:06}-{end:06}{CHECKPOINT}")
+}
+
+/// The file name of a checkpoint of a main branch that is gone back to, such as `main-000540.safetensors`.
+pub fn main_name(step: u64) -> String {
+    format!("{MAINS}{step:06}{CHECKPOINT}")
+}
+
+/// The steps in a name of a kind.
+fn steps_of(name: &str, kind: &str) -> Option<Vec<u64>> {
+    let steps = name.strip_prefix(kind)?.strip_suffix(CHECKPOINT)?;
+    steps.split('-').map(|step| step.parse().ok()).collect()
+}
+
+/// Of some names those of a kind, in the order of their steps, cut into the older ones and the `most` newest.
+pub fn newest<'a>(
+    names: impl IntoIterator<Item = &'a str>,
+    kind: &str,
+    most: usize,
+) -> (Vec<String>, Vec<String>) {
+    let of_kind = names.into_iter();
+    let of_kind = of_kind.filter_map(|name| Some((steps_of(name, kind)?, name.to_string())));
+    let mut of_kind: Vec<(Vec<u64>, String)> = of_kind.collect();
+    of_kind.sort_unstable();
+    of_kind.dedup();
+    let mut older: Vec<String> = of_kind.into_iter().map(|(_, name)| name).collect();
+    let newest = older.split_off(older.len().saturating_sub(most.max(1)));
+    (older, newest)
 }
 
 /// An open run folder, locked until it is dropped or the process ends, however it ends.
@@ -73,15 +117,29 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// Replaces the configuration atomically.
+    /// Replaces the configuration and its copy, each atomically, where they are not so already.
     ///
     /// # Errors
     /// As [`RunFolder::replace`].
     pub fn configure(&self, config: &impl Serialize) -> Result<()> {
+        let text = self.text_of(config)?;
+        for name in [CONFIG, CONFIG_COPY] {
+            if !self.holds(name, &text) {
+                self.replace(name, &text)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn text_of(&self, config: &impl Serialize) -> Result<Vec<u8>> {
         let text = serde_json::to_vec_pretty(config);
         let mut text = text.map_err(|e| Error::file(&self.file(CONFIG), e))?;
         text.push(b'\n');
-        self.replace(CONFIG, &text)
+        Ok(text)
+    }
+
+    fn holds(&self, name: &str, text: &[u8]) -> bool {
+        fs::read(self.file(name)).is_ok_and(|found| found == text)
     }
 
     /// Opens a run folder in order to go on, removes unfinished files and reads the configuration.
@@ -89,27 +147,93 @@ impl RunFolder {
     /// # Errors
     /// A folder that is missing or no run, one that another process works in, a damaged configuration.
     pub fn open<C: DeserializeOwned>(path: &Path) -> Result<(Self, C)> {
-        let config = path.join(CONFIG);
+        let folder = Self::enter(path)?;
+        let config = folder.read_config(CONFIG)?;
+        Ok((folder, config))
+    }
+
+    /// The same for a configuration that `check` accepts. Where it does not, or there is none, the copy is put in its
+    /// place; what was wrong comes with it.
+    ///
+    /// # Errors
+    /// As [`RunFolder::open`], where the copy does not serve either.
+    pub fn open_mended<C: DeserializeOwned + Serialize>(
+        path: &Path,
+        check: impl Fn(&Path, &C) -> Result<()>,
+    ) -> Result<(Self, C, Option<Error>)> {
+        let folder = Self::enter(path)?;
+        let read = |name: &str| -> Result<C> {
+            let config = folder.read_config(name)?;
+            check(&folder.file(name), &config)?;
+            Ok(config)
+        };
+        let (config, lost) = match (read(CONFIG), read(CONFIG_COPY)) {
+            (Ok(config), Ok(_)) => (config, None),
+            (Ok(config), Err(e)) => {
+                // A run that was killed early has no copy yet.
+                let is_there = folder.file(CONFIG_COPY).exists();
+                (config, Some(e).filter(|_| is_there))
+            }
+            (Err(lost), Ok(copy)) => (copy, Some(lost)),
+            (Err(lost), Err(e)) => {
+                let problem = format!("nor does its copy serve, {e}: put a copy of either back");
+                return Err(Error::input(lost, problem));
+            }
+        };
+        folder.configure(&config)?;
+        Ok((folder, config, lost))
+    }
+
+    /// Opens the folder of a job, whose configuration is known: where it is another one it is written again, and what
+    /// was wrong comes with it. Nothing where no run has begun there.
+    ///
+    /// # Errors
+    /// One that another process works in, and what the system refuses.
+    pub fn open_known(
+        path: &Path,
+        config: &impl Serialize,
+    ) -> Result<Option<(Self, Option<Error>)>> {
+        let is_begun = path.join(CONFIG).exists()
+            || path.join(CONFIG_COPY).exists()
+            || path.join(LATEST).exists();
+        if !is_begun {
+            return Ok(None);
+        }
+        let folder = Self::lock(path)?;
+        folder.clean()?;
+        let is_same = folder.holds(CONFIG, &folder.text_of(config)?);
+        folder.configure(config)?;
+        let file = folder.file(CONFIG);
+        let lost = (!is_same).then(|| Error::file(&file, "not that of the run"));
+        Ok(Some((folder, lost)))
+    }
+
+    fn enter(path: &Path) -> Result<Self> {
         if !path.is_dir() {
             return Err(Error::file(path, "no such folder: a run folder expected"));
         }
-        if !config.is_file() {
+        if !path.join(CONFIG).is_file() && !path.join(CONFIG_COPY).is_file() {
             let problem = format!("no run folder: it has no {CONFIG}");
             return Err(Error::file(path, problem));
         }
         let folder = Self::lock(path)?;
-        for unfinished in folder.unfinished()? {
+        folder.clean()?;
+        Ok(folder)
+    }
+
+    fn clean(&self) -> Result<()> {
+        for unfinished in self.unfinished()? {
             let removed = fs::remove_file(&unfinished);
             removed.map_err(|e| Error::io(&unfinished, "remove the unfinished file", e))?;
         }
-        let text = fs::read(&config).map_err(|e| Error::unreadable(&config, &e))?;
-        match serde_json::from_slice(&text) {
-            Ok(content) => Ok((folder, content)),
-            Err(e) => Err(Error::file(
-                &config,
-                format_args!("no configuration of a run: {e}"),
-            )),
-        }
+        Ok(())
+    }
+
+    fn read_config<C: DeserializeOwned>(&self, name: &str) -> Result<C> {
+        let file = self.file(name);
+        let text = fs::read(&file).map_err(|e| Error::unreadable(&file, &e))?;
+        let content = serde_json::from_slice(&text);
+        content.map_err(|e| Error::file(&file, format_args!("no configuration of a run: {e}")))
     }
 
     /// The folder.
@@ -138,21 +262,41 @@ impl RunFolder {
         checkpoint.write(&self.plain(name)?)
     }
 
-    /// Removes all but the newest checkpoints of budgets.
+    /// Writes the latest checkpoint; what was the latest becomes the previous one where it `stays`.
+    ///
+    /// # Errors
+    /// As [`RunFolder::save`].
+    pub fn save_latest(&self, checkpoint: &Checkpoint, stays: bool) -> Result<()> {
+        if stays {
+            atomic::link(&self.file(LATEST), &self.file(PREVIOUS))?;
+        }
+        self.save(LATEST, checkpoint)
+    }
+
+    /// Removes all but the `most` newest checkpoints of a kind, such as [`BUDGETS`].
     ///
     /// # Errors
     /// What the system refuses.
-    pub fn keep_budgets(&self, most: usize) -> Result<()> {
-        let mut budgets: Vec<(u64, PathBuf)> = entries(&self.path)?
-            .iter()
-            .filter_map(|entry| Some((budget_of(entry.file_name().to_str()?)?, entry.path())))
-            .collect();
-        budgets.sort_unstable();
-        let old = budgets.len().saturating_sub(most.max(1));
-        for (_, path) in budgets.into_iter().take(old) {
+    pub fn keep(&self, kind: &str, most: usize) -> Result<()> {
+        let names = self.checkpoints()?;
+        let (older, _) = newest(names.iter().map(String::as_str), kind, most);
+        for name in older {
+            let path = self.file(&name);
             fs::remove_file(&path).map_err(|e| Error::io(&path, "remove it", e))?;
         }
         Ok(())
+    }
+
+    /// The names of all checkpoints.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn checkpoints(&self) -> Result<Vec<String>> {
+        let names = entries(&self.path)?.into_iter();
+        let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+        let mut names: Vec<String> = names.filter(|name| name.ends_with(CHECKPOINT)).collect();
+        names.sort();
+        Ok(names)
     }
 
     /// Reads a checkpoint.
@@ -166,12 +310,55 @@ impl RunFolder {
     /// The newest checkpoint; nothing where the run was stopped before its first.
     ///
     /// # Errors
-    /// A damaged file.
+    /// A damaged file, and one that is gone while others of the training are there.
     pub fn latest(&self) -> Result<Option<Checkpoint>> {
-        match self.file(LATEST).exists() {
-            true => self.load(LATEST).map(Some),
+        let file = self.file(LATEST);
+        let is_there = file.try_exists();
+        if is_there.map_err(|e| Error::unreadable(&file, &e))? {
+            return self.load(LATEST).map(Some);
+        }
+        match self.is_trained()? {
+            true => Err(Error::file(&file, "missing")),
             false => Ok(None),
         }
+    }
+
+    /// The checkpoint to go on from after something was lost.
+    ///
+    /// # Errors
+    /// What was lost, where there is no such checkpoint either, with what is left to do.
+    pub fn previous(&self, lost: &Error) -> Result<Checkpoint> {
+        self.load(PREVIOUS).map_err(|e| {
+            let problem = format!(
+                "and nothing to go on from, since {e}: put a copy of either back, or train anew in another folder"
+            );
+            Error::input(lost, problem)
+        })
+    }
+
+    /// Refuses a run that cannot go on: neither its newest checkpoint nor the previous one is whole.
+    ///
+    /// # Errors
+    /// As [`RunFolder::previous`].
+    pub fn check(&self) -> Result<()> {
+        match self.latest() {
+            Ok(_) => Ok(()),
+            Err(lost) => self.previous(&lost).map(drop),
+        }
+    }
+
+    /// Whether there are checkpoints or lines of a log.
+    fn is_trained(&self) -> Result<bool> {
+        let log = fs::metadata(self.file(METRICS));
+        Ok(log.is_ok_and(|log| log.len() > 0) || !self.checkpoints()?.is_empty())
+    }
+
+    /// The lines of the log, one after the other, until the first that is torn or damaged; none where there is no log.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn log(&self) -> Result<impl Iterator<Item = Result<Vec<u8>>> + use<>> {
+        metrics::read(&self.file(METRICS))
     }
 
     /// The log, cut off after `most` lines or before the first that is torn or damaged; [`Metrics::lines`] tells how many

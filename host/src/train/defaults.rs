@@ -26,6 +26,9 @@ pub const NOISES: [&str; 5] = [
     "none",
 ];
 
+/// The version of this program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// Updates between two saves of the latest checkpoint.
 pub const SAVE_EVERY: u64 = 200;
 
@@ -144,7 +147,7 @@ impl RunOptions {
     /// Some jobs.
     pub fn new(path: &str, jobs: Vec<JobOptions>) -> Self {
         RunOptions {
-            version: env!("CARGO_PKG_VERSION").to_string(),
+            version: VERSION.to_string(),
             path: path.to_string(),
             jobs,
             save_every: SAVE_EVERY,

@@ -22,8 +22,13 @@ use crate::plot::{self, Picture, Point, Series};
 use crate::random::{Purpose, stream};
 use crate::schedule::{Leg, phase_name, picture_phase};
 use crate::store::{
-    self, BEFORE_DECAY, Checkpoint, LATEST, METRICS, RunFolder, Tensor, budget_name,
+    self, BEFORE_DECAY, BUDGETS, Checkpoint, LATEST, MAINS, METRICS, RELEASES, RunFolder, Tensor,
+    budget_name, main_name, release_name,
 };
+
+mod recover;
+
+use recover::Taken;
 
 /// The file of the picture.
 const PICTURE: &str = "picture.svg";
@@ -34,6 +39,12 @@ const UPDATES: &str = "updates";
 /// In the latest checkpoint: the lines of the log that lead to it.
 const LINES: &str = "lines";
 
+/// In the latest checkpoint: that it was saved where an undisturbed run would not have.
+const BETWEEN: &str = "between";
+
+/// In the latest checkpoint: what was asked for, and is made again.
+const AGAIN: &str = "again";
+
 /// The averaged weights of a checkpoint, under the names of the weights.
 const AVERAGE: &str = "average.";
 
@@ -42,6 +53,12 @@ const COPIES: &str = "average.copies";
 
 /// In a checkpoint: the updates that its average has taken in.
 const AVERAGED: &str = "averaged";
+
+/// Ends from here on are told to nobody: they stand for none.
+const ENDLESS: u64 = 1 << 63;
+
+/// What a run answers that has made all its updates.
+pub(super) const FINISHED: &str = "the run is finished: --resume with --add-budgets gives it more";
 
 /// What the end of a decay that was asked for is called.
 const RELEASE: &str = "release";
@@ -164,11 +181,21 @@ enum Line {
         update: u64,
         leg: String,
         step: u64,
+        /// Why it was refused.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refused: Option<String>,
         #[serde(flatten)]
         request: Request,
     },
     /// Lines that were there when `update` updates had been made, and were damaged or gone when the run went on.
     Missing { update: u64, first: u64, last: u64 },
+}
+
+/// A decay that was asked for: its steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Release {
+    start: u64,
+    end: u64,
 }
 
 /// Where a job is: the next update is that of `step` in a leg.
@@ -179,17 +206,29 @@ struct Place {
     update: u64,
     /// Where the leg ends, which may have been moved.
     end: u64,
-    /// Where a decay ends that was asked for.
-    release: Option<u64>,
+    /// The decay that was asked for and runs.
+    release: Option<Release>,
     /// The step that the job goes back to after that.
     back: Option<u64>,
     /// The last request that was taken.
     request: u64,
 }
 
-/// The checkpoint of a main branch that is gone back to.
-fn main_name(step: u64) -> String {
-    format!("main-{step:06}.safetensors")
+/// When the latest checkpoint is saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Moment {
+    /// Where every run saves.
+    Planned,
+    /// Where this one was stopped, or went on after something was lost.
+    Between,
+}
+
+/// The checkpoint at the end of a leg, which may have been moved.
+fn end_name(leg: &Leg<'_>, place: Place) -> String {
+    match place.end == leg.end {
+        true => leg.save_as.clone(),
+        false => budget_name(place.end),
+    }
 }
 
 struct Job<'a, 'p> {
@@ -204,6 +243,10 @@ struct Job<'a, 'p> {
     total: u64,
     save_every: u64,
     keep_budgets: Option<usize>,
+    /// Requests that are made again, at the same updates.
+    again: Vec<Taken>,
+    /// Whether the latest checkpoint becomes the previous one; nothing where there is none.
+    latest_stays: Option<bool>,
 }
 
 /// The updates of all legs, about as many where a schedule does not count updates.
@@ -245,11 +288,13 @@ pub(super) fn run(
         total: total(task, legs, options.schedule().unit)?,
         save_every,
         keep_budgets,
+        again: Vec::new(),
+        latest_stays: None,
     };
     let interrupted = job.train(task)?;
-    let lines = job.lines()?;
-    if !lines.is_empty() {
-        let picture = job.picture(&lines)?;
+    let (budgets, series) = job.read_log()?;
+    if !series.is_empty() {
+        let picture = job.picture(series)?;
         // A finished run that is resumed changes nothing.
         if std::fs::read(folder.file(PICTURE)).ok().as_deref() != Some(picture.as_bytes()) {
             folder.replace(PICTURE, picture.as_bytes())?;
@@ -258,12 +303,22 @@ pub(super) fn run(
     let report = JobReport {
         name: options.name.clone(),
         untrained,
-        budgets: lines
-            .iter()
-            .filter_map(|line| job.budget_report(line))
-            .collect(),
+        budgets,
     };
     Ok((report, interrupted))
+}
+
+/// Whether a latest checkpoint is at the end of the last leg; what cannot be read is not.
+pub(super) fn is_finished(options: &JobOptions, latest: &Path) -> Result<bool> {
+    let legs = super::run::legs(options)?;
+    let Ok(checkpoint) = Checkpoint::read(latest) else {
+        return Ok(false);
+    };
+    let number = |key: &str| checkpoint.metadata.get(key)?.parse::<u64>().ok();
+    let last = legs.last().map_or(0, |leg| leg.end);
+    let end = number("end").unwrap_or(last);
+    let is_last = number("leg").is_some_and(|leg| leg + 1 >= legs.len() as u64);
+    Ok(is_last && checkpoint.step >= end && number("release").is_none())
 }
 
 /// Trains all legs without a folder; the figures at the end.
@@ -367,6 +422,9 @@ impl<'p> Job<'_, 'p> {
         });
         self.note_missing(place, lines, &mut log)?;
         self.beside.begin(&mut self.trainer)?;
+        if self.latest_stays.is_none() {
+            self.begin(place, &log)?;
+        }
         task.warnings().into_iter().for_each(|w| self.warn(w));
         while let Some(leg) = self.legs.get(place.leg) {
             if place.step >= place.end && place.release.is_none() {
@@ -378,7 +436,7 @@ impl<'p> Job<'_, 'p> {
                 continue;
             }
             if self.context.stop.load(Ordering::Relaxed) {
-                self.save_latest(place, &log)?;
+                self.save_between(place, &log)?;
                 return Ok(true);
             }
             if self.take_request(&mut place, &mut log)? {
@@ -390,7 +448,10 @@ impl<'p> Job<'_, 'p> {
             if self.decays() && !decayed && self.returns() {
                 self.save(BEFORE_DECAY, place)?;
             }
-            if place.release.is_some_and(|end| place.step >= end) {
+            if place
+                .release
+                .is_some_and(|release| place.step >= release.end)
+            {
                 self.finish_release(task, &mut place, &mut log)?;
             } else if place.step >= place.end && place.release.is_none() {
                 self.finish_leg(task, leg, place, &mut log)?;
@@ -398,11 +459,14 @@ impl<'p> Job<'_, 'p> {
                 self.save_latest(place, &log)?;
             }
         }
+        // What comes too late is refused, at the end of the last leg.
+        place.leg = self.legs.len().saturating_sub(1);
+        while self.take_request(&mut place, &mut log)? {}
         Ok(false)
     }
 
     /// Says which of the lines are gone that the latest checkpoint counts, here and in the log itself.
-    fn note_missing(&self, place: Place, lines: u64, log: &mut store::Metrics) -> Result<()> {
+    fn note_missing(&mut self, place: Place, lines: u64, log: &mut store::Metrics) -> Result<()> {
         let first = log.lines() + 1;
         if first > lines {
             return Ok(());
@@ -421,7 +485,7 @@ impl<'p> Job<'_, 'p> {
             first,
             last: lines,
         })?;
-        self.save_latest(place, log)
+        self.save_between(place, log)
     }
 
     /// Whether the next update is one of a decay.
@@ -442,38 +506,71 @@ impl<'p> Job<'_, 'p> {
     /// Takes what was asked for, if something was. What comes of it is in the latest checkpoint before the request is
     /// removed.
     fn take_request(&mut self, place: &mut Place, log: &mut store::Metrics) -> Result<bool> {
+        if let Some(taken) = self.again.first().copied() {
+            if taken.update > place.update {
+                return Ok(false);
+            }
+            self.again.remove(0);
+            self.answer_and_log(taken.request, place, log)?;
+            return Ok(true);
+        }
         let file = self.folder.file(REQUEST);
         if !file.exists() {
             return Ok(false);
         }
-        let taken = Request::read(&file).and_then(|request| {
-            if request.id == place.request {
-                return Ok(());
-            }
-            let leg = self.legs.get(place.leg).map(|leg| leg.name.clone());
-            let (update, step) = (place.update, place.step);
-            self.answer(request.ask, place)?;
-            place.request = request.id;
-            log.append(&Line::Request {
-                update,
-                leg: leg.unwrap_or_default(),
-                step,
-                request,
-            })?;
-            self.save_latest(*place, log)
-        });
-        match taken {
-            Err(e) if e.exit_code() == 1 => return Err(e),
-            Err(e) => self.warn(format!("{}: {e}", self.options.name)),
-            Ok(()) => {}
+        match Request::read(&file) {
+            Err(e) => self.warn(format!("{}: {e}: ask again", self.options.name)),
+            Ok(request) if request.id == place.request => {}
+            Ok(request) => self.answer_and_log(request, place, log)?,
         }
         std::fs::remove_file(&file).map_err(|e| Error::io(&file, "remove it", e))?;
         Ok(true)
     }
 
-    /// Does what was asked for; an error of bad input where it cannot be done, and nothing has then changed.
-    fn answer(&mut self, ask: Ask, place: &mut Place) -> Result<()> {
-        let refuse = |problem: String| Err(Error::input("the request", problem));
+    fn answer_and_log(
+        &mut self,
+        request: Request,
+        place: &mut Place,
+        log: &mut store::Metrics,
+    ) -> Result<()> {
+        let leg = self.legs.get(place.leg).map(|leg| leg.name.clone());
+        let (update, step) = (place.update, place.step);
+        let refused = self.answer(request.ask, place)?;
+        self.log_request(
+            request,
+            refused,
+            (update, step, leg.unwrap_or_default()),
+            place,
+            log,
+        )
+    }
+
+    /// What came of a request: in the log, then in the latest checkpoint.
+    fn log_request(
+        &mut self,
+        request: Request,
+        refused: Option<String>,
+        (update, step, leg): (u64, u64, String),
+        place: &mut Place,
+        log: &mut store::Metrics,
+    ) -> Result<()> {
+        if let Some(reason) = &refused {
+            self.warn(format!("{}: the request: {reason}", self.options.name));
+        }
+        place.request = request.id;
+        log.append(&Line::Request {
+            update,
+            leg,
+            step,
+            refused,
+            request,
+        })?;
+        self.save_latest(*place, log)
+    }
+
+    /// Does what was asked for; the reason where it cannot be done, and nothing has then changed.
+    fn answer(&mut self, ask: Ask, place: &mut Place) -> Result<Option<String>> {
+        let refuse = |problem: String| Ok(Some(problem));
         let kind = self.options.schedule().kind;
         let branches = kind == ScheduleKind::Wsd;
         let is_fit = matches!(
@@ -483,12 +580,16 @@ impl<'p> Job<'_, 'p> {
         if !is_fit || !(branches || self.legs_are_one_line()) {
             return refuse("wsd-s, wsd or constant expected, and one part".to_string());
         }
+        if place.step >= place.end && place.release.is_none() {
+            return refuse(FINISHED.to_string());
+        }
         let step = place.step;
         let on_main = self.legs.get(place.leg).is_some_and(|leg| !leg.budget);
         match ask {
             Ask::DecayOfSeen { millionths } => {
-                let part = u128::from(step) * u128::from(millionths.min(1_000_000)) / 1_000_000;
-                let length = u64::try_from(part).unwrap_or(u64::MAX).max(1);
+                let mut decaying = *self.trainer.schedule();
+                decaying.request_decay_of_seen(millionths);
+                let length = decaying.remaining().unwrap_or(0);
                 return self.answer(Ask::Decay { length }, place);
             }
             Ask::Decay { length } => {
@@ -503,7 +604,7 @@ impl<'p> Job<'_, 'p> {
                     ));
                 }
                 if !running && branches {
-                    self.save(&main_name(step), *place)?;
+                    self.save_main(&main_name(step), *place)?;
                 } else if !running {
                     self.save(BEFORE_DECAY, *place)?;
                 }
@@ -513,7 +614,8 @@ impl<'p> Job<'_, 'p> {
                 if moves_end {
                     place.end = end;
                 } else {
-                    place.release = Some(end);
+                    let start = place.release.map_or(step, |release| release.start);
+                    place.release = Some(Release { start, end });
                     place.back = place.back.or((branches && !running).then_some(step));
                 }
             }
@@ -528,7 +630,8 @@ impl<'p> Job<'_, 'p> {
                 place.release = None;
             }
             Ask::Extend { by } => {
-                let end = place.release.unwrap_or(place.end).saturating_add(by);
+                let end = place.release.map_or(place.end, |release| release.end);
+                let end = end.saturating_add(by);
                 if place.release.is_some() && !branches && end >= place.end {
                     let last = place.end;
                     return refuse(format!(
@@ -542,17 +645,17 @@ impl<'p> Job<'_, 'p> {
                     return refuse("nothing to extend, or by nothing".to_string());
                 }
                 match &mut place.release {
-                    Some(release) => *release = end,
+                    Some(release) => release.end = end,
                     None => place.end = end,
                 }
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Back to the main branch, where a decay that was asked for began.
     fn go_back(&mut self, place: &mut Place) -> Result<()> {
-        let Some(step) = place.back.take() else {
+        let Some(step) = place.back else {
             return Ok(());
         };
         let name = main_name(step);
@@ -562,8 +665,7 @@ impl<'p> Job<'_, 'p> {
         let schedule = self.schedule_of(&name, &leg.plan, &checkpoint)?;
         self.take(&name, &checkpoint)?;
         *self.trainer.schedule_mut() = schedule;
-        place.release = None;
-        place.step = step;
+        (place.release, place.back, place.step) = (None, None, step);
         Ok(())
     }
 
@@ -574,11 +676,13 @@ impl<'p> Job<'_, 'p> {
         place: &mut Place,
         log: &mut store::Metrics,
     ) -> Result<()> {
-        let name = format!("release-{:06}.safetensors", place.step);
         let (step, update) = (place.step, place.update);
+        let start = place.release.map_or(step, |release| release.start);
+        let name = release_name(start, step);
         place.release = None;
         self.save(&name, *place)?;
         self.log_budget(task, (RELEASE, &name), (update, step), log)?;
+        self.keep_newest(RELEASES)?;
         self.go_back(place)?;
         self.save_latest(*place, log)
     }
@@ -631,7 +735,10 @@ impl<'p> Job<'_, 'p> {
         if let Some(warning) = warning {
             self.warn(format!("{}: {warning}", self.options.name));
         }
-        let budgets = leg.plan.budgets();
+        let end = match place.release {
+            Some(release) => Some(release.end),
+            None => Some(place.end).filter(|_| leg.budget),
+        };
         let name = match place.back {
             Some(back) => format!("{RELEASE}-{back}"),
             None => leg.name.clone(),
@@ -642,7 +749,7 @@ impl<'p> Job<'_, 'p> {
             update: place.update,
             total: self.total,
             step: place.step,
-            budget: budgets.iter().copied().find(|budget| *budget >= place.step),
+            budget: end.filter(|end| *end < ENDLESS),
             phase,
             rate,
             loss: done.loss,
@@ -666,20 +773,33 @@ impl<'p> Job<'_, 'p> {
         place: Place,
         log: &mut store::Metrics,
     ) -> Result<()> {
-        let name = match place.end == leg.end {
-            true => leg.save_as.clone(),
-            false => budget_name(place.end),
-        };
-        self.save(&name, place)?;
+        let name = end_name(leg, place);
+        match name.starts_with(MAINS) {
+            true => self.save_main(&name, place)?,
+            false => self.save(&name, place)?,
+        }
         if leg.budget {
             self.log_budget(task, (&leg.name, &name), (place.update, place.step), log)?;
         }
-        if let Some(most) = self.keep_budgets {
-            self.folder.keep_budgets(most)?;
-        }
+        self.keep_newest(BUDGETS)?;
         self.save_latest(place, log)?;
         task.warnings().into_iter().for_each(|w| self.warn(w));
         Ok(())
+    }
+
+    /// Removes old checkpoints of a kind.
+    fn keep_newest(&self, kind: &str) -> Result<()> {
+        match self.keep_budgets {
+            Some(most) => self.folder.keep(kind, most),
+            None => Ok(()),
+        }
+    }
+
+    /// The checkpoint of a main branch, which is gone back to. A checkpoint goes back to the newest one, or at the
+    /// moment when that is made to the one before: older ones go.
+    fn save_main(&self, name: &str, place: Place) -> Result<()> {
+        self.save(name, place)?;
+        self.folder.keep(MAINS, 2)
     }
 
     /// Goes to the start of the leg after `place`.
@@ -716,73 +836,6 @@ impl<'p> Job<'_, 'p> {
         }
         *self.trainer.schedule_mut() = State::at(&next.plan, step);
         Ok(Place { step, ..place })
-    }
-
-    /// Where the latest checkpoint is, with its weights, and the lines of the log that lead to it; the start where
-    /// there is none.
-    fn restore(&mut self) -> Result<(Place, u64)> {
-        let Some(checkpoint) = self.folder.latest()? else {
-            let first = self.legs.first();
-            let start = Place {
-                leg: 0,
-                step: first.map_or(0, |leg| leg.start),
-                update: 0,
-                end: first.map_or(0, |leg| leg.end),
-                release: None,
-                back: None,
-                request: 0,
-            };
-            return Ok((start, 0));
-        };
-        let damaged = |what: &str| {
-            Error::file(
-                &self.folder.file(LATEST),
-                format!("its {what} is none of this run"),
-            )
-        };
-        if checkpoint.metadata.get("job") != Some(&self.options.name) {
-            return Err(damaged("job"));
-        }
-        // What is not there was never asked for.
-        let optional = |key: &str| -> Result<Option<u64>> {
-            let text = checkpoint.metadata.get(key);
-            let number = text.map(|text| text.parse().map_err(|_| damaged(key)));
-            number.transpose()
-        };
-        let number = |key: &str| optional(key)?.ok_or_else(|| damaged(key));
-        let (index, update) = (number("leg")? as usize, number("update")?);
-        let leg = self.legs.get(index).ok_or_else(|| damaged("leg"))?;
-        let place = Place {
-            leg: index,
-            step: checkpoint.step,
-            update,
-            end: optional("end")?.unwrap_or(leg.end),
-            release: optional("release")?,
-            back: optional("back")?,
-            request: optional("request")?.unwrap_or(0),
-        };
-        let lines = match optional(LINES)? {
-            Some(lines) => lines,
-            // An older checkpoint that was put in the place of the latest.
-            None => self.lines_until(update)?,
-        };
-        let schedule = self.schedule_of(LATEST, &leg.plan, &checkpoint)?;
-        self.take(LATEST, &checkpoint)?;
-        *self.trainer.schedule_mut() = schedule;
-        Ok((place, lines))
-    }
-
-    /// Lines of the log before the first that is of a later update.
-    fn lines_until(&self, update: u64) -> Result<u64> {
-        let path = self.folder.file(METRICS);
-        let text = std::fs::read(&path).map_err(|e| Error::unreadable(&path, &e))?;
-        let of_line = |line: &[u8]| {
-            let line: serde_json::Value = serde_json::from_slice(line).ok()?;
-            line.get("update")?.as_u64()
-        };
-        let earlier = |line: &&[u8]| of_line(line).is_some_and(|of_line| of_line <= update);
-        let lines = text.split_inclusive(|&byte| byte == b'\n');
-        Ok(lines.take_while(earlier).count() as u64)
     }
 
     /// The state of the schedule in a checkpoint, also of one that did not know of all budgets.
@@ -892,16 +945,38 @@ impl<'p> Job<'_, 'p> {
     }
 
     /// The latest checkpoint, after the lines of the log that lead to it.
-    fn save_latest(&self, place: Place, log: &store::Metrics) -> Result<()> {
+    fn save_latest(&mut self, place: Place, log: &store::Metrics) -> Result<()> {
         log.sync()?;
-        self.write(LATEST, place, Some(log.lines()))
+        self.write_latest(place, log.lines(), Moment::Planned)
+    }
+
+    /// The same where an undisturbed run would not have saved: it does not become the previous checkpoint.
+    fn save_between(&mut self, place: Place, log: &store::Metrics) -> Result<()> {
+        log.sync()?;
+        self.write_latest(place, log.lines(), Moment::Between)
+    }
+
+    fn write_latest(&mut self, place: Place, lines: u64, moment: Moment) -> Result<()> {
+        let mut checkpoint = self.checkpoint(LATEST, place)?;
+        let metadata = &mut checkpoint.metadata;
+        metadata.insert(LINES.to_string(), lines.to_string());
+        if moment == Moment::Between {
+            metadata.insert(BETWEEN.to_string(), "1".to_string());
+        }
+        if !self.again.is_empty() {
+            metadata.insert(AGAIN.to_string(), recover::text(&self.again)?);
+        }
+        let stays = self.latest_stays.unwrap_or(false);
+        self.folder.save_latest(&checkpoint, stays)?;
+        self.latest_stays = Some(moment == Moment::Planned && self.needed(place).is_none());
+        Ok(())
     }
 
     fn save(&self, name: &str, place: Place) -> Result<()> {
-        self.write(name, place, None)
+        self.folder.save(name, &self.checkpoint(name, place)?)
     }
 
-    fn write(&self, name: &str, place: Place, lines: Option<u64>) -> Result<()> {
+    fn checkpoint(&self, name: &str, place: Place) -> Result<Checkpoint> {
         let mut schedule = vec![0; State::<f32>::SAVED_LEN];
         let saved = self.trainer.schedule().save(&mut schedule);
         saved.map_err(|e| Error::file(&self.folder.file(name), e))?;
@@ -923,10 +998,10 @@ impl<'p> Job<'_, 'p> {
                 UPDATES,
                 Some(self.trainer.updates()).filter(|n| *n != place.step),
             ),
-            ("release", place.release),
+            ("release", place.release.map(|release| release.end)),
+            ("began", place.release.map(|release| release.start)),
             ("back", place.back),
             ("request", Some(place.request).filter(|id| *id != 0)),
-            (LINES, lines),
             (AVERAGED, self.beside.averaged().map(|(updates, _)| updates)),
         ];
         let mut metadata = BTreeMap::from([("job".to_string(), self.options.name.clone())]);
@@ -934,13 +1009,12 @@ impl<'p> Job<'_, 'p> {
             .iter()
             .filter_map(|(key, n)| Some((key.to_string(), (*n)?.to_string())));
         metadata.extend(given);
-        let checkpoint = Checkpoint {
+        Ok(Checkpoint {
             tensors,
             schedule,
             step: place.step,
             metadata,
-        };
-        self.folder.save(name, &checkpoint)
+        })
     }
 
     fn budget_report(&self, line: &Line) -> Option<BudgetReport> {
@@ -965,28 +1039,14 @@ impl<'p> Job<'_, 'p> {
         })
     }
 
-    /// The whole log.
-    fn lines(&self) -> Result<Vec<Line>> {
+    /// What the log says of budgets, and of the curves of the legs. It is read line by line: that of a long run is long.
+    fn read_log(&self) -> Result<(Vec<BudgetReport>, Vec<Series>)> {
         let path = self.folder.file(METRICS);
-        let text = std::fs::read_to_string(&path).map_err(|e| Error::unreadable(&path, &e))?;
-        text.lines()
-            .map(|line| serde_json::from_str(line).map_err(|e| Error::file(&path, e)))
-            .collect()
-    }
-
-    /// Loss and rate against the steps, a curve for each name of a leg.
-    fn picture(&self, lines: &[Line]) -> Result<String> {
-        let mut series: Vec<Series> = Vec::new();
-        let mut budgets: Vec<u64> = self
-            .legs
-            .iter()
-            .filter(|leg| leg.budget)
-            .map(|leg| leg.end)
-            .collect();
-        budgets.sort_unstable();
-        budgets.dedup();
-        for line in lines {
-            let Line::Step {
+        let (mut reports, mut curves) = (Vec::new(), Curves::default());
+        for text in self.folder.log()? {
+            let line: Line = serde_json::from_slice(&text?).map_err(|e| Error::file(&path, e))?;
+            reports.extend(self.budget_report(&line));
+            if let Line::Step {
                 leg,
                 step,
                 phase,
@@ -994,27 +1054,114 @@ impl<'p> Job<'_, 'p> {
                 loss,
                 ..
             } = line
-            else {
-                continue;
-            };
-            let point = Point {
-                step: step - 1,
-                loss: *loss,
-                rate: *rate,
-                phase: picture_phase(phase),
-            };
-            match series.iter_mut().find(|series| series.name == *leg) {
-                Some(series) => series.points.push(point),
-                None => series.push(Series {
-                    name: leg.clone(),
-                    points: vec![point],
-                }),
+            {
+                let point = Point {
+                    step: step.saturating_sub(1),
+                    loss,
+                    rate,
+                    phase: picture_phase(&phase),
+                };
+                curves.push(&leg, point);
             }
         }
+        Ok((reports, curves.series()))
+    }
+
+    /// Loss and rate against the steps, a curve for each name of a leg.
+    fn picture(&self, series: Vec<Series>) -> Result<String> {
+        let budgets = self.legs.iter().filter(|leg| leg.budget);
+        let mut budgets: Vec<u64> = budgets.map(|leg| leg.end).collect();
+        budgets.sort_unstable();
+        budgets.dedup();
         plot::draw(&Picture {
             title: self.options.name.clone(),
             series,
             budgets,
         })
+    }
+}
+
+/// Points of a curve, at least, once there are more.
+const POINTS: usize = 4096;
+
+/// The curves of a picture, thinned out: of a long one every second, fourth, … point is left.
+#[derive(Default)]
+struct Curves(Vec<Curve>);
+
+struct Curve {
+    series: Series,
+    /// Points that were seen.
+    seen: usize,
+    /// Of how many points one is kept.
+    every: usize,
+}
+
+impl Curves {
+    fn push(&mut self, name: &str, point: Point) {
+        match self.0.iter_mut().find(|curve| curve.series.name == name) {
+            Some(curve) => curve.push(point),
+            None => self.0.push(Curve {
+                series: Series {
+                    name: name.to_string(),
+                    points: vec![point],
+                },
+                seen: 1,
+                every: 1,
+            }),
+        }
+    }
+
+    fn series(self) -> Vec<Series> {
+        self.0.into_iter().map(|curve| curve.series).collect()
+    }
+}
+
+impl Curve {
+    fn push(&mut self, point: Point) {
+        if self.seen.is_multiple_of(self.every) {
+            self.series.points.push(point);
+        }
+        self.seen += 1;
+        if self.series.points.len() >= 2 * POINTS {
+            let mut index = 0..;
+            let is_even = |_: &Point| {
+                index
+                    .next()
+                    .is_some_and(|index: usize| index.is_multiple_of(2))
+            };
+            self.series.points.retain(is_even);
+            self.every *= 2;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_curves_are_thinned_evenly() {
+        let steps = |most: u64| {
+            let mut curves = Curves::default();
+            for step in 0..most {
+                let phase = plot::Phase::Stable;
+                let point = Point {
+                    step,
+                    loss: 0.0,
+                    rate: 0.0,
+                    phase,
+                };
+                curves.push("main", point);
+            }
+            let mut series = curves.series();
+            let points = series.pop().map(|series| series.points);
+            points
+                .unwrap_or_default()
+                .iter()
+                .map(|point| point.step)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(steps(8191), (0..8191).collect::<Vec<_>>());
+        assert_eq!(steps(100_000), (0..100_000).step_by(16).collect::<Vec<_>>());
     }
 }

@@ -412,7 +412,8 @@ pub struct RunOptions {
     pub save_every: u64,
     /// The data files of the jobs; [`super::run`] fills them in.
     pub files: Vec<DataFile>,
-    /// How many budgets of a job keep their checkpoints, the oldest going first; all where there is none.
+    /// How many budgets of a job keep their checkpoints, and how many releases, the oldest going first; all where there
+    /// is none.
     #[serde(default)]
     pub keep_budgets: Option<usize>,
     /// The CRC-32 of all of this, in JSON and with 0 in this place.

@@ -9,9 +9,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use super::job;
 use super::options::{JobOptions, RunOptions};
 use crate::error::{Error, Result};
-use crate::store::{self, CONFIG};
+use crate::store::{self, CONFIG, LATEST};
 
 /// The file.
 pub(super) const REQUEST: &str = "request.json";
@@ -51,6 +52,9 @@ pub(super) struct Request {
 impl Request {
     pub(super) fn read(file: &Path) -> Result<Self> {
         let text = fs::read(file).map_err(|e| Error::unreadable(file, &e))?;
+        if !store::is_whole(&text) {
+            return Err(Error::file(file, "damaged"));
+        }
         serde_json::from_slice(&text).map_err(|e| Error::file(file, e))
     }
 }
@@ -58,30 +62,43 @@ impl Request {
 /// Asks the run of a folder, whether it goes on now or is resumed later. The file that says so.
 ///
 /// # Errors
-/// A folder that is no run or has several; a request that has not been taken yet; what the system refuses.
+/// A folder that is no run or has several; a run that is finished; a request that has not been taken yet; what the system refuses.
 pub fn ask(folder: &Path, ask: Ask) -> Result<PathBuf> {
     let config = folder.join(CONFIG);
     let text = fs::read(&config).map_err(|e| Error::unreadable(&config, &e))?;
     // One job of several has a configuration of its own.
-    if serde_json::from_slice::<JobOptions>(&text).is_err() {
-        let options: RunOptions =
-            serde_json::from_slice(&text).map_err(|e| Error::file(&config, e))?;
-        let names: Vec<&str> = options.jobs.iter().map(|job| job.name.as_str()).collect();
-        if names.len() > 1 {
-            let problem = format!(
-                "a run of several jobs: one of {} expected",
-                names.join(", ")
-            );
-            return Err(Error::file(folder, problem));
-        }
+    let job = match serde_json::from_slice::<JobOptions>(&text) {
+        Ok(job) => job,
+        Err(_) => one_job(folder, &config, &text)?,
+    };
+    if job::is_finished(&job, &folder.join(LATEST))? {
+        return Err(Error::file(folder, job::FINISHED));
     }
     let file = folder.join(REQUEST);
     if file.exists() {
-        return Err(Error::file(&file, "the request before is not taken yet"));
+        let problem = "the request before is not taken yet; remove the file to withdraw it";
+        return Err(Error::file(&file, problem));
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let id = now.map_or(1, |now| now.as_nanos() as u64);
     let text = serde_json::to_vec(&Request { id, ask }).map_err(|e| Error::file(&file, e))?;
+    let text = store::sealed(&text).unwrap_or(text);
     store::replace(&file, &text)?;
     Ok(file)
+}
+
+/// The job of a run that has one.
+fn one_job(folder: &Path, config: &Path, text: &[u8]) -> Result<JobOptions> {
+    let options: RunOptions = serde_json::from_slice(text).map_err(|e| Error::file(config, e))?;
+    match options.jobs.as_slice() {
+        [job] => Ok(job.clone()),
+        jobs => {
+            let names: Vec<&str> = jobs.iter().map(|job| job.name.as_str()).collect();
+            let problem = format!(
+                "a run of several jobs: one of {} expected",
+                names.join(", ")
+            );
+            Err(Error::file(folder, problem))
+        }
+    }
 }

@@ -12,10 +12,10 @@ use super::job::Task;
 use super::options::{JobKind, JobOptions, RunOptions};
 #[cfg(feature = "demo-data")]
 use super::strips::{self, Strips};
-use super::{Context, job};
+use super::{Context, defaults, job};
 use crate::error::{Error, Result};
 use crate::schedule::{self, Leg};
-use crate::store::{CONFIG, RunFolder};
+use crate::store::{CONFIG, CONFIG_COPY, RunFolder};
 
 /// A job whose data are loaded.
 type Loaded = Box<dyn Task + Send>;
@@ -44,8 +44,12 @@ pub fn resume(
     add_budgets: &[u64],
     context: &Context<'_>,
 ) -> Result<(RunOptions, RunReport)> {
-    let (folder, mut options) = RunFolder::open::<RunOptions>(folder)?;
-    options.check_seal(&folder.file(CONFIG))?;
+    let sound = |file: &Path, options: &RunOptions| options.check_seal(file);
+    let (folder, mut options, lost) = RunFolder::open_mended(folder, sound)?;
+    if let Some(lost) = lost {
+        let message = format!("{lost}: put back from its copy");
+        (context.observe)(Event::Warning { message });
+    }
     options.check_files()?;
     if !add_budgets.is_empty() {
         options = with_budgets(options, add_budgets)?;
@@ -58,6 +62,14 @@ pub fn resume(
         let message = format!(
             "the run began on path {}: on {} the results differ in rounding from an uninterrupted run",
             options.path, context.level
+        );
+        (context.observe)(Event::Warning { message });
+    }
+    if options.version != defaults::VERSION {
+        let message = format!(
+            "the run began with version {}: with {} the results may differ from an uninterrupted run",
+            options.version,
+            defaults::VERSION
         );
         (context.observe)(Event::Warning { message });
     }
@@ -82,22 +94,25 @@ fn with_budgets(mut options: RunOptions, more: &[u64]) -> Result<RunOptions> {
 /// Replaces the configuration of a run, the jobs' own first.
 fn write_again(options: &RunOptions, run: &RunFolder) -> Result<()> {
     for job in options.jobs.iter().filter(|_| options.jobs.len() > 1) {
-        let folder = run.path().join(&job.name);
-        if folder.join(CONFIG).is_file() {
-            RunFolder::open::<JobOptions>(&folder)?.0.configure(job)?;
-        }
+        RunFolder::open_known(&run.path().join(&job.name), job)?;
     }
     run.configure(options)
 }
 
-/// The options of a run, without touching it.
+/// The options of a run, or those of their copy, without touching it.
 ///
 /// # Errors
-/// A folder that is no run.
+/// A folder that is no run; options that are damaged in both places.
 pub fn read_options(folder: &Path) -> Result<RunOptions> {
-    let path = folder.join(CONFIG);
-    let text = fs::read(&path).map_err(|e| Error::unreadable(&path, &e))?;
-    serde_json::from_slice(&text).map_err(|e| Error::file(&path, e))
+    let read = |name: &str| -> Result<RunOptions> {
+        let path = folder.join(name);
+        let text = fs::read(&path).map_err(|e| Error::unreadable(&path, &e))?;
+        let options: RunOptions =
+            serde_json::from_slice(&text).map_err(|e| Error::file(&path, e))?;
+        options.check_seal(&path)?;
+        Ok(options)
+    };
+    read(CONFIG).or_else(|lost| read(CONFIG_COPY).map_err(|_| lost))
 }
 
 /// Loads everything, so that bad options or data are found before anything is written.
@@ -118,7 +133,7 @@ fn load(options: &RunOptions) -> Result<Vec<Loaded>> {
     options.jobs.iter().map(task).collect()
 }
 
-fn legs(job: &JobOptions) -> Result<Vec<Leg<'_>>> {
+pub(super) fn legs(job: &JobOptions) -> Result<Vec<Leg<'_>>> {
     match &job.kind {
         JobKind::Align(align) => schedule::legs(&align.schedule),
         #[cfg(feature = "demo-data")]
@@ -143,7 +158,7 @@ fn train(
     folder: &RunFolder,
     context: &Context<'_>,
 ) -> Result<RunReport> {
-    let folders = job_folders(options, folder)?;
+    let folders = job_folders(options, folder, context)?;
     let jobs = options.jobs.iter().zip(tasks).zip(folders);
     let jobs: Vec<Ready<'_>> = jobs
         .map(|((options, task), folder)| Ready {
@@ -222,18 +237,25 @@ pub(super) fn in_order<T: Sync, R: Send>(
 
 /// The folders of the jobs, where they have their own. Those that exist are looked at first, so that a damaged one
 /// is found before anything is written.
-fn job_folders(options: &RunOptions, run: &RunFolder) -> Result<Vec<Option<RunFolder>>> {
+fn job_folders(
+    options: &RunOptions,
+    run: &RunFolder,
+    context: &Context<'_>,
+) -> Result<Vec<Option<RunFolder>>> {
     if options.jobs.len() == 1 {
-        run.latest()?;
+        run.check()?;
         return Ok(vec![None]);
     }
     let path = |job: &JobOptions| run.path().join(&job.name);
     let existing = |job: &JobOptions| -> Result<Option<RunFolder>> {
-        if !path(job).join(CONFIG).is_file() {
+        let Some((folder, lost)) = RunFolder::open_known(&path(job), job)? else {
             return Ok(None);
+        };
+        if let Some(lost) = lost {
+            let message = format!("{lost}: written again");
+            (context.observe)(Event::Warning { message });
         }
-        let (folder, _) = RunFolder::open::<JobOptions>(&path(job))?;
-        folder.latest()?;
+        folder.check()?;
         Ok(Some(folder))
     };
     let folders: Vec<_> = options.jobs.iter().map(existing).collect::<Result<_>>()?;

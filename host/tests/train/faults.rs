@@ -179,32 +179,42 @@ fn a_file_that_may_not_grow_ends_the_run_and_loses_nothing() {
 fn a_full_disk_is_named_and_loses_nothing() {
     let place = own_data();
     let line = "--data d.safetensors --dim 8 --hidden 8 --batch 16 --budgets 300,600 --quiet";
-    place.train(&format!("{line} --out whole"));
-    for name in [
-        "latest.safetensors",
-        "before-decay.safetensors",
-        "budget-000300.safetensors",
-        "picture.svg",
-    ] {
-        let folder = place.file("run");
-        let mut child = place.command(&format!("{line} --out run"));
-        let child = child.stdout(Stdio::null()).stderr(Stdio::piped());
-        let child = child.spawn().expect("the program starts");
-        while !folder.join("config.json").is_file() {
-            sleep(Duration::from_micros(200));
+    for schedule in ["wsd-s", "wsd"] {
+        let line = format!("{line} --schedule {schedule}");
+        let whole = place.file(schedule);
+        place.train(&format!("{line} --out {schedule}"));
+        let mut hit = 0;
+        for name in files(&whole).into_keys() {
+            let name = name.display().to_string();
+            // Written at the start, or not by another name.
+            if name.starts_with("config") || name == "run.lock" || name == "metrics.jsonl" {
+                continue;
+            }
+            let folder = place.file("run");
+            let mut child = place.command(&format!("{line} --out run"));
+            let child = child.stdout(Stdio::null()).stderr(Stdio::piped());
+            let child = child.spawn().expect("the program starts");
+            while !folder.join("config.json").is_file() {
+                sleep(Duration::from_micros(200));
+            }
+            // What is written goes to a device that is full.
+            symlink("/dev/full", folder.join(format!("{name}.tmp"))).expect("a link");
+            let output = child.wait_with_output().expect("it ends");
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(1), "{name}: {text}");
+            // The previous checkpoint is a second name of the latest: nothing is written.
+            let is_link = name == "previous.safetensors" && text.contains("File exists");
+            assert!(
+                text.contains(&name) && (is_link || text.contains("No space left")),
+                "{name}: {text}"
+            );
+            place.train("--resume run --quiet");
+            assert_same_but_unfinished(&folder, &whole);
+            fs::remove_dir_all(&folder).expect("removed");
+            hit += 1;
         }
-        // What is written goes to a device that is full.
-        symlink("/dev/full", folder.join(format!("{name}.tmp"))).expect("a link");
-        let output = child.wait_with_output().expect("it ends");
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(1), "{name}: {text}");
-        assert!(
-            text.contains(name) && text.contains("No space left"),
-            "{name}: {text}"
-        );
-        place.train("--resume run --quiet");
-        assert_same_but_unfinished(&folder, &place.file("whole"));
-        fs::remove_dir_all(&folder).expect("removed");
+        println!("full disk, by name: {hit} files of a {schedule} run refused and resumed");
+        assert!(hit >= 5);
     }
 }
 
@@ -275,67 +285,198 @@ fn every_flipped_bit_of_a_log_cuts_it_off() {
     println!("{flips} flipped bits and every cut of a log of {all} lines found");
 }
 
-#[test]
-fn damaged_runs_are_refused_and_go_on_once_mended() {
-    let place = own_data();
-    let line = format!("{OWN} --budgets 100,200 --quiet");
-    place.train(&format!("{line} --out whole"));
-    let mut random = Random(41);
-    let rounds = if is_long() { 12 } else { 3 };
-    let (mut named, mut gone_on) = (0, 0);
-    requests::stopped(&place, &line, "stopped");
-    for name in ["latest.safetensors", "config.json", "metrics.jsonl"] {
-        for round in 0..rounds {
-            requests::copy(&place.file("stopped"), &place.file("run"));
-            let file = place.file("run").join(name);
-            let mut bytes = fs::read(&file).expect("a file");
-            let at = (random.next() % bytes.len() as u64) as usize;
-            match round % 3 {
-                0 => bytes[at] ^= 1 << (random.next() % 8),
-                1 => bytes.truncate(at),
-                _ => bytes[at..].fill(0),
+/// What happens to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Harm {
+    Gone,
+    Cut,
+    Flipped,
+}
+
+/// Does it, at a random place.
+fn harm(file: &Path, harm: Harm, random: &mut Random) {
+    let mut bytes = fs::read(file).expect("a file");
+    let at = (random.next() % bytes.len().max(1) as u64) as usize;
+    match harm {
+        Harm::Gone => return fs::remove_file(file).expect("removed"),
+        Harm::Cut => bytes.truncate(at),
+        Harm::Flipped => bytes[at] ^= 1 << (random.next() % 8),
+    }
+    fs::write(file, bytes).expect("written");
+}
+
+/// Lines of a log that have this in them.
+fn lines_with(folder: &Path, part: &str) -> usize {
+    let log = fs::read(folder.join("metrics.jsonl")).unwrap_or_default();
+    String::from_utf8_lossy(&log).matches(part).count()
+}
+
+/// A run in the folder `stopped`, that was asked for something and killed where its log has 50 lines of decays.
+fn stopped_in_decay(place: &Place, line: &str, asks: &[&str]) {
+    let folder = place.file("stopped");
+    let mut child = place.spawn(&format!("{line} --out stopped"));
+    let mut wait = |is_there: &dyn Fn() -> bool| {
+        while !is_there() {
+            let state = child.try_wait().expect("a state");
+            assert!(state.is_none(), "{line}: it ended early");
+        }
+    };
+    wait(&|| folder.join("budget-000040.safetensors").is_file());
+    for (before, ask) in asks.iter().enumerate() {
+        wait(&|| lines_with(&folder, "\"leg\":\"release\"") >= before);
+        requests::asked(place, ask);
+    }
+    wait(&|| lines_with(&folder, "\"phase\":\"decay\"") >= 50);
+    child.kill().expect("killed");
+    child.wait().expect("it ends");
+    assert!(lines_with(&folder, "\"leg\":\"release\"") < asks.len().max(1));
+}
+
+/// Goes on after each harm to each file of the run in the folder `stopped`, and compares with what it ends as
+/// unharmed.
+fn go_on_after_every_harm(place: &Place, seed: u64) {
+    let (stopped, whole) = (place.file("stopped"), place.file("whole"));
+    requests::copy(&stopped, &whole);
+    place.train("--resume whole --quiet");
+    let expected = files(&whole);
+    let mut random = Random(seed);
+    let rounds = if is_long() { 4 } else { 1 };
+    let (mut cases, mut same, mut reported) = (0, 0, Vec::new());
+    for name in files(&stopped).into_keys() {
+        let text = name.display().to_string();
+        for kind in [Harm::Gone, Harm::Cut, Harm::Flipped].repeat(rounds) {
+            let run = place.file("run");
+            requests::copy(&stopped, &run);
+            if text == "run.lock" && kind != Harm::Gone {
+                fs::remove_dir_all(&run).expect("removed");
+                continue;
             }
-            fs::write(&file, &bytes).expect("written");
-            let output = place.run("--resume run");
-            let text = String::from_utf8_lossy(&output.stderr).into_owned();
-            match output.status.code() {
-                Some(0) => {
-                    // A log is cut where it is damaged, and what is missing told; the weights are those of any run.
-                    gone_on += 1;
-                    for budget in ["budget-000100.safetensors", "budget-000200.safetensors"] {
-                        let bytes =
-                            |run: &str| fs::read(place.file(run).join(budget)).expect("a file");
-                        assert!(bytes("run") == bytes("whole"), "{name}, {round}: {budget}");
+            harm(&run.join(&name), kind, &mut random);
+            let output = place.run("--resume run --quiet");
+            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.success(), "{text}, {kind:?}: {told}");
+            let told = told.replace(NO_TEST, "");
+            let found = files(&run);
+            let differs = |name: &&PathBuf| found.get(*name) != expected.get(*name);
+            let names: BTreeMap<_, _> = expected.iter().chain(&found).collect();
+            let different: Vec<String> = names
+                .into_keys()
+                .filter(differs)
+                .map(|name| name.display().to_string())
+                .collect();
+            let warnings = told.matches("warning: ").count();
+            let is_named = warnings == 1 && told.contains(&text);
+            cases += 1;
+            if different.is_empty() {
+                same += 1;
+                // Without a word where nothing was to be lost: an empty file, a copy, lines that are written again.
+                let is_spare = ["run.lock", "config.copy.json"];
+                let is_old_main = kind == Harm::Gone && text.starts_with("main-");
+                let is_quiet =
+                    is_spare.contains(&text.as_str()) || is_old_main || text == "metrics.jsonl";
+                let is_space = kind == Harm::Flipped && text == "config.json";
+                assert!(
+                    is_named || warnings == 0 && (is_quiet || is_space),
+                    "{text}, {kind:?}: {told}"
+                );
+            } else {
+                assert!(is_named, "{text}, {kind:?}, {different:?}: {told}");
+                let is_lost = |other: &String| match text.as_str() {
+                    // A log is a report: of lines before the checkpoint a line says that they are gone.
+                    "metrics.jsonl" => [
+                        "metrics.jsonl",
+                        "picture.svg",
+                        "latest.safetensors",
+                        "previous.safetensors",
+                    ]
+                    .contains(&other.as_str()),
+                    // What was finished before, and nothing goes on from; in a last decay no other takes its place.
+                    name => {
+                        let kinds = ["budget-", "release-", "previous."];
+                        *other == text && kinds.iter().any(|kind| name.starts_with(kind))
                     }
-                    let is_told = text.contains("damaged or missing");
-                    // Behind the checkpoint a log is written again; white space of a configuration says nothing.
-                    let is_made_again = fs::read(place.file("run").join(name)).expect("a file")
-                        == fs::read(place.file("whole").join(name)).expect("a file");
-                    assert!(
-                        is_told || is_made_again || name == "config.json",
-                        "{name}, {round}: {text}"
-                    );
-                }
-                Some(2) => {
-                    named += 1;
-                    assert!(text.contains(name), "{name}, {round}: {text}");
-                    assert_eq!(
-                        fs::read(&file).expect("a file"),
-                        bytes,
-                        "{name} was changed"
-                    );
-                    let mended = fs::read(place.file("stopped").join(name)).expect("a file");
-                    fs::write(&file, mended).expect("mended");
-                    place.train("--resume run --quiet");
-                    assert_same_but_unfinished(&place.file("run"), &place.file("whole"));
-                }
-                code => panic!("{name}, {round}: {code:?}, {text}"),
+                };
+                assert!(
+                    different.iter().all(is_lost),
+                    "{text}, {kind:?}: {different:?}"
+                );
+                reported.push(format!("{text} {kind:?}"));
             }
-            fs::remove_dir_all(place.file("run")).expect("removed");
+            fs::remove_dir_all(&run).expect("removed");
         }
     }
-    println!("damaged files: {named} named and mended, {gone_on} logs cut");
-    assert!(named >= rounds && gone_on >= 1);
+    println!(
+        "harmed files: {same} of {cases} runs ended bit for bit as unharmed; the others said what is lost: {}",
+        reported.join(", ")
+    );
+    assert!(same > reported.len());
+}
+
+/// What every run without test data is told.
+const NO_TEST: &str = "warning: no --test data: the figures below are those of the training data\n";
+
+const HARMED: &str =
+    "--data d.safetensors --dim 8 --hidden 8 --batch 16 --save-every 20 --warmup 3 --quiet";
+
+#[test]
+fn a_wsd_run_in_a_release_goes_on_after_any_harm() {
+    let place = own_data();
+    let line = format!("{HARMED} --schedule wsd --budgets 40,900");
+    let asks = ["stopped decay 10", "stopped decay 600"];
+    stopped_in_decay(&place, &line, &asks);
+    go_on_after_every_harm(&place, 41);
+}
+
+#[test]
+fn a_wsd_s_run_in_a_decay_goes_on_after_any_harm() {
+    let place = own_data();
+    let line = format!("{HARMED} --schedule wsd-s --decay-fraction 0.6 --budgets 40,900");
+    stopped_in_decay(&place, &line, &[]);
+    go_on_after_every_harm(&place, 42);
+}
+
+#[test]
+fn a_wsd_s_run_in_a_release_goes_on_after_any_harm() {
+    let place = own_data();
+    let line = format!("{HARMED} --schedule wsd-s --budgets 40,1200");
+    stopped_in_decay(&place, &line, &["stopped decay 600"]);
+    go_on_after_every_harm(&place, 43);
+}
+
+#[cfg(feature = "demo-data")]
+#[test]
+fn a_job_s_configuration_is_written_again() {
+    let place = Place::new();
+    let line = "--noise blank:.5,none --loss cosine --hidden 4 --budgets 20,40 --save-every 9";
+    place.train(&format!("{line} --quiet --out run"));
+    let (folder, before) = (place.file("run"), files(&place.file("run")));
+    let mut random = Random(44);
+    for kind in [Harm::Gone, Harm::Cut, Harm::Flipped] {
+        harm(&folder.join("strips-none/config.json"), kind, &mut random);
+        let output = place.run("--resume run --quiet");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{kind:?}: {told}");
+        assert!(told.contains("strips-none/config.json"), "{kind:?}: {told}");
+        assert_eq!(files(&folder), before);
+    }
+}
+
+#[test]
+fn where_nothing_is_left_a_run_says_what_to_do() {
+    let place = own_data();
+    place.train(&format!("{OWN} --budgets 20,40 --quiet --out run"));
+    let folder = place.file("run");
+    fs::remove_file(folder.join("latest.safetensors")).expect("removed");
+    fs::remove_file(folder.join("previous.safetensors")).expect("removed");
+    let before = listing(&folder);
+    let output = place.run("--resume run");
+    let parts = [
+        "latest.safetensors: missing",
+        "previous.safetensors",
+        "put a copy",
+    ];
+    assert_refused("--resume run", &output, &parts);
+    assert_eq!(listing(&folder), before);
 }
 
 #[test]

@@ -2,10 +2,13 @@
 
 use rivergram::schedule;
 use rivergram::store::Checkpoint;
-use rivergram::train::{self, JobKind};
+use rivergram::train::{self, JobKind, RunOptions};
 use rivergram_core::schedule::State;
 
 use super::*;
+
+/// Steps that no test waits for.
+const ENDLESS: u64 = 1 << 63;
 
 fn line(schedule: &str) -> String {
     format!("{OWN} --quiet --schedule {schedule}")
@@ -64,11 +67,18 @@ fn budgets_that_make_no_sense_are_refused() {
     assert_eq!(output.status.code(), Some(2), "{output:?}");
 }
 
+/// Whether there is a checkpoint besides that of the start.
+fn has_saved(folder: &Path) -> bool {
+    let read = |name: &str| fs::read(folder.join(name)).ok();
+    let previous = read("previous.safetensors");
+    previous.is_some() && previous != read("latest.safetensors")
+}
+
 /// A run that was stopped early.
 pub(super) fn stopped(place: &Place, line: &str, out: &str) {
     let folder = place.file(out);
     let mut child = place.spawn(&format!("{line} --out {out}"));
-    while !folder.join("latest.safetensors").is_file() {
+    while !has_saved(&folder) {
         assert!(
             child.try_wait().expect("a state").is_none(),
             "it ended early"
@@ -85,7 +95,7 @@ pub(super) fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn ask(place: &Place, words: &str) -> Output {
+pub(super) fn ask(place: &Place, words: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rivergram"));
     command
         .current_dir(&place.0)
@@ -94,9 +104,48 @@ fn ask(place: &Place, words: &str) -> Output {
     command.output().expect("the program starts")
 }
 
-fn asked(place: &Place, words: &str) {
+pub(super) fn asked(place: &Place, words: &str) {
     let output = ask(place, words);
     assert!(output.status.success(), "{words}: {output:?}");
+}
+
+/// A run without an end, in the folder `open`, that has something to go on from.
+fn endless(place: &Place, schedule: &str) -> Child {
+    endless_of(place, &line(schedule))
+}
+
+fn endless_of(place: &Place, line: &str) -> Child {
+    let mut command = place.command(&format!("{line} --warmup 3 --budgets {ENDLESS} --out open"));
+    let command = command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program starts");
+    while !has_saved(&place.file("open")) {
+        let state = child.try_wait().expect("a state");
+        assert!(state.is_none(), "it ended early");
+    }
+    child
+}
+
+/// Asks the run `open`, and waits until it has heard.
+fn taken(place: &Place, words: &str) {
+    asked(place, words);
+    while place.file("open/request.json").exists() {
+        sleep(Duration::from_millis(2));
+    }
+}
+
+/// The files of a folder whose names begin so, in the order of their names.
+pub(super) fn named(folder: &Path, begin: &str) -> Vec<PathBuf> {
+    let names = files(folder).into_keys();
+    let names = names.filter(|name| name.to_string_lossy().starts_with(begin));
+    names.map(|name| folder.join(name)).collect()
+}
+
+/// Flips a bit in the middle of a file.
+pub(super) fn damage(file: &Path) {
+    let mut bytes = fs::read(file).expect("a file");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    fs::write(file, bytes).expect("written");
 }
 
 /// Phase and rate of every logged step, and the log's requests and releases.
@@ -191,7 +240,8 @@ fn decays_are_called_off_and_made_longer() {
     // Taken together with the decay: the run takes one request after the other.
     asked(&place, "run extend 100");
     let waiting = ask(&place, "run cancel");
-    assert_refused("waiting", &waiting, &["request.json", "not taken yet"]);
+    let parts = ["request.json", "not taken yet", "remove"];
+    assert_refused("waiting", &waiting, &parts);
     place.train("--resume run --quiet");
     let log = log(&place.file("run"));
     let budgets: Vec<&Value> = of_kind(&log, "budget")
@@ -210,31 +260,13 @@ fn decays_are_called_off_and_made_longer() {
     );
 
     // A decay that runs is called off: while it goes on, and where the program waits for nothing.
-    let mut child = place.spawn(&format!(
-        "{} --warmup 3 --budgets 9223372036854775808 --out open",
-        self::line("wsd-s")
-    ));
+    let mut child = endless(&place, "wsd-s");
     let folder = place.file("open");
-    while !folder.join("latest.safetensors").is_file() {
-        assert!(
-            child.try_wait().expect("a state").is_none(),
-            "it ended early"
-        );
-    }
-    let taken = |words: &str| {
-        asked(&place, words);
-        while folder.join("request.json").exists() {
-            sleep(Duration::from_millis(2));
-        }
-    };
-    taken("open decay 100000");
-    taken("open extend 1000");
-    taken("open cancel");
-    taken("open decay 50%");
-    while !fs::read_dir(&folder).expect("a folder").any(|entry| {
-        let name = entry.expect("an entry").file_name();
-        name.to_string_lossy().starts_with("release-")
-    }) {
+    taken(&place, "open decay 100000");
+    taken(&place, "open extend 1000");
+    taken(&place, "open cancel");
+    taken(&place, "open decay 50%");
+    while named(&folder, "release-").is_empty() {
         sleep(Duration::from_millis(2));
     }
     child.kill().expect("killed");
@@ -245,6 +277,33 @@ fn decays_are_called_off_and_made_longer() {
         .map(|line| &line["ask"])
         .collect();
     assert_eq!(requests, ["decay", "extend", "cancel", "decay-of-seen"]);
+}
+
+#[test]
+fn a_main_branch_that_is_damaged_is_not_gone_back_to() {
+    for (length, then) in [(1_000_000, Some("open cancel")), (3000, None)] {
+        let place = own_data();
+        let child = endless(&place, "wsd");
+        let folder = place.file("open");
+        taken(&place, &format!("open decay {length}"));
+        let main = named(&folder, "main-").pop().expect("a main branch");
+        damage(&main);
+        if let Some(words) = then {
+            asked(&place, words);
+        }
+        let output = child.wait_with_output().expect("it ends");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        let name = main.file_name().expect("a name").to_string_lossy();
+        assert!(text.contains(&*name) && text.contains("damaged"), "{text}");
+        let log = log(&folder);
+        assert_eq!(of_kind(&log, "request").len(), 1);
+        let last = log.last().expect("a line");
+        assert_eq!(
+            last["event"],
+            if then.is_some() { "step" } else { "budget" }
+        );
+    }
 }
 
 #[test]
@@ -266,8 +325,15 @@ fn what_cannot_be_done_is_told_and_left() {
         for part in parts {
             assert!(warning.contains(part), "{words}: {warning}");
         }
-        assert!(of_kind(&log(&place.file(&out)), "request").is_empty());
+        let log = log(&place.file(&out));
+        let requests = of_kind(&log, "request");
+        assert_eq!(requests.len(), 1, "{words}");
+        let reason = requests[0]["refused"].as_str().expect("a reason");
+        assert!(warning.ends_with(reason), "{warning}: {reason}");
         assert!(!place.file(&out).join("request.json").exists());
+        // Now it is finished.
+        let late = ask(&place, &format!("{out} {words}"));
+        assert_refused(words, &late, &["finished", "--add-budgets"]);
     };
     refused("wsd-s", "600", "cancel", &["no decay"]);
     refused("wsd-s", "600", "decay 600", &["600", "reaches the end"]);
@@ -344,7 +410,64 @@ fn only_the_newest_budgets_are_kept() {
 }
 
 #[test]
-fn an_edited_configuration_is_refused() {
+fn only_the_newest_releases_and_main_branches_are_kept() {
+    let place = own_data();
+    let line = format!("{} --keep-budgets 1", line("wsd"));
+    let mut child = endless_of(&place, &line);
+    let folder = place.file("open");
+    for n in 0..4 {
+        taken(&place, "open decay 20");
+        let releases = || {
+            let text = fs::read_to_string(folder.join("metrics.jsonl")).expect("a log");
+            text.matches("\"leg\":\"release\"").count()
+        };
+        while releases() <= n {
+            sleep(Duration::from_millis(2));
+        }
+    }
+    // The last one is told of before older ones go.
+    taken(&place, "open cancel");
+    child.kill().expect("killed");
+    child.wait().expect("it ends");
+    assert_eq!(named(&folder, "release-").len(), 1);
+    assert!(named(&folder, "main-").len() <= 2);
+}
+
+#[test]
+fn a_damaged_request_is_told_and_not_taken() {
+    let place = own_data();
+    let line = format!("{} --warmup 3 --budgets 400", line("wsd-s"));
+    stopped(&place, &line, "run");
+    copy(&place.file("run"), &place.file("never"));
+    place.train("--resume never --quiet");
+    asked(&place, "run decay 30");
+    damage(&place.file("run/request.json"));
+    let output = place.run("--resume run --quiet");
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stderr).expect("text");
+    assert!(text.contains("request.json: damaged: ask again"), "{text}");
+    assert_same(&place.file("run"), &place.file("never"));
+}
+
+#[test]
+fn another_version_is_warned_of() {
+    let place = own_data();
+    place.train(&format!("{} --budgets 20,40 --out run", line("wsd-s")));
+    let file = place.file("run/config.json");
+    let text = fs::read_to_string(&file).expect("a configuration");
+    let mut options: RunOptions = serde_json::from_str(&text).expect("a configuration");
+    (options.version, options.crc32) = ("0.0.1".to_string(), 0);
+    options.crc32 = crc32fast::hash(&serde_json::to_vec(&options).expect("JSON"));
+    let text = serde_json::to_string_pretty(&options).expect("JSON");
+    fs::write(&file, format!("{text}\n")).expect("written");
+    let output = place.run("--resume run --quiet");
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stderr).expect("text");
+    assert!(text.contains("version 0.0.1"), "{text}");
+}
+
+#[test]
+fn an_edited_configuration_is_put_back_or_refused() {
     let place = own_data();
     place.train(&format!("{} --budgets 20,40 --out run", line("wsd-s")));
     let file = place.file("run/config.json");
@@ -355,9 +478,24 @@ fn an_edited_configuration_is_refused() {
     ] {
         let edited = text.replace(old, new);
         assert_ne!(edited, text, "{old}");
-        fs::write(&file, edited).expect("written");
+        fs::write(&file, &edited).expect("written");
+        let output = place.run("--resume run --quiet");
+        assert!(output.status.success(), "{output:?}");
+        let told = String::from_utf8(output.stderr).expect("text");
+        for part in ["config.json", "damaged or edited", "put back from its copy"] {
+            assert!(told.contains(part), "{new}: {told}");
+        }
+        assert_eq!(fs::read_to_string(&file).expect("a file"), text);
+
+        let copy = place.file("run/config.copy.json");
+        fs::write(&file, &edited).expect("written");
+        fs::write(&copy, &edited).expect("written");
         let output = place.run("--resume run");
-        assert_refused(new, &output, &["config.json", "damaged or edited"]);
+        let parts = ["config.json", "damaged or edited", "config.copy.json"];
+        assert_refused(new, &output, &parts);
+        for file in [&file, &copy] {
+            fs::write(file, &text).expect("written");
+        }
     }
 }
 

@@ -144,7 +144,7 @@ pub(crate) struct RunFlags {
     /// Steps between two saves of the latest checkpoint (default: 200)
     #[arg(long, value_name = "N", value_parser = value::steps)]
     pub(crate) save_every: Option<u64>,
-    /// Keep the checkpoints of the last N budgets only (default: of all)
+    /// Keep the checkpoints of the last N budgets, and of the last N releases, only (default: of all)
     #[arg(long, value_name = "N", value_parser = value::size)]
     pub(crate) keep_budgets: Option<usize>,
     /// With --resume: budgets that the run did not know of, after its last

@@ -348,7 +348,10 @@ impl Columns {
                 self.row("untrained", &job.untrained, &mut table);
             }
             for budget in &job.budgets {
-                let label = format!("{} steps", budget.step);
+                let label = match budget.leg.as_str() {
+                    "release" => format!("release at {}", budget.step),
+                    _ => format!("{} steps", budget.step),
+                };
                 self.row(&label, &budget.metrics, &mut table);
                 if !budget.average.is_empty() {
                     self.row("  average", &budget.average, &mut table);
@@ -524,6 +527,27 @@ align-gram
 
 ";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_release_is_no_budget() {
+        let (options, metrics) = (RunOptions::demo("scalar", 0), metrics(&["a", "b", "c"]));
+        let jobs = options.jobs.iter().take(1).map(|job| JobReport {
+            name: job.name.clone(),
+            untrained: Metrics::new(),
+            budgets: vec![
+                budget(&job.name, "release", 210, metrics.clone()),
+                budget(&job.name, "main", 600, metrics.clone()),
+            ],
+        });
+        let report = RunReport {
+            jobs: jobs.collect(),
+            interrupted: false,
+        };
+        let text = tables(&options, &report);
+        for label in ["\n  release at 210  ", "\n  600 steps       "] {
+            assert!(text.contains(label), "{text}");
+        }
     }
 
     #[test]

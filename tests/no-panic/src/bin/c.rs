@@ -57,6 +57,7 @@ pub extern "C" fn _start() {
     keep(rivergram_wsds_position as *const ());
     keep(rivergram_wsds_rate_at as *const ());
     keep(rivergram_wsds_request_decay as *const ());
+    keep(rivergram_wsds_request_decay_of_seen as *const ());
     keep(rivergram_wsds_resume_to_peak as *const ());
     keep(rivergram_wsds_save as *const ());
     keep(rivergram_wsds_set_budgets as *const ());
