@@ -317,6 +317,17 @@ pub trait Lanes:
     /// assert_eq!(Lanes::exp(0.0_f32), 1.0);
     /// ```
     fn exp(self) -> Self;
+    /// eˣ of x ≤ 0, the same number; unspecified above 88. Cost: that of [`Lanes::exp`] or less.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::Lanes;
+    ///
+    /// assert_eq!(Lanes::exp_of_difference(-1.0_f32), Lanes::exp(-1.0_f32));
+    /// ```
+    #[inline(always)]
+    fn exp_of_difference(self) -> Self {
+        self.exp()
+    }
     /// ln x; −∞ at 0.
     ///
     /// ```

@@ -36,18 +36,14 @@ impl<T: Real> LogSum<T> {
     #[inline(always)]
     pub fn of<I: Isa<Scalar = T>>(isa: I, x: &[T]) -> Self {
         let (blocks, tail) = isa.blocks(x);
-        let mut max = isa.splat(-T::MAX);
-        for x in blocks {
-            max = max.max(isa.load(x.as_ref()));
-        }
-        let mut max = max.maximum();
+        let mut max = largest(isa, blocks).maximum();
         for &x in tail {
             max = max.max(x);
         }
         let shift = isa.splat(max);
         let mut sum = isa.splat(T::ZERO);
         for x in blocks {
-            sum = sum + (isa.load(x.as_ref()) - shift).exp();
+            sum = sum + (isa.load(x.as_ref()) - shift).exp_of_difference();
         }
         let mut sum = sum.sum();
         for &x in tail {
@@ -84,4 +80,27 @@ impl<T: Real> LogSum<T> {
     pub fn value(&self) -> T {
         self.max + self.ln_sum
     }
+}
+
+/// The largest number of each lane over all blocks. Four at a time, since each waits for the one before it; on one lane,
+/// where bytes count, one.
+#[inline(always)]
+fn largest<I: Isa>(isa: I, blocks: &[I::Block]) -> I::Lanes {
+    let least = isa.splat(-I::Scalar::MAX);
+    let (fours, rest) = match I::WIDTH {
+        1 => (&[][..], blocks),
+        _ => blocks.as_chunks::<4>(),
+    };
+    let mut four = [least; 4];
+    for blocks in fours {
+        for (max, x) in four.iter_mut().zip(blocks) {
+            *max = max.max(isa.load(x.as_ref()));
+        }
+    }
+    let [a, b, c, d] = four;
+    let mut max = a.max(b).max(c.max(d));
+    for x in rest {
+        max = max.max(isa.load(x.as_ref()));
+    }
+    max
 }

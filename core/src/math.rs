@@ -109,6 +109,25 @@ pub fn exp<V: Lanes<Scalar = f32>>(x: V) -> V {
     V::select(high.less(x), constant(x, f64::INFINITY), y) + nan_of(x)
 }
 
+/// [`exp`] of a number that is not above 0, such as a difference to a maximum, bit for bit: half the operations, since
+/// nothing overflows. Below −87.3 the result is 0, also of −∞; a NaN stays a NaN. Above 88 it is unspecified. Cost: a
+/// polynomial of 6 terms, about 18 operations per lane, no division.
+///
+/// ```
+/// use rivergram_core::math::{exp, exp_of_difference};
+///
+/// assert_eq!(exp_of_difference(-1.5_f32), exp(-1.5_f32));
+/// assert_eq!(exp_of_difference(f32::NEG_INFINITY), 0.0);
+/// assert!(exp_of_difference(f32::NAN).is_nan());
+/// ```
+#[inline(always)]
+pub fn exp_of_difference<V: Lanes<Scalar = f32>>(x: V) -> V {
+    // What lies below the limit, and may be anything here, is replaced at the end.
+    let (n, r) = reduce(x);
+    let y = (r * r).mul_add(exp_tail(r), r) + constant(x, 1.0);
+    V::select(x.less(constant(x, -87.3)), constant(x, 0.0), y * n.pow2())
+}
+
 /// [`exp`] of one number: on a bare machine one function, since its bytes would stand in every loop that needs it.
 #[cfg_attr(target_os = "none", inline(never))]
 #[cfg_attr(not(target_os = "none"), inline(always))]

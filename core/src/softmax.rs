@@ -179,7 +179,7 @@ pub fn gradient<I: Isa>(
     let uniform = isa.splat(uniform);
     let minus_r = isa.splat(-r);
     for x in isa.pieces_mut(x) {
-        let p = ((isa.load(x) - max) - ln_sum).exp();
+        let p = ((isa.load(x) - max) - ln_sum).exp_of_difference();
         isa.store(p.mul_add(minus_r, uniform), x);
     }
 }

@@ -290,6 +290,10 @@ impl Lanes for F32x8 {
         math::exp(self)
     }
     #[inline(always)]
+    fn exp_of_difference(self) -> Self {
+        math::exp_of_difference(self)
+    }
+    #[inline(always)]
     fn ln(self) -> Self {
         math::ln(self)
     }

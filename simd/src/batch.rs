@@ -3,14 +3,16 @@
 
 use rivergram_core::eisl;
 use rivergram_core::error::{EislError, GramError, OptimError, TrainError};
+use rivergram_core::gram::basis::{self, Item};
 use rivergram_core::gram::contrastive::{self, GramLoss, GramReport, Rectangle, Shard, ZeroRows};
 use rivergram_core::gram::negatives::{self, Own};
-use rivergram_core::gram::pair::{self, Measure};
+use rivergram_core::gram::pair::{self, Bases, BasesMut, Measure};
 use rivergram_core::gram::retrieval::TopK;
 use rivergram_core::gram::search::{self, Search};
 use rivergram_core::head::Head;
 use rivergram_core::lanes::Isa;
 use rivergram_core::ops;
+use rivergram_core::optim::rounding::Half;
 use rivergram_core::trainer::{Average, Step, Trainer};
 
 use crate::{Kernel, Level};
@@ -204,6 +206,101 @@ impl Level {
         })
     }
 
+    /// [`search::nearest_prepared`]: the same among items whose bases were built before. Cost, errors and source are
+    /// its.
+    ///
+    /// ```
+    /// use rivergram_core::gram::pair::{BasesMut, Measure, bases_len};
+    /// use rivergram_core::gram::retrieval::TopK;
+    /// use rivergram_core::gram::search::{Search, nearest_prepared_workspace_len};
+    /// use rivergram_simd::Level;
+    ///
+    /// let (level, items) = (Level::detect(), [0.0, 1.0, /**/ 1.0, 0.1, /**/ 1.0, 2.0]);
+    /// let mut storage = [0.0; bases_len(1, 3, 2)];
+    /// let storage = BasesMut::split(&mut storage, 1, 3, 2);
+    /// let (bases, _) = level.bases(storage, &items, &[1.0; 3], [1, 3, 2], &mut [0.0; 32])?;
+    /// let search = Search::by(Measure::Volume);
+    /// let mut top = [TopK::<f32, 2>::new(search.measure.order())];
+    /// let mut workspace = [0.0; nearest_prepared_workspace_len(1, 1, 3, 2)];
+    /// level.nearest_prepared(search, &[1.0, 0.0], &bases, &mut top, &mut workspace)?;
+    /// assert_eq!(top[0].best().iter().map(|best| best.1).collect::<Vec<_>>(), [1, 0]);
+    /// # Ok::<(), rivergram_core::error::GramError>(())
+    /// ```
+    pub fn nearest_prepared<const K: usize>(
+        self,
+        search: Search,
+        anchors: &[f32],
+        bases: &Bases<'_, f32>,
+        top: &mut [TopK<f32, K>],
+        workspace: &mut [f32],
+    ) -> Result<(), GramError> {
+        self.run(NearestPrepared {
+            search,
+            anchors,
+            bases,
+            top,
+            workspace,
+        })
+    }
+
+    /// [`BasesMut::build`](pair::BasesMut::build) of items \[m, items, d\]; `present` \[m, items\] is 0 where a vector
+    /// is absent, and `scratch` has [`basis::item_len`] floats. Cost and source are its.
+    ///
+    /// # Errors
+    /// [`GramError::BufferSize`], [`GramError::Workspace`]; a present vector that is not finite.
+    ///
+    /// ```
+    /// use rivergram_core::gram::basis::item_len;
+    /// use rivergram_core::gram::pair::{BasesMut, bases_len};
+    /// use rivergram_simd::Level;
+    ///
+    /// let mut storage = [0.0; bases_len(1, 2, 2)];
+    /// let storage = BasesMut::split(&mut storage, 1, 2, 2);
+    /// let (vectors, mut scratch) = ([0.0, 2.0, /**/ 3.0, 0.0], [0.0; item_len(1, 2)]);
+    /// let level = Level::detect();
+    /// let (bases, degenerate) = level.bases(storage, &vectors, &[1.0; 2], [1, 2, 2], &mut scratch)?;
+    /// assert_eq!((bases.volume, degenerate), (&[2.0, 3.0][..], 0));
+    /// # Ok::<(), rivergram_core::error::GramError>(())
+    /// ```
+    pub fn bases<'a>(
+        self,
+        storage: BasesMut<'a, f32>,
+        vectors: &'a [f32],
+        present: &'a [f32],
+        sizes: [usize; 3],
+        scratch: &mut [f32],
+    ) -> Result<(Bases<'a, f32>, usize), GramError> {
+        let [m, items, d] = sizes;
+        let planes = m.saturating_mul(items);
+        let lens = [
+            (planes.saturating_mul(d), vectors.len()),
+            (planes, present.len()),
+            (planes.saturating_mul(d), storage.q.len()),
+            (planes.saturating_mul(m), storage.r.len()),
+            (items, storage.volume.len()),
+        ];
+        if let Some(&(need, have)) = lens.iter().find(|(need, have)| need != have) {
+            return Err(GramError::BufferSize { need, have });
+        }
+        let (need, have) = (basis::item_len(m, d), scratch.len());
+        if have < need {
+            return Err(GramError::Workspace { need, have });
+        }
+        if let Some(at) = not_finite(vectors, present, d) {
+            return Err(GramError::NotFinite {
+                modality: 1 + at / items,
+                row: at % items,
+            });
+        }
+        Ok(self.run(BuildBases {
+            storage,
+            vectors,
+            present,
+            sizes,
+            scratch,
+        }))
+    }
+
     /// [`pair::present_vectors`]: which vectors \[planes, rows, d\] are there, as the loss and a search see it, into
     /// `there` \[planes, rows\]; returns how many are not. Cost and errors are its.
     ///
@@ -324,6 +421,44 @@ impl Level {
         self.run(EislLoss {
             config,
             batch,
+            x,
+            parts,
+            workspace,
+        })
+    }
+
+    /// [`eisl::half_loss_and_gradient_in_place`]: the same of logits in 16 bits, in the bits of which the gradient is
+    /// left. Cost and source are its.
+    ///
+    /// # Errors
+    /// Those of [`eisl::half_loss_and_gradient_in_place`].
+    ///
+    /// ```
+    /// use rivergram_core::eisl::{Batch, Config, Parts, Shape, half_workspace_len};
+    /// use rivergram_core::optim::rounding::Half;
+    /// use rivergram_simd::Level;
+    ///
+    /// let shape = Shape { batch: 1, positions: 1, targets: 1, vocabulary: 2 };
+    /// let (config, batch) = (Config::new(&[(1, 1.0)]), Batch::new(shape, &[1]));
+    /// let (mut x, mut workspace) = ([0x3c00; 2], vec![0.0; half_workspace_len(shape, 1)]);
+    /// let (level, parts) = (Level::detect(), Parts::none());
+    /// level.eisl_loss_half(&config, &batch, Half::F16, &mut x, parts, &mut workspace)?;
+    /// assert_eq!(x.map(|x| Half::F16.widen(x)), [0.5, -0.5]);
+    /// # Ok::<(), rivergram_core::error::EislError>(())
+    /// ```
+    pub fn eisl_loss_half(
+        self,
+        config: &eisl::Config<'_, f32>,
+        batch: &eisl::Batch<'_, f32>,
+        format: Half,
+        x: &mut [u16],
+        parts: eisl::Parts<'_, f32>,
+        workspace: &mut [f32],
+    ) -> Result<eisl::Losses<f32>, EislError> {
+        self.run(EislLossHalf {
+            config,
+            batch,
+            format,
             x,
             parts,
             workspace,
@@ -658,6 +793,55 @@ impl<const K: usize> Kernel<f32> for Nearest<'_, K> {
     }
 }
 
+struct NearestPrepared<'a, 'b, const K: usize> {
+    search: Search,
+    anchors: &'a [f32],
+    bases: &'a Bases<'b, f32>,
+    top: &'a mut [TopK<f32, K>],
+    workspace: &'a mut [f32],
+}
+
+impl<const K: usize> Kernel<f32> for NearestPrepared<'_, '_, K> {
+    type Output = Result<(), GramError>;
+    #[inline(always)]
+    fn run<I: Isa<Scalar = f32>>(self, isa: I) -> Self::Output {
+        let NearestPrepared {
+            search,
+            anchors,
+            bases,
+            top,
+            workspace,
+        } = self;
+        search::nearest_prepared(isa, search, anchors, bases, top, workspace)
+    }
+}
+
+struct BuildBases<'a, 's> {
+    storage: BasesMut<'a, f32>,
+    vectors: &'a [f32],
+    present: &'a [f32],
+    sizes: [usize; 3],
+    scratch: &'s mut [f32],
+}
+
+impl<'a> Kernel<f32> for BuildBases<'a, '_> {
+    type Output = (Bases<'a, f32>, usize);
+    #[inline(always)]
+    fn run<I: Isa<Scalar = f32>>(self, isa: I) -> Self::Output {
+        let [m, _, d] = self.sizes;
+        let mut scratch = Item::split(self.scratch, m, d);
+        let (vectors, present) = (self.vectors, self.present);
+        self.storage
+            .build(isa, vectors, present, usize::MAX, self.sizes, &mut scratch)
+    }
+}
+
+/// The first vector that is there and holds NaN or an infinity.
+fn not_finite(vectors: &[f32], present: &[f32], d: usize) -> Option<usize> {
+    let mut rows = vectors.chunks_exact(d.max(1)).zip(present);
+    rows.position(|(x, flag)| *flag != 0.0 && !x.iter().all(|x| x.is_finite()))
+}
+
 struct PresentVectors<'a> {
     zero_rows: ZeroRows,
     vectors: &'a [f32],
@@ -737,6 +921,31 @@ impl Kernel<f32> for EislLoss<'_, '_> {
             isa,
             self.config,
             self.batch,
+            self.x,
+            self.parts,
+            self.workspace,
+        )
+    }
+}
+
+struct EislLossHalf<'a, 'b> {
+    config: &'a eisl::Config<'a, f32>,
+    batch: &'a eisl::Batch<'a, f32>,
+    format: Half,
+    x: &'a mut [u16],
+    parts: eisl::Parts<'b, f32>,
+    workspace: &'a mut [f32],
+}
+
+impl Kernel<f32> for EislLossHalf<'_, '_> {
+    type Output = Result<eisl::Losses<f32>, EislError>;
+    #[inline(always)]
+    fn run<I: Isa<Scalar = f32>>(self, isa: I) -> Self::Output {
+        eisl::half_loss_and_gradient_in_place(
+            isa,
+            self.config,
+            self.batch,
+            self.format,
             self.x,
             self.parts,
             self.workspace,

@@ -49,6 +49,7 @@ enum Op {
     Mantissa,
     HighHalf,
     Exp,
+    ExpOfDifference,
     Ln,
 }
 
@@ -85,6 +86,7 @@ impl Kernel<f32> for Elementwise<'_> {
                 Op::Mantissa => a.split().1,
                 Op::HighHalf => a.high_half(),
                 Op::Exp => a.exp(),
+                Op::ExpOfDifference => a.exp_of_difference(),
                 Op::Ln => a.ln(),
             };
             isa.store(value, out);
@@ -321,6 +323,22 @@ fn exp_and_ln_of_special_values() {
         assert_same(&format!("{level} exp"), &got, &exp);
         let got = apply_one(level, Op::Ln, &y);
         assert_same(&format!("{level} ln"), &got, &ln);
+    }
+}
+
+#[test]
+fn exp_of_a_difference_is_exp_bit_for_bit() {
+    let count = 400_000;
+    let mut x: Vec<f32> = (0..count)
+        .map(|i| -100.0 * (i as f32 / count as f32))
+        .collect();
+    x.extend(numbers(15, 20_000, 20.0).iter().map(|x| -x.abs() / 1e6));
+    x.extend([0.0, -0.0, -87.3, -87.300_01, -1e9, f32::MIN, -f32::INFINITY]);
+    for level in Level::available() {
+        let want = apply_one(level, Op::Exp, &x);
+        let got = apply_one(level, Op::ExpOfDifference, &x);
+        assert_same(&format!("{level}"), &got, &want);
+        assert!(apply_one(level, Op::ExpOfDifference, &[f32::NAN])[0].is_nan());
     }
 }
 

@@ -34,6 +34,13 @@ pub(crate) const LINKER: Tool = Tool {
 
 pub(crate) const LLD: &str = "ld.lld-22";
 
+/// The C library below `std` in WebAssembly with files.
+pub(crate) const WASI_LIBC: Tool = Tool {
+    probe: Probe::Look("C library for wasm32-wasip1", has_wasi_libc),
+    apt: "wasi-libc",
+    component: None,
+};
+
 /// Clippy for code that compiles for bare machines only.
 pub(crate) const CLIPPY: Tool = Tool {
     probe: Probe::Look("clippy that fits the toolchain for the targets", has_clippy),
@@ -84,6 +91,17 @@ pub(crate) const TARGETS: &[Target] = &[
     wasm(&["-Ctarget-feature=+simd128"]),
 ];
 
+/// What of the standard library a build needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Library {
+    /// A bare machine has no more.
+    Core,
+    /// All of it.
+    Std,
+    /// And what runs tests.
+    Test,
+}
+
 /// Where the compiled `core` of a target comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Toolchain {
@@ -127,7 +145,7 @@ impl Toolchain {
         triples: &[&str],
         arguments: &[&str],
     ) -> Command {
-        let mut command = self.cargo(workspace, false, arguments);
+        let mut command = self.cargo(workspace, Library::Core, arguments);
         for triple in triples {
             let linker = format!("target.{triple}.linker=\"{LLD}\"");
             command.args(["--target", triple, "--config", &linker]);
@@ -139,7 +157,7 @@ impl Toolchain {
     pub(crate) fn cargo(
         self,
         workspace: &Workspace,
-        with_std: bool,
+        library: Library,
         arguments: &[&str],
     ) -> Command {
         let target = self.target_folder(&workspace.target);
@@ -157,10 +175,10 @@ impl Toolchain {
                     DEBIAN_CARGO
                 });
                 command.args(arguments);
-                command.arg(if with_std {
-                    "-Zbuild-std=std,panic_abort"
-                } else {
-                    "-Zbuild-std=core"
+                command.arg(match library {
+                    Library::Core => "-Zbuild-std=core",
+                    Library::Std => "-Zbuild-std=std,panic_abort",
+                    Library::Test => "-Zbuild-std=std,panic_abort,test",
                 });
                 // What rustup set for the toolchain that runs this program.
                 for variable in ["RUSTUP_TOOLCHAIN", "LD_LIBRARY_PATH", "RUSTDOC"] {
@@ -222,6 +240,11 @@ fn has_clippy() -> bool {
     clippy.is_some() && clippy == ask(DEBIAN_RUSTC, &["--version"])
 }
 
+/// rustup's target brings its own.
+fn has_wasi_libc() -> bool {
+    Path::new("/usr/lib/wasm32-wasi/libc.a").is_file() || has_rustup_target("wasm32-wasip1")
+}
+
 fn has_rustup_target(triple: &str) -> bool {
     library("rustc").is_some_and(|library| library.join(triple).is_dir())
 }
@@ -275,7 +298,7 @@ mod tests {
             target: PathBuf::from("/t"),
             packages: Vec::new(),
         };
-        let command = Toolchain::Debian.cargo(&workspace, false, &["check"]);
+        let command = Toolchain::Debian.cargo(&workspace, Library::Core, &["check"]);
         let variable = |name: &str| {
             let mut all = command.get_envs();
             all.find(|(key, _)| *key == name)

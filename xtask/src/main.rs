@@ -1,5 +1,6 @@
 //! `cargo xtask`: the commands of this workspace that are more than one call of cargo.
 
+mod bench;
 mod cross;
 mod job;
 mod panic_paths;
@@ -21,6 +22,8 @@ Commands:
   test [--setup] [--list] [PART...]   run the checks and tests, all of them or the named parts
   size [--setup] [--check]            measure what functions cost on microcontrollers: write docs/size.md, or
                                       compare with it
+  bench [--filter TEXT] [--json] [--peers] [--quick]
+                                      measure rivergram beside its floors and its rivals; `bench --help` says more
   firmware [--setup] [--bless]        run the firmware under QEMU and compare what it prints with
                                       tests/firmware/snapshots, or write them anew
   faults [--setup]                    inject every fault of the stores for some minutes: power cuts at every write,
@@ -31,6 +34,7 @@ Examples:
   cargo xtask test --setup            everything; missing system packages are installed first
   cargo xtask test fmt clippy         two parts, in the order of the list
   cargo xtask test --list             the parts, a line each
+  cargo xtask bench --filter EISL     what the sequence loss takes, beside cross-entropy
   CARGO_TARGET_DIR=/tmp/t cargo xtask test
 
 The last line is the count: `N passed, N failed`, then `, N skipped` where tests are ignored.
@@ -46,6 +50,8 @@ fn main() -> ExitCode {
             print!("{HELP}");
             ExitCode::SUCCESS
         }
+        // Has a help of its own.
+        ["bench", words @ ..] => bench::answer(words),
         words if asks_help(words) => {
             print!("{HELP}");
             ExitCode::SUCCESS

@@ -84,9 +84,11 @@ pub fn clip<I: Isa>(
     gradient: &mut [I::Scalar],
 ) -> I::Scalar {
     for (&label, g) in labels.iter().zip(gradient.iter_mut()) {
-        if token(label, zeroed).is_none() {
-            *g = I::Scalar::ZERO;
-        }
+        // A choice, not a branch: so it runs on vectors.
+        *g = match token(label, zeroed) {
+            None => I::Scalar::ZERO,
+            Some(_) => *g,
+        };
     }
     let zero = isa.splat(I::Scalar::ZERO);
     let clamp = isa.splat(clamp.unwrap_or(-I::Scalar::INFINITY));

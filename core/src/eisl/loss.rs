@@ -357,16 +357,16 @@ fn fixed<I: Isa, const T: usize, const U: usize, const V: usize, const N: usize>
 }
 
 /// The sums over rows, in the order of the rows.
-struct Tally<'a, T> {
+pub(super) struct Tally<'a, T> {
     sum: RowLoss<T>,
     parts: Parts<'a, T>,
 }
 
-type Started<'a, 'w, 'p, T> = (Checked<'a, T>, Work<'w, T>, Tally<'p, T>);
+pub(super) type Started<'a, 'w, 'p, T> = (Checked<'a, T>, Work<'w, T>, Tally<'p, T>);
 
 /// Checks all sizes.
 #[inline(always)]
-fn start<'a, 'w, 'p, T: Real>(
+pub(super) fn start<'a, 'w, 'p, T: Real>(
     config: &Config<'a, T>,
     batch: &Batch<'a, T>,
     input_len: usize,
@@ -416,7 +416,13 @@ fn start<'a, 'w, 'p, T: Real>(
 
 impl<T: Real> Tally<'_, T> {
     #[inline(always)]
-    fn add(&mut self, checked: &Checked<'_, T>, b: usize, row: RowLoss<T>, work: &Work<'_, T>) {
+    pub(super) fn add(
+        &mut self,
+        checked: &Checked<'_, T>,
+        b: usize,
+        row: RowLoss<T>,
+        work: &Work<'_, T>,
+    ) {
         self.sum.eisl += row.eisl;
         self.sum.ce += checked.weighed_ce(b, row.ce);
         let of_orders = &*work.losses;
@@ -443,7 +449,7 @@ impl<T: Real> Tally<'_, T> {
     }
 
     #[inline(always)]
-    fn finish(self, checked: &Checked<'_, T>) -> Losses<T> {
+    pub(super) fn finish(self, checked: &Checked<'_, T>) -> Losses<T> {
         if let Some(buffer) = self.parts.per_order {
             for sum in buffer {
                 *sum = mean(*sum, checked.batch.shape.batch);

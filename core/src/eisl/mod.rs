@@ -54,6 +54,7 @@ mod checked;
 mod config;
 pub mod diagonal;
 pub mod gather;
+mod half;
 mod loss;
 mod row;
 pub mod select;
@@ -64,6 +65,7 @@ pub use config::{
     Axis, Batch, Combine, Config, IGNORE, Input, Objective, Padding, Reduction, References, Select,
     Shape, noise_len,
 };
+pub use half::{half_loss_and_gradient_in_place, half_workspace_len};
 pub use loss::{
     Losses, Parts, loss, loss_and_gradient, loss_and_gradient_f32, loss_and_gradient_fixed,
     loss_and_gradient_in_place, loss_fixed,

@@ -137,31 +137,44 @@ impl<T: Real> Checked<'_, T> {
         x: &[T],
         work: &mut Work<'_, T>,
     ) -> Result<T, EislError> {
-        let config = &self.config;
         let mut ce = T::ZERO;
         let positions = x.pieces(self.batch.shape.vocabulary);
         for (j, x) in (0..self.batch.shape.positions).zip(positions) {
-            if !row.uses(j) {
-                continue;
-            }
-            let lse = match self.log_sum(isa, x) {
-                Ok(lse) => lse,
-                Err(invalid) => return Err(located(invalid, row.index, j)),
-            };
-            if let (Some(max), Some(ln_sum)) = (work.max.get_mut(j), work.ln_sum.get_mut(j)) {
-                *max = lse.max;
-                *ln_sum = lse.ln_sum;
-            }
-            for r in 0..if j < row.positions { row.references } else { 0 } {
-                let labels = self.target_labels(row, r);
-                let scores = part_mut(work.block(r).0.scores, labels.len(), j);
-                gather(x, &lse, labels, config.zeroed(), config.clamp, scores);
-            }
-            if let Some(label) = row.ce_label(j) {
-                ce += self.token_loss(isa, x, &lse, label);
+            if row.uses(j) {
+                ce += self.read_position(isa, row, j, x, work)?;
             }
         }
         Ok(ce)
+    }
+
+    /// One position of [`Checked::read`], which the row uses.
+    #[inline(always)]
+    pub(super) fn read_position<I: Isa<Scalar = T>>(
+        &self,
+        isa: I,
+        row: &Row<'_>,
+        j: usize,
+        x: &[T],
+        work: &mut Work<'_, T>,
+    ) -> Result<T, EislError> {
+        let config = &self.config;
+        let lse = match self.log_sum(isa, x) {
+            Ok(lse) => lse,
+            Err(invalid) => return Err(located(invalid, row.index, j)),
+        };
+        if let (Some(max), Some(ln_sum)) = (work.max.get_mut(j), work.ln_sum.get_mut(j)) {
+            *max = lse.max;
+            *ln_sum = lse.ln_sum;
+        }
+        for r in 0..if j < row.positions { row.references } else { 0 } {
+            let labels = self.target_labels(row, r);
+            let scores = part_mut(work.block(r).0.scores, labels.len(), j);
+            gather(x, &lse, labels, config.zeroed(), config.clamp, scores);
+        }
+        Ok(match row.ce_label(j) {
+            Some(label) => self.token_loss(isa, x, &lse, label),
+            None => T::ZERO,
+        })
     }
 
     #[inline(always)]
@@ -190,7 +203,7 @@ impl<T: Real> Checked<'_, T> {
 
     /// All references over their gathered scores: the row's losses and, if wanted, G. Returns Σ c·lossₙ.
     #[inline(always)]
-    fn ngrams<I: Isa<Scalar = T>>(
+    pub(super) fn ngrams<I: Isa<Scalar = T>>(
         &self,
         isa: I,
         row: &Row<'_>,
@@ -400,7 +413,7 @@ impl<T: Real> Checked<'_, T> {
 
     /// One position of [`Checked::gradient`].
     #[inline(always)]
-    fn differentiate_position<I: Isa<Scalar = T>>(
+    pub(super) fn differentiate_position<I: Isa<Scalar = T>>(
         &self,
         isa: I,
         row: &Row<'_>,

@@ -108,11 +108,11 @@ struct Column {
 }
 
 impl Column {
+    /// Also what stands behind the columns: those lanes are not stored, and every load is whole but for the last.
     #[inline(always)]
     fn load<I: Isa>(self, isa: I, matrix: Matrix<'_, I::Scalar>, j: usize) -> I::Lanes {
         let start = j.wrapping_mul(matrix.stride).wrapping_add(self.first);
-        let end = start.wrapping_add(self.width);
-        isa.load(matrix.data.get(start..end).unwrap_or(&[]))
+        isa.load(matrix.data.get(start..).unwrap_or(&[]))
     }
 
     #[inline(always)]
@@ -153,7 +153,7 @@ fn softmax<I: Isa>(
     let mut sum = zero;
     let mut moment = zero;
     for j in 0..column.rows {
-        let e = ((disturbed(isa, column, sums, noise, n, j) - max) * rate).exp();
+        let e = ((disturbed(isa, column, sums, noise, n, j) - max) * rate).exp_of_difference();
         let d = column.load(isa, sums, j) - top;
         sum = sum + e;
         // Where e is 0, d may be −∞.

@@ -11,8 +11,9 @@
 //! Source: retrieval by volume as in arXiv 2412.11959; the other two measures: [`pair::Measure`].
 
 use crate::error::GramError;
+use crate::gram::basis::Rows;
 use crate::gram::contrastive::ZeroRows;
-use crate::gram::pair::{self, Measure, Scores, check_finite};
+use crate::gram::pair::{self, Bases, Measure, Scores, check_finite};
 use crate::gram::retrieval::TopK;
 use crate::lanes::{Isa, Kernel, Real};
 use crate::ops::{self, Walk, take};
@@ -108,6 +109,210 @@ pub fn nearest<I: Isa, const K: usize>(
         top,
         workspace,
     })
+}
+
+/// Floats of workspace for [`nearest_prepared`] over so many items of m vectors.
+///
+/// ```
+/// use rivergram_core::gram::search::nearest_prepared_workspace_len;
+/// assert_eq!(nearest_prepared_workspace_len(8, 2, 64, 512), 3 * 8 * 64 + 512 + 2);
+/// ```
+pub const fn nearest_prepared_workspace_len(
+    anchors: usize,
+    m: usize,
+    items: usize,
+    d: usize,
+) -> usize {
+    let scores = anchors.saturating_mul(items);
+    scores
+        .saturating_mul(m.saturating_add(1))
+        .saturating_add(d)
+        .saturating_add(m)
+}
+
+/// [`nearest`] among items whose bases were built before, by [`BasesMut::build`](pair::BasesMut::build): what an item
+/// costs whatever the anchors are is then paid once, not in every search. All items are one tile, and
+/// [`Search::tile`] is not looked at: a large gallery is kept as many bases of, say, 256 items, each a call with its
+/// [`Search::offset`]. So the memory of a search does not grow with the gallery.
+///
+/// `anchors` \[B1, d\], `top` \[B1\]; `workspace` has [`nearest_prepared_workspace_len`] floats for all items of the
+/// bases. An item of which nothing is present is no candidate. Cost: 2·B1·d·items·m operations, and for each pair a
+/// comparison; for one anchor it is one pass over Q. Errors: sizes, an anchor that is not finite, or zero under
+/// [`ZeroRows::Error`], a `top` of the other order than the measure's; then `top` is as it was. The vectors of the items
+/// are not checked again. Source: arXiv 2412.11959, eq. 4, with det G = |item|² · d².
+///
+/// ```
+/// use rivergram_core::gram::basis::{Item, item_len};
+/// use rivergram_core::gram::pair::{BasesMut, Measure, bases_len};
+/// use rivergram_core::gram::retrieval::TopK;
+/// use rivergram_core::gram::search::{Search, nearest_prepared, nearest_prepared_workspace_len};
+/// use rivergram_core::lanes::One;
+///
+/// let (items, isa) = ([0.0_f32, 1.0, /**/ 1.0, 0.1, /**/ 1.0, 2.0], One::new());
+/// let (mut storage, mut scratch) = ([0.0; bases_len(1, 3, 2)], [0.0; item_len(1, 2)]);
+/// let mut scratch = Item::split(&mut scratch, 1, 2);
+/// let storage = BasesMut::split(&mut storage, 1, 3, 2);
+/// let (bases, _) = storage.build(isa, &items, &[1.0; 3], usize::MAX, [1, 3, 2], &mut scratch);
+///
+/// let search = Search::by(Measure::Volume);
+/// let mut top = [TopK::<f32, 2>::new(search.measure.order())];
+/// let mut workspace = [0.0; nearest_prepared_workspace_len(1, 1, 3, 2)];
+/// nearest_prepared(isa, search, &[1.0, 0.0], &bases, &mut top, &mut workspace)?;
+/// assert_eq!(top[0].best().iter().map(|best| best.1).collect::<Vec<_>>(), [1, 0]);
+/// # Ok::<(), rivergram_core::error::GramError>(())
+/// ```
+#[inline(always)]
+pub fn nearest_prepared<I: Isa, const K: usize>(
+    isa: I,
+    search: Search,
+    anchors: &[I::Scalar],
+    bases: &Bases<'_, I::Scalar>,
+    top: &mut [TopK<I::Scalar, K>],
+    workspace: &mut [I::Scalar],
+) -> Result<(), GramError> {
+    isa.enter(Prepared {
+        search,
+        anchors,
+        bases,
+        top,
+        workspace,
+    })
+}
+
+struct Prepared<'a, 'b, T, const K: usize> {
+    search: Search,
+    anchors: &'a [T],
+    bases: &'a Bases<'b, T>,
+    top: &'a mut [TopK<T, K>],
+    workspace: &'a mut [T],
+}
+
+impl<T: Real, const K: usize> Kernel<T> for Prepared<'_, '_, T, K> {
+    type Output = Result<(), GramError>;
+    #[inline(always)]
+    fn run<I: Isa<Scalar = T>>(self, isa: I) -> Self::Output {
+        let Prepared {
+            search,
+            anchors,
+            bases,
+            top,
+            workspace,
+        } = self;
+        let (b1, items, d) = (top.len(), bases.items, bases.d);
+        check_prepared(isa, search, anchors, bases, top, workspace.len())?;
+        let len = b1.saturating_mul(items);
+        let (scores, workspace) = take(workspace, len);
+        let (y, scratch) = take(workspace, len.saturating_mul(bases.m));
+        match search.measure {
+            Measure::Volume | Measure::Distance => {
+                bases.distances(isa, anchors, scores, y, scratch);
+            }
+            Measure::Cosine => cosines(isa, anchors, bases, scores, y),
+        }
+        let rows = scores.rows_mut(items).zip(top.iter_mut());
+        for ((scores, top), anchor) in rows.zip(anchors.rows(d)) {
+            if !search.zero_rows.keeps(ops::dot(isa, anchor, anchor)) {
+                continue;
+            }
+            if search.measure == Measure::Volume {
+                for (score, volume) in scores.iter_mut().zip(bases.volume) {
+                    *score = *score * *volume;
+                }
+            }
+            for (j, score) in (0..items).zip(scores.iter()) {
+                if top.takes(*score, search.offset.saturating_add(j)) && has_any(bases, j) {
+                    top.push(*score, search.offset.saturating_add(j));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Σ_p cos(a, x_p), from one product for each p.
+#[inline(always)]
+fn cosines<I: Isa>(
+    isa: I,
+    anchors: &[I::Scalar],
+    bases: &Bases<'_, I::Scalar>,
+    scores: &mut [I::Scalar],
+    y: &mut [I::Scalar],
+) {
+    let (items, d) = (bases.items, bases.d);
+    let plane = items.saturating_mul(d);
+    scores.fill(I::Scalar::ZERO);
+    y.fill(I::Scalar::ZERO);
+    let vectors = (0..usize::MAX).zip(bases.vectors.rows(plane));
+    let flags = bases.present.rows(items);
+    let planes = vectors
+        .zip(flags)
+        .filter(|((p, _), _)| *p != bases.skip)
+        .zip(y.rows_mut(scores.len()));
+    for (((_, vectors), flags), y) in planes {
+        ops::matmul_nt(isa, items, d, anchors, vectors, y);
+        for (j, (x, flag)) in (0..items).zip(vectors.rows(d).zip(flags)) {
+            let inverse = match *flag == I::Scalar::ZERO {
+                true => I::Scalar::ZERO,
+                false => ops::inverse_norm(ops::dot(isa, x, x)),
+            };
+            for (score, y) in scores.rows_mut(items).zip(y.rows(items)) {
+                if let (Some(score), Some(y)) = (score.get_mut(j), y.get(j)) {
+                    *score += inverse * *y;
+                }
+            }
+        }
+    }
+    for (anchor, row) in anchors.rows(d).zip(scores.rows_mut(items)) {
+        ops::scale(isa, ops::inverse_norm(ops::dot(isa, anchor, anchor)), row);
+    }
+}
+
+/// Whether any vector of item j is there.
+#[inline(always)]
+fn has_any<T: Real>(bases: &Bases<'_, T>, j: usize) -> bool {
+    let flags = Rows::of_item(bases.present, bases.items, 1, j, bases.skip);
+    flags.iter().any(|flag| flag.first() != Some(&T::ZERO))
+}
+
+/// Everything that can be wrong, before anything is written.
+#[inline(always)]
+fn check_prepared<I: Isa, const K: usize>(
+    isa: I,
+    search: Search,
+    anchors: &[I::Scalar],
+    bases: &Bases<'_, I::Scalar>,
+    top: &[TopK<I::Scalar, K>],
+    have: usize,
+) -> Result<(), GramError> {
+    let (b1, m, items, d) = (top.len(), bases.m, bases.items, bases.d);
+    let plane = items.saturating_mul(d);
+    let sizes = [
+        (b1.saturating_mul(d), anchors.len()),
+        (m.saturating_mul(plane), bases.q.len()),
+        (items, bases.volume.len()),
+    ];
+    for (need, have) in sizes {
+        if need != have {
+            return Err(GramError::BufferSize { need, have });
+        }
+    }
+    if b1 == 0 || m == 0 || plane == 0 {
+        return Err(GramError::Empty {
+            k: m.saturating_add(1),
+            rows: b1.min(items),
+            d,
+        });
+    }
+    let need = nearest_prepared_workspace_len(b1, m, items, d);
+    if have < need {
+        return Err(GramError::Workspace { need, have });
+    }
+    check_top(search, top, b1)?;
+    for (row, x) in (0..b1).zip(anchors.rows(d)) {
+        check_finite(isa, x, None, 1, d, 0).map_err(|_| not_finite(0, row))?;
+        search.zero_rows.check(ops::dot(isa, x, x), 0, row)?;
+    }
+    Ok(())
 }
 
 struct Nearest<'a, T, const K: usize> {

@@ -7,6 +7,7 @@ use rivergram_core::eisl::{
 };
 use rivergram_core::lanes::{One, Real};
 use rivergram_core::lse::LogSum;
+use rivergram_core::optim::rounding::Half;
 
 use crate::{any, keep, real, size, slice, slice_mut};
 
@@ -189,6 +190,17 @@ fn fixed<T: Real, const P: usize, const U: usize, const V: usize, const N: usize
 pub fn single_precision() {
     single::<1, 1, 1, 1>();
     single::<8, 5, 12, 3>();
+    keep(eisl::half_workspace_len(shape(), size()));
+    let (x, workspace) = (slice_mut(), slice_mut());
+    keep(eisl::half_loss_and_gradient_in_place(
+        One::<f32>::new(),
+        &config(),
+        &batch(),
+        any(Half::F16),
+        x,
+        parts(),
+        workspace,
+    ));
 }
 
 fn single<const P: usize, const U: usize, const V: usize, const N: usize>() {

@@ -9,7 +9,7 @@ use rivergram_core::gram::fixed;
 use rivergram_core::gram::int8::{self, Gallery};
 use rivergram_core::gram::matching;
 use rivergram_core::gram::negatives::{self, Own};
-use rivergram_core::gram::pair::{self, BasesMut, Measure};
+use rivergram_core::gram::pair::{self, Bases, BasesMut, Measure};
 use rivergram_core::gram::related::{
     singular::{self, Singular},
     triangle,
@@ -199,6 +199,26 @@ fn search<T: Real>(one: One<T>) {
         top,
         workspace,
     ));
+    keep(search::nearest_prepared_workspace_len(
+        size(),
+        size(),
+        size(),
+        size(),
+    ));
+    let bases = any(Bases {
+        q: slice::<T>(),
+        r: slice(),
+        volume: slice(),
+        vectors: slice(),
+        present: slice(),
+        skip: size(),
+        m: size(),
+        items: size(),
+        d: size(),
+    });
+    let (top, workspace) = (slice_mut::<TopK<T, 5>>(), slice_mut());
+    let nearest = search::nearest_prepared(one, search, slice(), &bases, top, workspace);
+    keep(nearest);
 }
 
 fn loss<T: Real>(one: One<T>) {

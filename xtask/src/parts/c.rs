@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::{Part, firmware};
-use crate::cross::{self, Toolchain};
+use crate::cross::{self, Library, Toolchain};
 use crate::job::{Job, say};
 use crate::panic_paths;
 use crate::qemu::{self, BOARDS, Board};
@@ -335,7 +335,7 @@ fn bare_library(job: &mut Job<'_>, board: &Board) -> Option<PathBuf> {
         }
     };
     let words = ["rustc", "--release", "--package", "rivergram-c"];
-    let mut build = toolchain.cargo(job.workspace, false, &words);
+    let mut build = toolchain.cargo(job.workspace, Library::Core, &words);
     build.args(["--crate-type", "staticlib", "--no-default-features"]);
     build.args(["--features", "panic-handler", "--target", board.triple]);
     let folder = toolchain.target_folder(&job.workspace.target);

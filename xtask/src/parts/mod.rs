@@ -6,6 +6,7 @@ mod c;
 mod faults;
 mod features;
 mod firmware;
+mod levels;
 mod msrv;
 mod no_panic;
 mod package;
@@ -35,6 +36,7 @@ pub(crate) const ALL: &[Part] = &[
     msrv::PART,
     targets::PART,
     plain::TEST,
+    levels::PART,
     no_panic::PART,
     firmware::PART,
     faults::PART,

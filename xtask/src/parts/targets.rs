@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::Part;
 use super::features::{combinations, selection};
-use crate::cross::{self, TARGETS, Target, Toolchain};
+use crate::cross::{self, Library, TARGETS, Target, Toolchain};
 use crate::job::Job;
 
 pub(super) const PART: Part = Part {
@@ -40,8 +40,9 @@ fn run(job: &mut Job<'_>) {
             let features = package.features.iter().map(String::as_str);
             let features: Vec<&str> = features.filter(|name| has_std || *name != "std").collect();
             for features in combinations(&features) {
+                let library = if has_std { Library::Std } else { Library::Core };
                 let words = ["check", "--package", &package.name];
-                let mut command = toolchain.cargo(workspace, has_std, &words);
+                let mut command = toolchain.cargo(workspace, library, &words);
                 command.args(selection(&features));
                 command.args(triples.iter().flat_map(|triple| ["--target", triple]));
                 // Not `clippy -- --deny warnings`: Debian's pair comes without clippy.

@@ -63,11 +63,10 @@ impl<T: Real, const K: usize> TopK<T, K> {
     /// ```
     pub fn push(&mut self, score: T, index: usize) {
         let candidate = (score, index);
+        if !self.takes(score, index) {
+            return;
+        }
         if self.best.is_full() {
-            let worst = self.best.last();
-            if !worst.is_some_and(|worst| self.order.before(candidate, *worst)) {
-                return;
-            }
             self.best.pop();
         }
         // There is room now.
@@ -82,6 +81,13 @@ impl<T: Real, const K: usize> TopK<T, K> {
                 _ => return,
             }
         }
+    }
+
+    /// Whether a candidate would be among the best.
+    #[inline(always)]
+    pub(crate) fn takes(&self, score: T, index: usize) -> bool {
+        let is_before = |worst: &(T, usize)| self.order.before((score, index), *worst);
+        !self.best.is_full() || self.best.last().is_some_and(is_before)
     }
 
     /// Takes a row of scores, those of candidates `offset`, `offset` + 1, …: a tile of a gallery. Cost:

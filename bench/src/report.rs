@@ -1,0 +1,141 @@
+//! A table for people, lines of JSON for programs.
+
+use serde_json::{Map, Value, json};
+
+use crate::row::{Outcome, Verdict};
+
+pub(crate) const HEADER: &str = "\
+| work | ours, ms | floor | floor, ms | ours/floor | rivals, ms (ours/theirs) | bars |
+|---|---|---|---|---|---|---|";
+
+pub(crate) const COUNT_HEADER: &str = "\
+| work | instructions |
+|---|---|";
+
+/// A row of the table.
+pub(crate) fn line(outcome: &Outcome) -> String {
+    let ours = outcome.ours;
+    let (floor, floor_ms, ratio) = match &outcome.floor {
+        Some((what, ms)) => (what.as_str(), digits(*ms), digits(ours / ms)),
+        None => ("–", "–".to_string(), "–".to_string()),
+    };
+    let mut peers: Vec<String> = outcome
+        .peers
+        .iter()
+        .map(|(name, ms)| format!("{name} {} ({})", digits(*ms), digits(ours / ms)))
+        .collect();
+    peers.extend(outcome.failures.iter().map(|why| format!("{why} (failed)")));
+    let bars: Vec<String> = outcome.verdicts.iter().map(bar).collect();
+    format!(
+        "| {} | {} | {floor} | {floor_ms} | {ratio} | {} | {} |",
+        outcome.name,
+        digits(ours),
+        or_dash(&peers.join("; ")),
+        or_dash(&bars.join("; ")),
+    )
+}
+
+fn bar(verdict: &Verdict) -> String {
+    let Verdict {
+        against, at_most, ..
+    } = verdict;
+    let result = match verdict.is_met() {
+        Some(true) => "met",
+        Some(false) => "missed",
+        None => "not measured",
+    };
+    format!("≤ {}× {against}: {result}", digits(*at_most))
+}
+
+fn or_dash(text: &str) -> &str {
+    if text.is_empty() { "–" } else { text }
+}
+
+/// Three digits that count.
+fn digits(x: f64) -> String {
+    let whole = x.abs().max(1e-9).log10().floor() as i32;
+    let places = usize::try_from(2 - whole).unwrap_or(0);
+    format!("{x:.places$}")
+}
+
+/// A row as one line of JSON.
+pub(crate) fn json(outcome: &Outcome, path: &str) -> Value {
+    let peers: Map<String, Value> = outcome
+        .peers
+        .iter()
+        .map(|(name, ms)| (name.clone(), json!(ms)))
+        .collect();
+    let bars: Vec<Value> = outcome
+        .verdicts
+        .iter()
+        .map(|verdict| {
+            json!({
+                "against": verdict.against,
+                "at_most": verdict.at_most,
+                "ratio": verdict.ratio,
+                "met": verdict.is_met(),
+            })
+        })
+        .collect();
+    json!({
+        "bench": outcome.name,
+        "path": path,
+        "threads": 1,
+        "ms": outcome.ours,
+        "floor": outcome.floor.as_ref().map(|floor| &floor.0),
+        "floor_ms": outcome.floor.as_ref().map(|floor| floor.1),
+        "ratio_to_floor": outcome.floor.as_ref().map(|floor| outcome.ours / floor.1),
+        "peers": peers,
+        "bars": bars,
+        "failures": outcome.failures,
+    })
+}
+
+/// A count of instructions as one line of JSON.
+pub(crate) fn count_json(name: &str, path: &str, instructions: u64) -> Value {
+    json!({"bench": name, "path": path, "instructions": instructions})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome() -> Outcome {
+        let verdict = |against: &str, ratio| Verdict {
+            against: against.to_string(),
+            at_most: 1.15,
+            ratio,
+        };
+        Outcome {
+            name: "work",
+            ours: 12.0,
+            floor: Some(("its product (gemm)".to_string(), 10.0)),
+            peers: vec![("torch".to_string(), 48.0)],
+            verdicts: vec![verdict("floor", Some(1.2)), verdict("faiss", None)],
+            failures: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_row_has_a_line_for_people() {
+        assert_eq!(
+            line(&outcome()),
+            "| work | 12.0 | its product (gemm) | 10.0 | 1.20 | torch 48.0 (0.250) | ≤ 1.15× floor: missed; \
+             ≤ 1.15× faiss: not measured |"
+        );
+        assert_eq!(
+            [digits(1234.6), digits(0.0123), digits(0.0)],
+            ["1235", "0.0123", "0.00000000000"]
+        );
+    }
+
+    #[test]
+    fn a_row_has_a_line_for_programs() {
+        let value = json(&outcome(), "avx2");
+        assert_eq!(value["ratio_to_floor"], 1.2);
+        assert_eq!(value["peers"]["torch"], 48.0);
+        assert_eq!(value["bars"][0]["met"], false);
+        assert_eq!(value["bars"][1]["met"], Value::Null);
+        assert_eq!(value["path"], "avx2");
+    }
+}
