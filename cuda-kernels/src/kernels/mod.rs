@@ -1,0 +1,3 @@
+//! The kernels: loads, stores and which thread does what.
+
+pub mod prepare;
