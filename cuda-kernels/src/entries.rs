@@ -1,8 +1,11 @@
-//! What a driver finds in the PTX: one function per kernel, each with one parameter by value.
+//! What a driver finds in the PTX: one function per kernel, each with one parameter, by value.
 #![allow(unsafe_code)]
 
 use crate::device::Thread;
+use crate::kernels::basis::{self, Items};
+use crate::kernels::pairs::{self, Pairs, Volumes};
 use crate::kernels::prepare::{self, Normalise};
+use crate::kernels::search::{self, Nearest};
 
 /// [`prepare::normalise`].
 ///
@@ -11,6 +14,55 @@ use crate::kernels::prepare::{self, Normalise};
 #[unsafe(no_mangle)]
 pub unsafe extern "ptx-kernel" fn normalise(p: Normalise) {
     // SAFETY: the contract of this function.
-    let thread = unsafe { Thread::current() };
-    prepare::normalise(thread, p);
+    prepare::normalise(unsafe { Thread::current() }, p);
+}
+
+/// [`basis::bases`].
+///
+/// # Safety
+/// The contract of [`Thread::current`].
+#[unsafe(no_mangle)]
+pub unsafe extern "ptx-kernel" fn bases(p: Items) {
+    // SAFETY: the contract of this function.
+    basis::bases(unsafe { Thread::current() }, p);
+}
+
+/// [`pairs::squares`].
+///
+/// # Safety
+/// The contract of [`Thread::current`].
+#[unsafe(no_mangle)]
+pub unsafe extern "ptx-kernel" fn squares(p: Pairs) {
+    // SAFETY: the contract of this function.
+    pairs::squares(unsafe { Thread::current() }, p);
+}
+
+/// [`pairs::volumes`].
+///
+/// # Safety
+/// The contract of [`Thread::current`].
+#[unsafe(no_mangle)]
+pub unsafe extern "ptx-kernel" fn volumes(p: Volumes) {
+    // SAFETY: the contract of this function.
+    pairs::volumes(unsafe { Thread::current() }, p);
+}
+
+/// [`search::nearest`].
+///
+/// # Safety
+/// The contract of [`Thread::current`].
+#[unsafe(no_mangle)]
+pub unsafe extern "ptx-kernel" fn nearest(p: Nearest) {
+    // SAFETY: the contract of this function.
+    search::nearest(unsafe { Thread::current() }, p);
+}
+
+/// [`search::merge`].
+///
+/// # Safety
+/// The contract of [`Thread::current`].
+#[unsafe(no_mangle)]
+pub unsafe extern "ptx-kernel" fn merge(p: Nearest) {
+    // SAFETY: the contract of this function.
+    search::merge(unsafe { Thread::current() }, p);
 }

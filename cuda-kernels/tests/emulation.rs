@@ -338,8 +338,9 @@ fn barriers_that_not_all_reach_are_found() {
     });
     assert_eq!(found, [FaultKind::Barrier; 2]);
     // They stand at two of them.
-    let found = fault_kinds(|thread, _| {
+    let found = fault_kinds(|thread, view| {
         if thread.index() < 40 {
+            thread.write(view, index(thread), 1);
             thread.sync_threads();
         } else {
             thread.sync_threads();

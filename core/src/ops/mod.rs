@@ -325,9 +325,15 @@ pub fn normalisation_gradient<I: Isa>(
     scale(isa, inverse_norm, gradient);
 }
 
-/// 1/x of a length x, and 0 of none; NaN where x is NaN or infinite.
+/// 1/x of a length x, and 0 of none; NaN where x is NaN or infinite. Cost: a division.
+///
+/// ```
+/// use rivergram_core::ops::inverse_or_zero;
+///
+/// assert_eq!([inverse_or_zero(4.0_f32), inverse_or_zero(0.0)], [0.25, 0.0]);
+/// ```
 #[inline(always)]
-pub(crate) fn inverse_or_zero<T: Real>(x: T) -> T {
+pub fn inverse_or_zero<T: Real>(x: T) -> T {
     if x <= T::ZERO {
         T::ZERO
     } else {

@@ -3,7 +3,8 @@
 use rivergram_core::lanes::Real;
 use rivergram_core::ops::{self, RowOps};
 
-use crate::device::{Global, Thread, WARP};
+use super::warp_of_grid;
+use crate::device::{Global, Thread};
 use crate::lanes::F32;
 use crate::rows::Warp;
 
@@ -41,12 +42,4 @@ pub fn normalise(thread: Thread<'_>, p: Normalise) {
     if thread.lane() == 0 {
         thread.write(p.inverse_norm, row, inverse);
     }
-}
-
-/// The index of the thread's warp in the grid, of `n` that there is work for. The same in all lanes.
-#[inline(always)]
-pub(crate) fn warp_of_grid(thread: Thread<'_>, n: u32) -> Option<usize> {
-    let per_block = thread.threads() / WARP;
-    let warp = thread.block() * per_block + thread.index() / WARP;
-    (warp < n).then_some(warp as usize)
 }

@@ -121,6 +121,11 @@ fn bases<T: Real>(one: One<T>) {
         &mut slice_mut(),
         slice_mut(),
     ));
+    let (vectors, q) = (Rows::iter(rows()), Rows::iter(rows()));
+    let add = |p: usize, x: T| keep((p, x));
+    let found = basis::project(one, slice(), vectors, q, &mut slice_mut(), add);
+    keep(basis::coordinate(any(found), real(), real()));
+    keep(basis::column_entry(size(), size(), any(found), real(), real()));
     keep(basis::item_len(size(), size()));
     let mut item = any(Item::split(slice_mut(), size(), size()));
     keep(basis::orthonormalise(one, rows(), flags(), any(&mut item)));
@@ -130,6 +135,7 @@ fn bases<T: Real>(one: One<T>) {
 fn pairs<T: Real>(one: One<T>) {
     keep(pair::distance_square::<T>(real(), real()));
     keep(pair::is_near::<T>(real(), real()));
+    keep(pair::volume::<T>(real(), real()));
     keep(pair::bases_len(size(), size(), size()));
     keep(pair::volume_matrix_workspace_len(
         size(),

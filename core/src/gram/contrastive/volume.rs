@@ -87,7 +87,7 @@ fn volume_matrix<I: Isa>(
     bases.distances(isa, anchors, pairs.distance, pairs.y, sums);
     for (scores, distance) in pairs.scores.rows_mut(rows).zip(pairs.distance.rows(rows)) {
         for ((score, distance), volume) in scores.iter_mut().zip(distance).zip(bases.volume) {
-            *score = *distance * *volume;
+            *score = pair::volume(*distance, *volume);
         }
     }
     let columns = columns.get(block.first_item..).unwrap_or_default();
