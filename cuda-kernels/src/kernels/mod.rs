@@ -6,6 +6,7 @@
 use crate::device::{Thread, WARP};
 
 pub mod basis;
+pub mod optim;
 pub mod pairs;
 pub mod prepare;
 pub mod search;
