@@ -3,6 +3,7 @@
 
 use crate::device::Thread;
 use crate::kernels::basis::{self, Items};
+use crate::kernels::optim::{self, Update};
 use crate::kernels::pairs::{self, Pairs, Volumes};
 use crate::kernels::prepare::{self, Normalise};
 use crate::kernels::search::{self, Nearest};
@@ -65,4 +66,14 @@ pub unsafe extern "ptx-kernel" fn nearest(p: Nearest) {
 pub unsafe extern "ptx-kernel" fn merge(p: Nearest) {
     // SAFETY: the contract of this function.
     search::merge(unsafe { Thread::current() }, p);
+}
+
+/// [`optim::adamw`].
+///
+/// # Safety
+/// The contract of [`Thread::current`].
+#[unsafe(no_mangle)]
+pub unsafe extern "ptx-kernel" fn adamw(p: Update) {
+    // SAFETY: the contract of this function.
+    optim::adamw(unsafe { Thread::current() }, p);
 }

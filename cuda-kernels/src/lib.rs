@@ -28,5 +28,7 @@ pub mod entries;
 pub mod kernels;
 #[cfg(any(target_arch = "nvptx64", feature = "emulation"))]
 pub mod lanes;
+#[cfg(not(target_arch = "nvptx64"))]
+pub mod ptx;
 #[cfg(any(target_arch = "nvptx64", feature = "emulation"))]
 pub mod rows;

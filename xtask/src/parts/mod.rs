@@ -10,6 +10,7 @@ mod msrv;
 mod no_panic;
 mod package;
 mod plain;
+pub(crate) mod ptx;
 mod size;
 mod targets;
 
@@ -40,6 +41,7 @@ pub(crate) const ALL: &[Part] = &[
     faults::PART,
     size::PART,
     c::PART,
+    ptx::PART,
     package::PART,
 ];
 
