@@ -3,6 +3,7 @@
 
 use crate::device::Thread;
 use crate::kernels::basis::{self, Items};
+use crate::kernels::eisl::{self, Eisl};
 use crate::kernels::optim::{self, Update};
 use crate::kernels::pairs::{self, Pairs, Volumes};
 use crate::kernels::prepare::{self, Normalise};
@@ -76,4 +77,34 @@ pub unsafe extern "ptx-kernel" fn merge(p: Nearest) {
 pub unsafe extern "ptx-kernel" fn adamw(p: Update) {
     // SAFETY: the contract of this function.
     optim::adamw(unsafe { Thread::current() }, p);
+}
+
+/// [`eisl::read`].
+///
+/// # Safety
+/// The contract of [`Thread::current`].
+#[unsafe(no_mangle)]
+pub unsafe extern "ptx-kernel" fn eisl_read(p: Eisl) {
+    // SAFETY: the contract of this function.
+    eisl::read(unsafe { Thread::current() }, p);
+}
+
+/// [`eisl::ngrams`].
+///
+/// # Safety
+/// The contract of [`Thread::current`].
+#[unsafe(no_mangle)]
+pub unsafe extern "ptx-kernel" fn eisl_ngrams(p: Eisl) {
+    // SAFETY: the contract of this function.
+    eisl::ngrams(unsafe { Thread::current() }, p);
+}
+
+/// [`eisl::write`].
+///
+/// # Safety
+/// The contract of [`Thread::current`].
+#[unsafe(no_mangle)]
+pub unsafe extern "ptx-kernel" fn eisl_write(p: Eisl) {
+    // SAFETY: the contract of this function.
+    eisl::write(unsafe { Thread::current() }, p);
 }

@@ -224,11 +224,16 @@ fn vectors_are_normalised_as_in_core() {
     x[4 * d..5 * d].fill(1e18);
     x[5 * d] = f32::INFINITY;
     x[6 * d] = f32::NAN;
+    x[7 * d] = f32::NAN;
+    let mut present = [1.0; 11];
+    present[7] = 0.0;
     for order in ORDERS {
         let mut memory = Memory::new();
         let p = Normalise {
             vectors: memory.copy_f32(&x),
+            present: memory.copy_f32(&present),
             unit: memory.room(rows * d),
+            there: memory.room(rows),
             inverse_norm: memory.room(rows),
             rows: rows as u32,
             d: d as u32,
@@ -240,6 +245,12 @@ fn vectors_are_normalised_as_in_core() {
             normalise,
             p,
         );
+        let there: Vec<bool> = memory
+            .numbers_f32(p.there)
+            .iter()
+            .map(|x| *x == 1.0)
+            .collect();
+        assert!((0..rows).all(|row| there[row] != [2, 3, 7].contains(&row)));
         let (unit, inverse) = (
             memory.numbers_f32(p.unit),
             memory.numbers_f32(p.inverse_norm),
@@ -248,8 +259,8 @@ fn vectors_are_normalised_as_in_core() {
             let want = ops::inverse_norm(ops::dot(One::new(), &double(x), &double(x)));
             match row {
                 5 | 6 => assert!(inverse[row].is_nan()),
-                // Zero in single precision.
-                2 | 3 => assert!(inverse[row] == 0.0 && unit.iter().all(|x| *x == 0.0)),
+                // Absent, or zero in single precision.
+                2 | 3 | 7 => assert!(inverse[row] == 0.0 && unit.iter().all(|x| *x == 0.0)),
                 _ => {
                     let want: Vec<f64> = double(x).iter().map(|x| x * want).collect();
                     assert_close("unit", unit, &want, |_| 1.0, 2e-7);

@@ -378,10 +378,53 @@ pub fn solve<I: Isa>(isa: I, r: &[I::Scalar], m: usize, d: usize, g: &mut [I::Sc
         let Some(coefficients) = r.rows(m).nth(p) else {
             return;
         };
-        for (other, c) in done.rows(d).zip(coefficients.iter().skip(after)) {
-            ops::axpy(isa, -*c, other, row);
-        }
+        let others = coefficients.iter().copied().skip(after).zip(done.rows(d));
         let pivot = coefficients.get(p).copied().unwrap_or_default();
-        ops::scale(isa, ops::inverse_or_zero(pivot), row);
+        solve_row(isa, pivot, others, &mut &mut *row);
+    }
+}
+
+/// Row p of [`solve`], given R_pp and the rows after it, that are solved already, each with its R_pq. Cost: m − p
+/// additions of rows.
+///
+/// ```
+/// use rivergram_core::{gram::basis::solve_row, lanes::One};
+///
+/// let (done, mut row) = ([2.0_f32], [4.0]);
+/// solve_row(One::<f32>::new(), 2.0, [(1.0, &done[..])].into_iter(), &mut &mut row[..]);
+/// assert_eq!(row, [1.0]);
+/// ```
+#[inline(always)]
+pub fn solve_row<'a, O: RowOps + 'a>(
+    ops: O,
+    pivot: O::Scalar,
+    done: impl Iterator<Item = (O::Scalar, O::Row<'a>)>,
+    row: &mut O::RowMut<'_>,
+) {
+    for (c, other) in done {
+        ops.axpy(-c, other, row);
+    }
+    ops.scale(ops::inverse_or_zero(pivot), row);
+}
+
+/// x ← x − Σ_p (q_p·x) q_p: what is orthogonal to the rows of a basis. Cost: 4·m·D operations. Source: one step of
+/// Gram and Schmidt.
+///
+/// ```
+/// use rivergram_core::{gram::basis::reject, lanes::One};
+///
+/// let (q, mut x) = ([1.0_f32, 0.0], [5.0, 3.0]);
+/// reject(One::<f32>::new(), [&q[..]].into_iter(), &mut &mut x[..]);
+/// assert_eq!(x, [0.0, 3.0]);
+/// ```
+#[inline(always)]
+pub fn reject<'a, O: RowOps + 'a>(
+    ops: O,
+    q: impl Iterator<Item = O::Row<'a>>,
+    x: &mut O::RowMut<'_>,
+) {
+    for q in q {
+        let product = ops.dot(q, ops.read(x));
+        ops.axpy(-product, q, x);
     }
 }

@@ -24,7 +24,7 @@
 pub mod basis;
 pub mod contrastive;
 pub mod fixed;
-mod info_nce;
+pub mod info_nce;
 pub mod int8;
 pub mod matching;
 pub mod negatives;

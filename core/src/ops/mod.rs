@@ -320,9 +320,28 @@ pub fn normalisation_gradient<I: Isa>(
     inverse_norm: I::Scalar,
     gradient: &mut [I::Scalar],
 ) {
-    let along = dot(isa, unit, gradient);
-    axpy(isa, -along, unit, gradient);
-    scale(isa, inverse_norm, gradient);
+    through_normalisation(isa, unit, inverse_norm, &mut &mut *gradient);
+}
+
+/// [`normalisation_gradient`] of rows wherever they lie. Cost: that of it.
+///
+/// ```
+/// use rivergram_core::{lanes::One, ops};
+///
+/// let (isa, mut gradient) = (One::<f32>::new(), [5.0, 3.0]);
+/// ops::through_normalisation(isa, &[1.0, 0.0], 0.5, &mut &mut gradient[..]);
+/// assert_eq!(gradient, [0.0, 1.5]);
+/// ```
+#[inline(always)]
+pub fn through_normalisation<O: RowOps>(
+    ops: O,
+    unit: O::Row<'_>,
+    inverse_norm: O::Scalar,
+    gradient: &mut O::RowMut<'_>,
+) {
+    let along = ops.dot(unit, ops.read(gradient));
+    ops.axpy(-along, unit, gradient);
+    ops.scale(inverse_norm, gradient);
 }
 
 /// 1/x of a length x, and 0 of none; NaN where x is NaN or infinite. Cost: a division.

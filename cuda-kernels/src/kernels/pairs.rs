@@ -39,7 +39,7 @@ pub const SHARED: u32 = 2 * DEPTH * PITCH + TILE * ROW;
 const ROWS_PER_WARP: u32 = TILE * WARP / THREADS;
 
 /// The products of a thread: 4 rows by 4 columns.
-type Sums = [[F32; SIDE as usize]; SIDE as usize];
+pub(crate) type Sums = [[F32; SIDE as usize]; SIDE as usize];
 
 /// Anchors and what they are measured against.
 #[derive(Clone, Copy, Debug)]
@@ -69,15 +69,22 @@ pub struct Volumes {
     pub out: Global<F32>,
 }
 
-/// A·Bᵀ of a tile: rows `first[0]` on of A \[rows[0], d\], rows `first[1]` on of B \[rows[1], d\]. All threads call.
+/// One side of a product: rows over which the tile runs, of numbers over which the sums run.
+#[derive(Clone, Copy)]
+pub(crate) struct Operand {
+    /// The matrix.
+    pub(crate) data: Global<F32>,
+    /// The first row of the tile.
+    pub(crate) first: u32,
+    /// Rows.
+    pub(crate) rows: u32,
+    /// Whether it is stored transposed: a line of `rows` numbers for each number of a row.
+    pub(crate) transposed: bool,
+}
+
+/// A·Bᵀ of a tile, of rows of `d` numbers. All threads call.
 #[inline(always)]
-pub(crate) fn products(
-    thread: Thread<'_>,
-    [a, b]: [Global<F32>; 2],
-    first: [u32; 2],
-    rows: [u32; 2],
-    d: u32,
-) -> Sums {
+pub(crate) fn products(thread: Thread<'_>, [a, b]: [Operand; 2], d: u32) -> Sums {
     let (x, y) = (thread.index() % ACROSS, thread.index() / ACROSS);
     let a_tile = Shared::<F32>::new(0, DEPTH * PITCH);
     let b_tile = Shared::<F32>::new(DEPTH * PITCH, DEPTH * PITCH);
@@ -88,8 +95,8 @@ pub(crate) fn products(
         let end = d.min(run + RUN);
         let mut start = run;
         while start < end {
-            load(thread, a, a_tile, first[0], rows[0], start, d);
-            load(thread, b, b_tile, first[1], rows[1], start, d);
+            load(thread, a, a_tile, start, d);
+            load(thread, b, b_tile, start, d);
             thread.sync_threads();
             for k in 0..DEPTH {
                 let a = thread.read_shared_four(a_tile, k * PITCH + y * SIDE);
@@ -109,6 +116,17 @@ pub(crate) fn products(
     total
 }
 
+/// Calls with each row and column of a tile that the thread has, counted from the tile's first.
+#[inline(always)]
+pub(crate) fn for_each_sum(thread: Thread<'_>, sums: Sums, mut call: impl FnMut(u32, u32, F32)) {
+    let (x, y) = (thread.index() % ACROSS, thread.index() / ACROSS);
+    for r in 0..SIDE {
+        for c in 0..SIDE {
+            call(y * SIDE + r, x * SIDE + c, sums[r as usize][c as usize]);
+        }
+    }
+}
+
 /// sums += a·bᵀ.
 #[inline(always)]
 fn add_products(sums: &mut Sums, a: [F32; 4], b: [F32; 4]) {
@@ -119,56 +137,71 @@ fn add_products(sums: &mut Sums, a: [F32; 4], b: [F32; 4]) {
     }
 }
 
-/// Some dimensions of a tile's rows into shared memory, a dimension after the other; zeros beyond the matrix.
+/// Some numbers of a tile's rows into shared memory, a number of all rows after the other; zeros beyond the matrix.
 #[inline(always)]
-fn load(
-    thread: Thread<'_>,
-    matrix: Global<F32>,
-    tile: Shared<F32>,
-    first: u32,
-    rows: u32,
-    start: u32,
-    d: u32,
-) {
+fn load(thread: Thread<'_>, from: Operand, tile: Shared<F32>, start: u32, d: u32) {
     const EACH: u32 = TILE * DEPTH / THREADS;
-    let (row, k) = (
-        thread.index() / (DEPTH / EACH),
-        thread.index() % (DEPTH / EACH) * EACH,
-    );
     for i in 0..EACH {
-        let column = start + k + i;
-        let inside = first + row < rows && column < d;
-        let value = if inside {
-            let at = (first + row) as usize * d as usize + column as usize;
-            thread.read(matrix, at)
+        // Neighbours in memory go to neighbouring threads.
+        let (row, k) = if from.transposed {
+            (thread.index() % TILE, thread.index() / TILE * EACH + i)
+        } else {
+            let each = DEPTH / EACH;
+            (thread.index() / each, thread.index() % each * EACH + i)
+        };
+        let (line, column) = (from.first + row, start + k);
+        let value = if line < from.rows && column < d {
+            let at = if from.transposed {
+                column as usize * from.rows as usize + line as usize
+            } else {
+                line as usize * d as usize + column as usize
+            };
+            thread.read(from.data, at)
         } else {
             F32::ZERO
         };
-        thread.write_shared(tile, (k + i) * PITCH + row, value);
+        thread.write_shared(tile, k * PITCH + row, value);
     }
 }
 
-/// The distances of a tile from `first` on, given to `visit` as warps walk along its rows: the row, the column, whether
+/// The distances of a tile from `first` on; the coordinates y go to `coordinate` (plane, row, column), d is given to `visit` as warps walk along its rows: the row, the column, whether
 /// there is such an item, and d, for each lane's column. All threads call; `visit` is called by whole warps.
 #[inline(always)]
 pub(crate) fn distances(
     thread: Thread<'_>,
     p: Pairs,
     first: [u32; 2],
+    mut coordinate: impl FnMut(usize, usize, usize, F32),
     mut visit: impl FnMut(usize, usize, bool, F32),
 ) {
     let (items, d) = (p.items, p.items.d);
     let mut squares = Sums::default();
     for plane in 0..items.m {
         let of_plane = items.items as usize * d as usize;
-        let q = items.q.row(plane as usize, of_plane);
-        let rows = [p.rows, items.items];
-        let y = products(thread, [p.anchors, q], first, rows, d);
+        let a = Operand {
+            data: p.anchors,
+            first: first[0],
+            rows: p.rows,
+            transposed: false,
+        };
+        let q = Operand {
+            data: items.q.row(plane as usize, of_plane),
+            first: first[1],
+            rows: items.items,
+            transposed: false,
+        };
+        let y = products(thread, [a, q], d);
         for r in 0..SIDE as usize {
             for c in 0..SIDE as usize {
                 squares[r][c] = y[r][c].mul_add(y[r][c], squares[r][c]);
             }
         }
+        for_each_sum(thread, y, |r, c, y| {
+            let (i, j) = (first[0] + r, first[1] + c);
+            if i < p.rows && j < items.items {
+                coordinate(plane as usize, i as usize, j as usize, y);
+            }
+        });
     }
     let tile = Shared::<F32>::new(2 * DEPTH * PITCH, TILE * ROW);
     let (x, y) = (thread.index() % ACROSS, thread.index() / ACROSS);
@@ -217,6 +250,10 @@ pub(crate) fn distances(
     }
 }
 
+/// For who wants distances alone.
+#[inline(always)]
+pub(crate) fn no_coordinate(_: usize, _: usize, _: usize, _: F32) {}
+
 /// The rows of a tile that the thread's warp walks along.
 #[inline(always)]
 pub(crate) fn rows_of_warp(thread: Thread<'_>) -> core::ops::Range<u32> {
@@ -257,12 +294,18 @@ pub fn volumes(thread: Thread<'_>, p: Volumes) {
     let mut tile = thread.block();
     while tile < tiles {
         let first = [tile / across * TILE, tile % across * TILE];
-        distances(thread, pairs, first, |i, j, inside, distance| {
-            if inside {
-                let score = pairs.score(thread, j, distance);
-                thread.write(out, i * pairs.items.items as usize + j, score);
-            }
-        });
+        distances(
+            thread,
+            pairs,
+            first,
+            no_coordinate,
+            |i, j, inside, distance| {
+                if inside {
+                    let score = pairs.score(thread, j, distance);
+                    thread.write(out, i * pairs.items.items as usize + j, score);
+                }
+            },
+        );
         tile += thread.blocks();
     }
 }

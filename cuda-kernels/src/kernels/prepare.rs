@@ -14,9 +14,13 @@ use crate::rows::Warp;
 pub struct Normalise {
     /// \[rows, d\].
     pub vectors: Global<F32>,
-    /// x/|x|, \[rows, d\]; a zero vector stays zero.
+    /// Which of them are there, \[rows\]: 0 = absent. An absent vector may hold anything.
+    pub present: Global<F32>,
+    /// x/|x|, \[rows, d\]; zeros where a vector is absent or zero.
     pub unit: Global<F32>,
-    /// 1/|x|, \[rows\]; 0 of a zero vector, NaN of one that is not finite.
+    /// Which are there and not zero, \[rows\]: 1 or 0.
+    pub there: Global<F32>,
+    /// 1/|x|, \[rows\]; 0 of a zero or absent vector, NaN of one that is not finite.
     pub inverse_norm: Global<F32>,
     /// Rows.
     pub rows: u32,
@@ -33,13 +37,19 @@ pub fn normalise(thread: Thread<'_>, p: Normalise) {
     let (warp, d) = (Warp(thread), p.d as usize);
     let x = p.vectors.row(row, d);
     let unit = p.unit.row(row, d);
-    let inverse = ops::inverse_norm(warp.dot(x, x));
+    let present = thread.read(p.present, row) != F32::ZERO;
+    let square = if present { warp.dot(x, x) } else { F32::ZERO };
+    let inverse = ops::inverse_norm(square);
     for i in warp.own(d) {
         let mut value = [F32::ZERO];
-        ops::normalise(&[thread.read(x, i)], inverse, &mut value);
+        if !ops::is_zero(square) {
+            ops::normalise(&[thread.read(x, i)], inverse, &mut value);
+        }
         thread.write(unit, i, value[0]);
     }
     if thread.lane() == 0 {
+        let there = F32::from_u32(u32::from(!ops::is_zero(square)));
         thread.write(p.inverse_norm, row, inverse);
+        thread.write(p.there, row, there);
     }
 }

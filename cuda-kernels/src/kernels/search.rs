@@ -9,7 +9,7 @@ use rivergram_core::gram::retrieval::Order;
 use rivergram_core::lanes::Real;
 use rivergram_core::ops;
 
-use super::pairs::{Pairs, SHARED as PAIRS_SHARED, TILE, distances, rows_of_warp};
+use super::pairs::{Pairs, SHARED as PAIRS_SHARED, TILE, distances, no_coordinate, rows_of_warp};
 use super::warp_of_grid;
 use crate::device::{Global, Shared, Thread, WARP};
 use crate::lanes::F32;
@@ -120,6 +120,7 @@ pub fn nearest(thread: Thread<'_>, p: Nearest) {
             thread,
             pairs,
             [first_row, column],
+            no_coordinate,
             |i, j, inside, distance| {
                 // The lane that comes here again is the one that wrote.
                 let at = (i as u32 - first_row) * MOST + lane;

@@ -223,7 +223,6 @@ fn coefficient_row<I: Isa>(
     volume_products: &mut [I::Scalar],
 ) -> I::Scalar {
     let zero = isa.splat(I::Scalar::ZERO);
-    let one = isa.splat(I::Scalar::ONE);
     let mut sum = zero;
     let columns = isa
         .pieces(distances)
@@ -232,12 +231,7 @@ fn coefficient_row<I: Isa>(
     for (scores, ((distance, volume), product)) in isa.pieces_mut(scores).zip(columns) {
         let (w, d, volume) = (isa.load(scores), isa.load(distance), isa.load(volume));
         isa.store((w * d).mul_add(volume, isa.load(product)), product);
-        let positive = zero.less(d);
-        let c = I::Lanes::select(
-            positive,
-            w * volume / I::Lanes::select(positive, d, one),
-            zero,
-        );
+        let c = pair::coefficient(w, d, volume);
         isa.store(c, scores);
         sum = sum + c;
     }
