@@ -20,15 +20,16 @@
 #![cfg_attr(target_arch = "nvptx64", allow(internal_features))]
 #![deny(unsafe_code)]
 
-#[cfg(any(target_arch = "nvptx64", feature = "emulation"))]
 pub mod device;
 #[cfg(target_arch = "nvptx64")]
 pub mod entries;
-#[cfg(any(target_arch = "nvptx64", feature = "emulation"))]
 pub mod kernels;
-#[cfg(any(target_arch = "nvptx64", feature = "emulation"))]
 pub mod lanes;
 #[cfg(not(target_arch = "nvptx64"))]
 pub mod ptx;
-#[cfg(any(target_arch = "nvptx64", feature = "emulation"))]
 pub mod rows;
+
+/// The example of the README, run as a documentation test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -14,7 +14,7 @@ use rivergram_cuda_kernels::kernels::basis::{Items, bases};
 use rivergram_cuda_kernels::kernels::pairs::{self, Pairs, TILE, Volumes, squares, volumes};
 use rivergram_cuda_kernels::kernels::prepare::{Normalise, normalise};
 use rivergram_cuda_kernels::kernels::search::{Nearest, SHARED, merge, nearest};
-use support::{ORDERS, Random, assert_close, double, per_warp, run};
+use support::{ORDERS, Random, assert_close, double, run};
 
 /// Largest relative error of a volume, a distance, an entry of R.
 const VOLUME: f64 = 1e-6;
@@ -160,8 +160,20 @@ impl Case {
     /// Bases and squares.
     fn prepare(&self, memory: &mut Memory, order: Order, p: Pairs) {
         let [b1, _, b2, _] = self.sizes;
-        run(memory, per_warp("bases", b2), order, bases, p.items);
-        run(memory, per_warp("squares", b1), order, squares, p);
+        run(
+            memory,
+            Launch::per_warp("bases", b2 as u32),
+            order,
+            bases,
+            p.items,
+        );
+        run(
+            memory,
+            Launch::per_warp("squares", b1 as u32),
+            order,
+            squares,
+            p,
+        );
     }
 
     fn matrix(&self, order: Order, measure: u32, blocks: u32) -> Vec<f32> {
@@ -240,7 +252,7 @@ fn vectors_are_normalised_as_in_core() {
         };
         run(
             &mut memory,
-            per_warp("normalise", rows),
+            Launch::per_warp("normalise", rows as u32),
             order,
             normalise,
             p,
@@ -389,7 +401,13 @@ fn nearest_of(
         shared: SHARED,
     };
     run(&mut memory, launch, order, nearest, p);
-    run(&mut memory, per_warp("merge", b1), order, merge, p);
+    run(
+        &mut memory,
+        Launch::per_warp("merge", b1 as u32),
+        order,
+        merge,
+        p,
+    );
     let scores = memory.numbers_f32(p.best_scores);
     let indices = memory.numbers(p.best_indices);
     let found: Vec<(f32, usize)> = scores

@@ -12,7 +12,7 @@ use rivergram_cuda_kernels::kernels::contrastive::{self as loss, Loss, SHARED};
 use rivergram_cuda_kernels::kernels::pairs::{self, Pairs, TILE, squares};
 use rivergram_cuda_kernels::kernels::prepare::{Normalise, normalise};
 use rivergram_cuda_kernels::lanes::F32;
-use support::{ORDERS, Random, assert_close, double, per_warp, run};
+use support::{ORDERS, Random, assert_close, double, run};
 
 struct Case {
     name: &'static str,
@@ -141,7 +141,7 @@ impl Case {
         };
         run(
             &mut memory,
-            per_warp("normalise", k * b),
+            Launch::per_warp("normalise", (k * b) as u32),
             order,
             normalise,
             prepared,
@@ -184,12 +184,18 @@ impl Case {
         };
         run(
             &mut memory,
-            per_warp("bases", b),
+            Launch::per_warp("bases", b as u32),
             order,
             bases,
             p.pairs.items,
         );
-        run(&mut memory, per_warp("squares", b), order, squares, p.pairs);
+        run(
+            &mut memory,
+            Launch::per_warp("squares", b as u32),
+            order,
+            squares,
+            p.pairs,
+        );
         let y = memory.room(m * self.strip * b);
         let mut step = |kernel, blocks, threads, shared, body: fn(Thread<'_>, Loss), p| {
             let launch = Launch {

@@ -16,7 +16,7 @@ use std::rc::Rc;
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
-use super::{BYTES, Element, Global, Shared, WARP};
+use super::{BYTES, Element, Global, Launch, Shared, WARP};
 use crate::lanes::F32;
 
 /// a·b + c, rounded once.
@@ -29,19 +29,6 @@ pub(crate) fn mul_add(a: f32, b: f32, c: f32) -> f32 {
 #[inline(always)]
 pub(crate) fn sqrt(x: f32) -> f32 {
     x.sqrt()
-}
-
-/// How a kernel is started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Launch {
-    /// The name that a fault carries.
-    pub kernel: &'static str,
-    /// Blocks, across and down.
-    pub blocks: [u32; 2],
-    /// Threads per block: whole warps.
-    pub threads: u32,
-    /// Words of shared memory per block.
-    pub shared: u32,
 }
 
 /// In which order blocks and threads run.

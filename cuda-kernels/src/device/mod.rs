@@ -3,7 +3,8 @@
 //! The names are those of CUDA and of `cuda_std`: thread, block, warp, `sync_threads`, shuffles. There are two
 //! implementations of [`Thread`] with the same methods. On NVPTX a method is an instruction or two. In the emulation
 //! the threads of a block are coroutines of which one runs at a time and gives way only where threads meet, so that
-//! every run is the same; each access is checked, see [`Fault`].
+//! every run is the same; each access is checked, and a `Fault` says what is wrong. A host without the emulation has no
+//! threads, only what a driver needs to start a kernel.
 //!
 //! Memory is reached through views, [`Global`] and [`Shared`], never as slices: many threads hold the same view. A view
 //! is an address and a length. The device trusts it; the emulation checks it.
@@ -12,15 +13,25 @@ use core::marker::PhantomData;
 
 use crate::lanes::F32;
 
-#[cfg(not(target_arch = "nvptx64"))]
+#[cfg(all(not(target_arch = "nvptx64"), not(feature = "emulation")))]
+mod absent;
+#[cfg(all(not(target_arch = "nvptx64"), feature = "emulation"))]
 mod emulation;
+#[cfg(not(target_arch = "nvptx64"))]
+mod launch;
 #[cfg(target_arch = "nvptx64")]
 mod nvptx;
 
-#[cfg(not(target_arch = "nvptx64"))]
-pub use emulation::{Fault, FaultKind, Launch, Memory, Order, Thread};
-#[cfg(not(target_arch = "nvptx64"))]
+#[cfg(all(not(target_arch = "nvptx64"), not(feature = "emulation")))]
+pub use absent::Thread;
+#[cfg(all(not(target_arch = "nvptx64"), not(feature = "emulation")))]
+pub(crate) use absent::{mul_add, sqrt};
+#[cfg(all(not(target_arch = "nvptx64"), feature = "emulation"))]
+pub use emulation::{Fault, FaultKind, Memory, Order, Thread};
+#[cfg(all(not(target_arch = "nvptx64"), feature = "emulation"))]
 pub(crate) use emulation::{mul_add, sqrt};
+#[cfg(not(target_arch = "nvptx64"))]
+pub use launch::Launch;
 #[cfg(target_arch = "nvptx64")]
 pub use nvptx::Thread;
 #[cfg(target_arch = "nvptx64")]
@@ -133,7 +144,7 @@ impl<T: Element> Global<T> {
 
     /// The address of a number.
     #[inline(always)]
-    const fn at(self, index: usize) -> u64 {
+    pub const fn at(self, index: usize) -> u64 {
         self.address
             .wrapping_add((index as u64).wrapping_mul(BYTES))
     }
@@ -143,7 +154,6 @@ impl<T: Element> Global<T> {
 #[derive(Debug)]
 pub struct Shared<T> {
     first: u32,
-    #[cfg_attr(target_arch = "nvptx64", expect(dead_code))]
     len: u32,
     numbers: PhantomData<T>,
 }
@@ -166,5 +176,18 @@ impl<T: Element> Shared<T> {
             len,
             numbers: PhantomData,
         }
+    }
+
+    /// Its first word.
+    #[inline(always)]
+    pub const fn first(self) -> u32 {
+        self.first
+    }
+
+    /// How many words.
+    #[inline(always)]
+    #[expect(clippy::len_without_is_empty)]
+    pub const fn len(self) -> u32 {
+        self.len
     }
 }

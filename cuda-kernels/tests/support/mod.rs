@@ -1,7 +1,7 @@
 //! What the tests of the kernels share: random vectors, launches, and core in `f64` as the oracle.
 #![allow(dead_code)]
 
-use rivergram_cuda_kernels::device::{Launch, Memory, Order, Thread, WARP};
+use rivergram_cuda_kernels::device::{Launch, Memory, Order, Thread};
 
 /// Both orders of the threads: a kernel gives the same bits in either.
 pub(crate) const ORDERS: [Order; 2] = [Order::Forward, Order::Backward];
@@ -39,16 +39,6 @@ impl Random {
 /// The numbers in double precision.
 pub(crate) fn double(x: &[f32]) -> Vec<f64> {
     x.iter().copied().map(f64::from).collect()
-}
-
-/// A kernel with a warp per row, over blocks of four warps.
-pub(crate) fn per_warp(kernel: &'static str, rows: usize) -> Launch {
-    Launch {
-        kernel,
-        blocks: [(rows as u32).div_ceil(4).max(1), 1],
-        threads: 4 * WARP,
-        shared: 0,
-    }
 }
 
 /// Runs a kernel that must not fault.
