@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | [`read`] | a position | its logits, once | log-sum, scores of the targets, cross-entropy |
 //! | [`ngrams`] | a row | scores | E of each n-gram, G = ∂loss/∂s |
-//! | [`write`] | a position | its logits, G | the gradient, over the logits |
+//! | [`write()`] | a position | its logits, G | the gradient, over the logits |
 //!
 //! So the logits are read twice and written once, and everything else is T·U per row. Nothing is added by more than one
 //! thread: of targets that come twice in a row the first adds up all, in their order, as core does.
@@ -22,7 +22,7 @@ use crate::lanes::F32;
 
 /// Threads of a block.
 pub const THREADS: u32 = BLOCK;
-/// Words of shared memory of [`read`] and of [`write`].
+/// Words of shared memory of [`read`] and of [`write()`].
 pub const SHARED: u32 = 3 * WARPS;
 /// The most orders.
 pub const ORDERS: usize = 8;
@@ -33,7 +33,7 @@ const CHUNK: usize = 4;
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Eisl {
-    /// x, \[rows, positions, vocabulary\]; its gradient after [`write`].
+    /// x, \[rows, positions, vocabulary\]; its gradient after [`write()`].
     pub logits: Global<F32>,
     /// y, \[rows, targets\]; −100 has no column.
     pub labels: Global<i32>,

@@ -33,7 +33,7 @@ const RUN: u32 = 64;
 const PITCH: u32 = TILE + 4;
 /// From one row of the distances to the next.
 const ROW: u32 = TILE + 1;
-/// Words of shared memory of [`distances`].
+/// Words of shared memory of [`volumes`].
 pub const SHARED: u32 = 2 * DEPTH * PITCH + TILE * ROW;
 /// Rows of the tile that a warp walks along.
 const ROWS_PER_WARP: u32 = TILE * WARP / THREADS;

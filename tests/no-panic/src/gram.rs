@@ -126,7 +126,13 @@ fn bases<T: Real>(one: One<T>) {
     let add = |p: usize, x: T| keep((p, x));
     let found = basis::project(one, slice(), vectors, q, &mut slice_mut(), add);
     keep(basis::coordinate(any(found), real(), real()));
-    keep(basis::column_entry(size(), size(), any(found), real(), real()));
+    keep(basis::column_entry(
+        size(),
+        size(),
+        any(found),
+        real(),
+        real(),
+    ));
     keep(basis::item_len(size(), size()));
     let mut item = any(Item::split(slice_mut(), size(), size()));
     keep(basis::orthonormalise(one, rows(), flags(), any(&mut item)));

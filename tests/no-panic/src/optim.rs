@@ -25,14 +25,7 @@ pub fn room<T: Real>() {
         slice_mut(),
     );
     let adamw = any(AdamW::<T>::new(any([T::ZERO; 4]), real(), any(0)));
-    AdamW::apply(
-        adamw,
-        one,
-        slice_mut(),
-        slice(),
-        slice_mut(),
-        slice_mut(),
-    );
+    AdamW::apply(adamw, one, slice_mut(), slice(), slice_mut(), slice_mut());
     keep(optim::clip(one, real(), slice_mut()));
     averages(one);
 }
