@@ -560,6 +560,12 @@ pub trait Real:
     fn from_bits(bits: u64) -> Self;
 }
 
+/// A number in single precision: `f32`, or a type of the same bits whose arithmetic is a machine's own. The functions of
+/// [`math`] are written for these.
+pub trait Single: Real + From<f32> {}
+
+impl Single for f32 {}
+
 /// The instruction set of one number at a time; every machine has it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct One<T>(PhantomData<T>);

@@ -1,7 +1,7 @@
 //! The log-sum-exp of a row, ln Σ exp(xᵢ), as the pair (max, ln Σ exp(x − max)).
 //!
 //! The two parts stay apart: with x near 300 their rounded sum would cost 1.6e-5 of a probability in `f32`,
-//! the pair costs 1e-6. Sums over columns keep the same pair, but run along their own loops, which need
+//! the pair costs 1e-6. [`Online`] is the same of numbers that come one after the other. Sums over columns keep the same pair, but run along their own loops, which need
 //! other things of the same exponentials: the contrastive cross-entropy and [`crate::eisl::select`].
 //!
 //! Source: the sum shifted by its maximum, as in P. Blanchard, D. J. Higham, N. J. Higham, "Accurately computing the
@@ -103,4 +103,94 @@ fn largest<I: Isa>(isa: I, blocks: &[I::Block]) -> I::Lanes {
         max = max.max(isa.load(x.as_ref()));
     }
     max
+}
+
+/// A log-sum-exp that grows: numbers are pushed, or two are merged, in any order up to rounding.
+///
+/// The state is the largest number so far and Σ exp(x − max). Nothing, NaN and +∞ leave the traces that they leave in
+/// [`LogSum::of`]. Source: M. Milakov and N. Gimelshein, "Online normalizer calculation for softmax" (arXiv 1805.02867).
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Online<V> {
+    /// The largest number; the lowest of all while there is none.
+    pub max: V,
+    /// Σ exp(x − max).
+    pub sum: V,
+}
+
+impl<V: Lanes> Online<V> {
+    /// Of no numbers. Cost: none.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::One;
+    /// use rivergram_core::lse::Online;
+    ///
+    /// assert_eq!(Online::<f32>::none(One::new()).sum, 0.0);
+    /// ```
+    #[inline(always)]
+    pub fn none(isa: V::Isa) -> Self {
+        Online {
+            max: isa.splat(-V::Scalar::MAX),
+            sum: isa.splat(V::Scalar::ZERO),
+        }
+    }
+
+    /// With some more numbers. Cost: an exponential per number, and one.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::One;
+    /// use rivergram_core::lse::Online;
+    ///
+    /// let sum = Online::<f64>::none(One::new()).push([300.0, 301.0]).push([299.0]);
+    /// let plain = (-1.0f64).exp() + 1.0 + (-2.0f64).exp();
+    /// assert!(sum.max == 301.0 && (sum.sum - plain).abs() < 1e-12);
+    /// ```
+    #[inline(always)]
+    #[must_use]
+    pub fn push<const N: usize>(self, x: [V; N]) -> Self {
+        let mut max = self.max;
+        for x in x {
+            max = max.max(x);
+        }
+        let mut sum = self.sum * (self.max - max).exp();
+        for x in x {
+            sum = sum + (x - max).exp();
+        }
+        Online { max, sum }
+    }
+
+    /// With all numbers of another. Cost: two exponentials.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::One;
+    /// use rivergram_core::lse::Online;
+    ///
+    /// let none = Online::<f64>::none(One::new());
+    /// let sum = none.push([1.0]).merge(none.push([1.0])).merge(none);
+    /// assert_eq!((sum.max, sum.sum), (1.0, 2.0));
+    /// ```
+    #[inline(always)]
+    #[must_use]
+    pub fn merge(self, other: Self) -> Self {
+        let max = self.max.max(other.max);
+        let sum = self.sum * (self.max - max).exp() + other.sum * (other.max - max).exp();
+        Online { max, sum }
+    }
+
+    /// The pair (max, ln Σ). Cost: a logarithm.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::One;
+    /// use rivergram_core::lse::Online;
+    ///
+    /// let lse = Online::<f64>::none(One::new()).push([2.0, 2.0]).log_sum();
+    /// assert_eq!((lse.max, lse.ln_sum), (2.0, 2.0f64.ln()));
+    /// ```
+    #[inline(always)]
+    pub fn log_sum(self) -> LogSum<V> {
+        LogSum {
+            max: self.max,
+            ln_sum: self.sum.ln(),
+        }
+    }
 }

@@ -10,7 +10,7 @@
 //! Largest errors seen against `f64` over the stated ranges: see `tests/tests/math.rs`
 //! and `tests/tests/schedule_math.rs`.
 
-use crate::lanes::{Isa, Lanes, Real};
+use crate::lanes::{Isa, Lanes, Real, Single};
 
 /// Bits of √½ as `f32`: [`Lanes::split`] measures exponents from here.
 pub const SQRT_HALF_BITS: u32 = 0x3f35_04f3;
@@ -29,13 +29,13 @@ fn constant<V: Lanes>(v: V, x: f64) -> V {
 /// Horner's scheme, highest coefficient first. The coefficients are in single precision before it runs: in a
 /// loop that the compiler keeps as one, each would be converted from `f64`, in software.
 #[inline(always)]
-fn polynomial<V: Lanes<Scalar = f32>, const N: usize>(x: V, coefficients: [f32; N]) -> V {
+fn polynomial<V: Lanes<Scalar: Single>, const N: usize>(x: V, coefficients: [f32; N]) -> V {
     let Some((highest, others)) = coefficients.split_first() else {
         return constant(x, 0.0);
     };
-    let mut sum = x.isa().splat(*highest);
+    let mut sum = x.isa().splat((*highest).into());
     for c in others {
-        sum = sum.mul_add(x, x.isa().splat(*c));
+        sum = sum.mul_add(x, x.isa().splat((*c).into()));
     }
     sum
 }
@@ -81,7 +81,7 @@ fn reduce<V: Lanes>(x: V) -> (V, V) {
 
 /// (eʳ − 1 − r) / r² for |r| ≤ ½ ln 2: a Taylor series whose first dropped term is r⁶/8!.
 #[inline(always)]
-fn exp_tail<V: Lanes<Scalar = f32>>(r: V) -> V {
+fn exp_tail<V: Lanes<Scalar: Single>>(r: V) -> V {
     polynomial(r, EXP_TAIL)
 }
 
@@ -97,7 +97,7 @@ fn exp_tail<V: Lanes<Scalar = f32>>(r: V) -> V {
 /// assert_eq!(exp(-100.0_f32), 0.0);
 /// ```
 #[inline(always)]
-pub fn exp<V: Lanes<Scalar = f32>>(x: V) -> V {
+pub fn exp<V: Lanes<Scalar: Single>>(x: V) -> V {
     let low = constant(x, -87.3);
     let high = constant(x, 88.722_83);
     let (n, r) = reduce(x.min(high).max(low));
@@ -144,7 +144,7 @@ pub(crate) fn ln_of_one(x: f32) -> f32 {
 
 /// 0 where x is a number or infinite, NaN where it is NaN.
 #[inline(always)]
-fn nan_of<V: Lanes<Scalar = f32>>(x: V) -> V {
+fn nan_of<V: Lanes<Scalar: Single>>(x: V) -> V {
     let zero = constant(x, 0.0);
     let is_number = x.less(constant(x, 1.0));
     let is_large = zero.less(x);
@@ -162,7 +162,7 @@ fn nan_of<V: Lanes<Scalar = f32>>(x: V) -> V {
 /// assert_eq!(ln(0.0_f32), f32::NEG_INFINITY);
 /// ```
 #[inline(always)]
-pub fn ln<V: Lanes<Scalar = f32>>(x: V) -> V {
+pub fn ln<V: Lanes<Scalar: Single>>(x: V) -> V {
     let smallest = constant(x, f64::from(f32::MIN_POSITIVE));
     let largest = constant(x, f64::from(f32::MAX));
     let (e, m) = x.max(smallest).min(largest).split();
@@ -191,7 +191,7 @@ pub fn ln<V: Lanes<Scalar = f32>>(x: V) -> V {
 /// assert_eq!(exp_m1(0.0_f32), 0.0);
 /// ```
 #[inline(always)]
-pub fn exp_m1<V: Lanes<Scalar = f32>>(x: V) -> V {
+pub fn exp_m1<V: Lanes<Scalar: Single>>(x: V) -> V {
     let (n, r) = reduce(x.max(constant(x, -87.0)));
     let tail = (r * r).mul_add(exp_tail(r), r);
     let scale = n.pow2();
@@ -201,7 +201,7 @@ pub fn exp_m1<V: Lanes<Scalar = f32>>(x: V) -> V {
 
 /// 2ⁿ and eʳ − 1 with 2ˣ = 2ⁿ·eʳ. What is left of x beyond its integer is exact.
 #[inline(always)]
-fn exp2_parts<V: Lanes<Scalar = f32>>(x: V) -> (V, V) {
+fn exp2_parts<V: Lanes<Scalar: Single>>(x: V) -> (V, V) {
     let n = x.round();
     let r = (x - n) * constant(x, core::f64::consts::LN_2);
     (n.pow2(), (r * r).mul_add(exp_tail(r), r))
@@ -217,7 +217,7 @@ fn exp2_parts<V: Lanes<Scalar = f32>>(x: V) -> (V, V) {
 /// assert!((exp2(0.5_f32) - std::f32::consts::SQRT_2).abs() < 2e-7);
 /// ```
 #[inline(always)]
-pub fn exp2<V: Lanes<Scalar = f32>>(x: V) -> V {
+pub fn exp2<V: Lanes<Scalar: Single>>(x: V) -> V {
     let (scale, tail) = exp2_parts(x);
     scale.mul_add(tail, scale)
 }
@@ -232,7 +232,7 @@ pub fn exp2<V: Lanes<Scalar = f32>>(x: V) -> V {
 /// assert!((exp2_m1(1e-6_f32) - 6.931_474e-7).abs() < 1e-13);
 /// ```
 #[inline(always)]
-pub fn exp2_m1<V: Lanes<Scalar = f32>>(x: V) -> V {
+pub fn exp2_m1<V: Lanes<Scalar: Single>>(x: V) -> V {
     let (scale, tail) = exp2_parts(x);
     scale.mul_add(tail, scale - constant(x, 1.0))
 }
@@ -248,7 +248,7 @@ pub fn exp2_m1<V: Lanes<Scalar = f32>>(x: V) -> V {
 /// assert!((sin_half_pi(1.0_f32) - 1.0).abs() < 1e-6);
 /// ```
 #[inline(always)]
-pub fn sin_half_pi<V: Lanes<Scalar = f32>>(x: V) -> V {
+pub fn sin_half_pi<V: Lanes<Scalar: Single>>(x: V) -> V {
     let z = x * x;
     let tail = polynomial(z, SINE);
     x * z.mul_add(tail, constant(x, core::f64::consts::FRAC_PI_2))

@@ -12,7 +12,8 @@ const UNSAFE_IN_CORE: &[&str] = &["core/src/fpu.rs"];
 /// The other files that contain `unsafe`, sorted. Those of the proof only name symbols for the linker, those of the
 /// firmware tests stand for a board. In those of the C functions every function takes pointers; `raw.rs` alone looks
 /// behind them. Their test calls them. Those of the costs read a counter, and name
-/// functions. That of the bench calls the products of crates that take pointers.
+/// functions. That of the bench calls the products of crates that take pointers. Those of the kernels hold the
+/// instructions of a GPU, and the functions that its driver calls.
 const UNSAFE_ELSEWHERE: &[&str] = &[
     "bench/src/products.rs",
     "c-api/src/continual.rs",
@@ -24,6 +25,8 @@ const UNSAFE_ELSEWHERE: &[&str] = &[
     "c-api/src/trainer.rs",
     "c-api/src/volume.rs",
     "c-api/src/wsds.rs",
+    "cuda-kernels/src/device/nvptx.rs",
+    "cuda-kernels/src/entries.rs",
     "simd/src/avx2.rs",
     "tests/firmware/board/src/lib.rs",
     "tests/firmware/board/src/memory.rs",
@@ -56,6 +59,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const PLAIN_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("rivergram-c", &["rivergram-core"]),
     ("rivergram-core", &["heapless", "libm"]),
+    ("rivergram-cuda-kernels", &["rivergram-core"]),
     ("rivergram-simd", &["rivergram-core", "wide"]),
 ];
 

@@ -26,6 +26,7 @@ Commands:
                                       measure rivergram beside its floors and its rivals; `bench --help` says more
   firmware [--setup] [--bless]        run the firmware under QEMU and compare what it prints with
                                       tests/firmware/snapshots, or write them anew
+  ptx [--setup] [--check]             build the kernels' PTX and assemble it: write cuda-kernels/ptx, or compare with it
   faults [--setup]                    inject every fault of the stores for some minutes: power cuts at every write,
                                       kills, full disks, damage, firmware cut under QEMU
   help                                print this
@@ -59,6 +60,11 @@ fn main() -> ExitCode {
         // The part of the same name.
         ["firmware", ..] => run_parts(&arguments),
         ["faults", words @ ..] => run_parts(&[&["faults", "--long"], words].concat()),
+        ["ptx", words @ ..] if words.contains(&"--check") => {
+            let words: Vec<&str> = words.iter().copied().filter(|w| *w != "--check").collect();
+            run_parts(&[&["ptx"], &words[..]].concat())
+        }
+        ["ptx", words @ ..] => run_parts(&[&["ptx", "--bless"], words].concat()),
         ["test", words @ ..] => run_parts(words),
         ["size", words @ ..] => match size::answer(words, parts::SIZE_TOOLS) {
             Ok(code) => code,

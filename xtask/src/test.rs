@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use crate::job::{Counts, Job, say};
-use crate::parts::{ALL, Part};
+use crate::parts::{ALL, Part, ptx};
 use crate::tools::{self, Tool};
 use crate::workspace::Workspace;
 
@@ -76,6 +76,9 @@ pub(crate) fn answer(request: &Request) -> ExitCode {
     if request.setup {
         let needed: Vec<&Tool> = request.parts.iter().flat_map(|part| part.tools).collect();
         tools::install(&needed);
+        if request.parts.iter().any(|part| part.name == "ptx") {
+            ptx::setup(&workspace);
+        }
     }
     let rows: Vec<Row> = request
         .parts

@@ -51,13 +51,43 @@ pub fn gather<T: Real>(
     scores: &mut [T],
 ) {
     for (&label, score) in labels.iter().zip(scores) {
-        let s = token(label, zeroed).and_then(|v| x.get(v));
-        *score = match (s, clamp) {
-            (None, _) => T::ZERO,
-            (Some(&x), None) => lse.ln_p(x),
-            (Some(&x), Some(clamp)) => lse.ln_p(x).max(clamp),
-        };
+        let x = token(label, zeroed).and_then(|v| x.get(v));
+        *score = self::score(x.copied(), lse, clamp);
     }
+}
+
+/// One score: max(x − lse, clamp) of the number at the label's column, 0 where it has none. Cost: three operations.
+///
+/// ```
+/// use rivergram_core::eisl::gather::score;
+/// use rivergram_core::lse::LogSum;
+///
+/// let lse = LogSum { max: 1.0f32, ln_sum: 0.5 };
+/// assert_eq!([Some(1.0), Some(-9.0), None].map(|x| score(x, &lse, Some(-4.0))), [-0.5, -4.0, 0.0]);
+/// ```
+#[inline(always)]
+pub fn score<T: Real>(x: Option<T>, lse: &LogSum<T>, clamp: Option<T>) -> T {
+    match (x, clamp) {
+        (None, _) => T::ZERO,
+        (Some(x), None) => lse.ln_p(x),
+        (Some(x), Some(clamp)) => lse.ln_p(x).max(clamp),
+    }
+}
+
+/// The gradient of a score that [`clip`] leaves, in every lane: 0 at the clamp. Cost: a comparison per lane.
+///
+/// ```
+/// use rivergram_core::eisl::gather::unclamped;
+///
+/// assert_eq!([-1.0f32, -20.0].map(|s| unclamped(s, -20.0, 3.0)), [3.0, 0.0]);
+/// ```
+#[inline(always)]
+pub fn unclamped<V: Lanes>(score: V, clamp: V, gradient: V) -> V {
+    V::select(
+        clamp.less(score),
+        gradient,
+        score.isa().splat(V::Scalar::ZERO),
+    )
 }
 
 /// Clears the gradient of what does not depend on the input: scores at the clamp, and padding. Returns
@@ -94,7 +124,7 @@ pub fn clip<I: Isa>(
     let clamp = isa.splat(clamp.unwrap_or(-I::Scalar::INFINITY));
     let mut sum = zero;
     for (s, g) in isa.pieces(scores).zip(isa.pieces_mut(gradient)) {
-        let kept = I::Lanes::select(clamp.less(isa.load(s)), isa.load(g), zero);
+        let kept = unclamped(isa.load(s), clamp, isa.load(g));
         isa.store(kept, g);
         sum = sum + kept;
     }

@@ -76,43 +76,160 @@ pub fn select<I: Isa>(
     mut weights: Option<(MatrixMut<'_, I::Scalar>, I::Scalar)>,
 ) {
     for (block, values) in (0..values.len()).zip(isa.pieces_mut(values)) {
-        let column = Column {
+        let place = Column {
             first: block.wrapping_mul(I::WIDTH),
             width: values.len(),
-            rows,
         };
-        let weights = match &mut weights {
-            Some((matrix, factor)) => Some((&mut *matrix.data, matrix.stride, *factor)),
-            None => None,
+        let (weights, factor) = match &mut weights {
+            Some((matrix, factor)) => (Some((&mut *matrix.data, matrix.stride)), Some(*factor)),
+            None => (None, None),
         };
-        let e = match selection.select {
-            Select::Mean => mean(isa, selection, column, sums, weights),
-            Select::Max => max(isa, selection, column, sums, weights),
-            Select::Softmax | Select::Detached => {
-                softmax(isa, selection, column, sums, noise, weights)
-            }
-            Select::LogSumExp => softmax(isa, selection, column, sums, None, weights),
+        let mut cells = Slices {
+            isa,
+            place,
+            sums,
+            noise,
+            weights,
         };
-        isa.store(e, values);
+        isa.store(column(isa, selection, rows, &mut cells, factor), values);
     }
 }
 
-type Weights<'a, T> = Option<(&'a mut [T], usize, T)>;
+/// A column that is reduced, wherever it lies, or as many neighbouring ones as a vector has lanes.
+pub trait Cells<V> {
+    /// D of row j.
+    ///
+    /// ```
+    /// use rivergram_core::eisl::select::Cells;
+    ///
+    /// struct Two([f32; 2]);
+    ///
+    /// impl Cells<f32> for Two {
+    ///     fn sum(&self, j: usize) -> f32 {
+    ///         self.0[j]
+    ///     }
+    ///     fn noise(&self, _: usize) -> Option<f32> {
+    ///         None
+    ///     }
+    ///     fn weight(&self, _: usize) -> f32 {
+    ///         0.0
+    ///     }
+    ///     fn set_weight(&mut self, _: usize, _: f32) {}
+    /// }
+    ///
+    /// assert_eq!(Two([3.0, 4.0]).sum(1), 4.0);
+    /// ```
+    fn sum(&self, j: usize) -> V;
+    /// g of row j, where there is noise.
+    ///
+    /// ```
+    /// # use rivergram_core::eisl::select::Cells;
+    /// # struct Two;
+    /// # impl Cells<f32> for Two {
+    /// #     fn sum(&self, j: usize) -> f32 { 0.0 }
+    /// fn noise(&self, j: usize) -> Option<f32> {
+    ///     [0.5, 0.25].get(j).copied()
+    /// }
+    /// #     fn weight(&self, _: usize) -> f32 { 0.0 }
+    /// #     fn set_weight(&mut self, _: usize, _: f32) {}
+    /// # }
+    /// # assert_eq!(Two.noise(1), Some(0.25));
+    /// ```
+    fn noise(&self, j: usize) -> Option<V>;
+    /// What was set for row j.
+    ///
+    /// ```
+    /// # use rivergram_core::eisl::select::Cells;
+    /// # struct Two([f32; 2]);
+    /// # impl Cells<f32> for Two {
+    /// #     fn sum(&self, j: usize) -> f32 { 0.0 }
+    /// #     fn noise(&self, _: usize) -> Option<f32> { None }
+    /// fn weight(&self, j: usize) -> f32 {
+    ///     self.0[j]
+    /// }
+    /// #     fn set_weight(&mut self, _: usize, _: f32) {}
+    /// # }
+    /// # assert_eq!(Two([1.0, 2.0]).weight(1), 2.0);
+    /// ```
+    fn weight(&self, j: usize) -> V;
+    /// Sets ∂E/∂D of row j, and before that what it is made of.
+    ///
+    /// ```
+    /// # use rivergram_core::eisl::select::Cells;
+    /// # struct Two([f32; 2]);
+    /// # impl Cells<f32> for Two {
+    /// #     fn sum(&self, j: usize) -> f32 { 0.0 }
+    /// #     fn noise(&self, _: usize) -> Option<f32> { None }
+    /// #     fn weight(&self, j: usize) -> f32 { self.0[j] }
+    /// fn set_weight(&mut self, j: usize, weight: f32) {
+    ///     self.0[j] = weight;
+    /// }
+    /// # }
+    /// # let mut two = Two([0.0; 2]);
+    /// # two.set_weight(1, 7.0);
+    /// # assert_eq!(two.weight(1), 7.0);
+    /// ```
+    fn set_weight(&mut self, j: usize, weight: V);
+}
+
+/// E of one column, in every lane; with a factor also the column's weights. Cost and source: those of [`select`].
+///
+/// ```
+/// use rivergram_core::eisl::{Select, select::{Cells, Selection, column}};
+/// use rivergram_core::lanes::One;
+///
+/// struct Ones([f64; 4]);
+///
+/// impl Cells<f64> for Ones {
+///     fn sum(&self, _: usize) -> f64 {
+///         1.0
+///     }
+///     fn noise(&self, _: usize) -> Option<f64> {
+///         None
+///     }
+///     fn weight(&self, j: usize) -> f64 {
+///         self.0[j]
+///     }
+///     fn set_weight(&mut self, j: usize, weight: f64) {
+///         self.0[j] = weight;
+///     }
+/// }
+///
+/// let selection = Selection { select: Select::Detached, temperature: 1.0, order: 1 };
+/// let mut ones = Ones([0.0; 4]);
+/// assert_eq!(column(One::new(), selection, 4, &mut ones, Some(1.0)), 1.0);
+/// assert_eq!(ones.0, [0.25; 4]);
+/// ```
+#[inline(always)]
+pub fn column<I: Isa, C: Cells<I::Lanes>>(
+    isa: I,
+    selection: Selection<I::Scalar>,
+    rows: usize,
+    cells: &mut C,
+    factor: Option<I::Scalar>,
+) -> I::Lanes {
+    match selection.select {
+        Select::Mean => mean(isa, selection, rows, cells, factor),
+        Select::Max => max(isa, selection, rows, cells, factor),
+        Select::Softmax | Select::Detached | Select::LogSumExp => {
+            softmax(isa, selection, rows, cells, factor)
+        }
+    }
+}
 
 /// As many neighbouring columns as a vector has lanes, or what is left of them.
 #[derive(Clone, Copy)]
 struct Column {
     first: usize,
     width: usize,
-    rows: usize,
 }
 
 impl Column {
     /// Also what stands behind the columns: those lanes are not stored, and every load is whole but for the last.
     #[inline(always)]
-    fn load<I: Isa>(self, isa: I, matrix: Matrix<'_, I::Scalar>, j: usize) -> I::Lanes {
-        let start = j.wrapping_mul(matrix.stride).wrapping_add(self.first);
-        isa.load(matrix.data.get(start..).unwrap_or(&[]))
+    fn load<I: Isa>(self, isa: I, data: &[I::Scalar], stride: usize, j: usize) -> I::Lanes {
+        let start = j.wrapping_mul(stride).wrapping_add(self.first);
+        isa.load(data.get(start..).unwrap_or(&[]))
     }
 
     #[inline(always)]
@@ -123,19 +240,55 @@ impl Column {
     }
 }
 
+/// Columns of row-major matrices.
+struct Slices<'a, I: Isa> {
+    isa: I,
+    place: Column,
+    sums: Matrix<'a, I::Scalar>,
+    noise: Option<Matrix<'a, I::Scalar>>,
+    weights: Option<(&'a mut [I::Scalar], usize)>,
+}
+
+impl<I: Isa> Cells<I::Lanes> for Slices<'_, I> {
+    #[inline(always)]
+    fn sum(&self, j: usize) -> I::Lanes {
+        let Matrix { data, stride } = self.sums;
+        self.place.load(self.isa, data, stride, j)
+    }
+    #[inline(always)]
+    fn noise(&self, j: usize) -> Option<I::Lanes> {
+        let Matrix { data, stride } = self.noise?;
+        Some(self.place.load(self.isa, data, stride, j))
+    }
+    #[inline(always)]
+    fn weight(&self, j: usize) -> I::Lanes {
+        let (data, stride) = match &self.weights {
+            Some((data, stride)) => (&**data, *stride),
+            None => (&[][..], 0),
+        };
+        self.place.load(self.isa, data, stride, j)
+    }
+    #[inline(always)]
+    fn set_weight(&mut self, j: usize, weight: I::Lanes) {
+        if let Some((data, stride)) = &mut self.weights {
+            self.place.store(self.isa, weight, data, *stride, j);
+        }
+    }
+}
+
 /// Softmax, detached and logsumexp: all need e = exp((D + n·g − max)/(n·τ)); logsumexp has n·τ = 1.
 #[inline(always)]
 fn softmax<I: Isa>(
     isa: I,
     selection: Selection<I::Scalar>,
-    column: Column,
-    sums: Matrix<'_, I::Scalar>,
-    noise: Option<Matrix<'_, I::Scalar>>,
-    mut weights: Weights<'_, I::Scalar>,
+    rows: usize,
+    cells: &mut impl Cells<I::Lanes>,
+    factor: Option<I::Scalar>,
 ) -> I::Lanes {
     let zero = isa.splat(I::Scalar::ZERO);
     let n = I::Scalar::from_usize(selection.order);
     let is_lse = selection.select == Select::LogSumExp;
+    let noisy = !is_lse;
     let rate = isa.splat(if is_lse {
         I::Scalar::ONE
     } else {
@@ -146,38 +299,34 @@ fn softmax<I: Isa>(
     // Finite, so that −∞ − max is −∞. The moment is about the largest score without noise, however large that is.
     let mut max = isa.splat(-I::Scalar::MAX);
     let mut top = max;
-    for j in 0..column.rows {
-        max = max.max(disturbed(isa, column, sums, noise, n, j));
-        top = top.max(column.load(isa, sums, j));
+    for j in 0..rows {
+        max = max.max(disturbed(cells, noisy, n, j));
+        top = top.max(cells.sum(j));
     }
     let mut sum = zero;
     let mut moment = zero;
-    for j in 0..column.rows {
-        let e = ((disturbed(isa, column, sums, noise, n, j) - max) * rate).exp_of_difference();
-        let d = column.load(isa, sums, j) - top;
+    for j in 0..rows {
+        let e = ((disturbed(cells, noisy, n, j) - max) * rate).exp_of_difference();
+        let d = cells.sum(j) - top;
         sum = sum + e;
         // Where e is 0, d may be −∞.
         moment = moment + I::Lanes::select(zero.less(e), e * d, zero);
-        if let Some((weights, stride, _)) = &mut weights {
-            column.store(isa, e, weights, *stride, j);
+        if factor.is_some() {
+            cells.set_weight(j, e);
         }
     }
     let mean = moment / sum;
-    if let Some((weights, stride, factor)) = weights {
+    if let Some(factor) = factor {
         let scale = isa.splat(factor) / if is_lse { sum } else { sum * n };
-        for j in 0..column.rows {
-            let matrix = Matrix {
-                data: weights,
-                stride,
-            };
-            let e = column.load(isa, matrix, j);
+        for j in 0..rows {
+            let e = cells.weight(j);
             let mut w = e * scale;
             if selection.select == Select::Softmax {
-                let d = column.load(isa, sums, j) - top;
+                let d = cells.sum(j) - top;
                 w = w + w * ((d - mean) * rate);
             }
             let w = I::Lanes::select(zero.less(e), w, zero);
-            column.store(isa, w, weights, stride, j);
+            cells.set_weight(j, w);
         }
     }
     let e = if is_lse {
@@ -190,18 +339,11 @@ fn softmax<I: Isa>(
 
 /// D + n·g.
 #[inline(always)]
-fn disturbed<I: Isa>(
-    isa: I,
-    column: Column,
-    sums: Matrix<'_, I::Scalar>,
-    noise: Option<Matrix<'_, I::Scalar>>,
-    n: I::Lanes,
-    j: usize,
-) -> I::Lanes {
-    let d = column.load(isa, sums, j);
-    match noise {
-        None => d,
-        Some(noise) => column.load(isa, noise, j).mul_add(n, d),
+fn disturbed<V: Lanes>(cells: &impl Cells<V>, noisy: bool, n: V, j: usize) -> V {
+    let d = cells.sum(j);
+    match cells.noise(j) {
+        Some(noise) if noisy => noise.mul_add(n, d),
+        _ => d,
     }
 }
 
@@ -209,18 +351,18 @@ fn disturbed<I: Isa>(
 fn mean<I: Isa>(
     isa: I,
     selection: Selection<I::Scalar>,
-    column: Column,
-    sums: Matrix<'_, I::Scalar>,
-    weights: Weights<'_, I::Scalar>,
+    rows: usize,
+    cells: &mut impl Cells<I::Lanes>,
+    factor: Option<I::Scalar>,
 ) -> I::Lanes {
-    let count = I::Scalar::from_usize(column.rows) * I::Scalar::from_usize(selection.order);
+    let count = I::Scalar::from_usize(rows) * I::Scalar::from_usize(selection.order);
     let mut sum = isa.splat(I::Scalar::ZERO);
-    for j in 0..column.rows {
-        sum = sum + column.load(isa, sums, j);
+    for j in 0..rows {
+        sum = sum + cells.sum(j);
     }
-    if let Some((weights, stride, factor)) = weights {
-        for j in 0..column.rows {
-            column.store(isa, isa.splat(factor / count), weights, stride, j);
+    if let Some(factor) = factor {
+        for j in 0..rows {
+            cells.set_weight(j, isa.splat(factor / count));
         }
     }
     sum / isa.splat(count)
@@ -230,27 +372,27 @@ fn mean<I: Isa>(
 fn max<I: Isa>(
     isa: I,
     selection: Selection<I::Scalar>,
-    column: Column,
-    sums: Matrix<'_, I::Scalar>,
-    weights: Weights<'_, I::Scalar>,
+    rows: usize,
+    cells: &mut impl Cells<I::Lanes>,
+    factor: Option<I::Scalar>,
 ) -> I::Lanes {
     let n = I::Scalar::from_usize(selection.order);
     let zero = isa.splat(I::Scalar::ZERO);
     let mut best = isa.splat(-I::Scalar::INFINITY);
     let mut place = zero;
-    for j in 0..column.rows {
-        let d = column.load(isa, sums, j);
+    for j in 0..rows {
+        let d = cells.sum(j);
         let better = best.less(d);
         best = I::Lanes::select(better, d, best);
         place = I::Lanes::select(better, isa.splat(I::Scalar::from_usize(j)), place);
     }
-    if let Some((weights, stride, factor)) = weights {
+    if let Some(factor) = factor {
         let chosen = isa.splat(factor / n);
-        for j in 0..column.rows {
+        for j in 0..rows {
             let distance = (place - isa.splat(I::Scalar::from_usize(j))).abs();
             let here = distance.less(isa.splat(I::Scalar::ONE));
             let w = I::Lanes::select(here, chosen, zero);
-            column.store(isa, w, weights, stride, j);
+            cells.set_weight(j, w);
         }
     }
     best / isa.splat(n)

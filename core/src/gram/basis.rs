@@ -119,8 +119,38 @@ pub fn residual<'a, 'b, O: RowOps + 'a + 'b>(
     r: &mut O::RowMut<'_>,
     y: &mut [O::Scalar],
 ) -> Residual<O::Scalar> {
+    y.fill(O::Scalar::ZERO);
+    project(ops, x, vectors, q.take(y.len()), r, |p, product| {
+        if let Some(y) = y.get_mut(p) {
+            *y += product;
+        }
+    })
+}
+
+/// [`residual`] whose coordinates go to `add`, a term at a time: y_p is the sum of what is added for p. So they may lie
+/// where no slice does, such as in the lanes of a warp. Cost: that of [`residual`].
+///
+/// ```
+/// use rivergram_core::gram::basis::project;
+/// use rivergram_core::lanes::One;
+///
+/// let (x, q) = ([2.0_f32, 3.0], [[1.0_f32, 0.0]]);
+/// let (mut r, mut y) = ([0.0; 2], 0.0);
+/// let q = q.iter().map(|q| q.as_slice());
+/// let none = std::iter::empty();
+/// let found = project(One::<f32>::new(), &x, none, q, &mut r.as_mut_slice(), |_, product| y += product);
+/// assert_eq!((found.distance, r, y), (3.0, [0.0, 3.0], 2.0));
+/// ```
+#[inline(always)]
+pub fn project<'a, 'b, O: RowOps + 'a + 'b>(
+    ops: O,
+    x: O::Row<'_>,
+    vectors: impl Iterator<Item = O::Row<'a>>,
+    q: impl Iterator<Item = O::Row<'b>> + Clone,
+    r: &mut O::RowMut<'_>,
+    mut add: impl FnMut(usize, O::Scalar),
+) -> Residual<O::Scalar> {
     let zero = O::Scalar::ZERO;
-    y.fill(zero);
     let (mut nearest, mut step, mut best) = (0, zero, zero);
     ops.sub_product(x, zero, x, r);
     for (index, vector) in (0..usize::MAX).zip(vectors) {
@@ -134,10 +164,10 @@ pub fn residual<'a, 'b, O: RowOps + 'a + 'b>(
     }
     let mut before = crate::lanes::Lanes::sqrt(ops.dot(ops.read(r), ops.read(r)));
     for _ in 0..PASSES {
-        for (q, y) in q.clone().zip(y.iter_mut()) {
+        for (p, q) in (0..usize::MAX).zip(q.clone()) {
             let product = ops.dot(q, ops.read(r));
             ops.axpy(-product, q, r);
-            *y += product;
+            add(p, product);
         }
         let now = crate::lanes::Lanes::sqrt(ops.dot(ops.read(r), ops.read(r)));
         if before < now + now {
@@ -368,12 +398,40 @@ pub(crate) fn store_column<T: Real>(r: &mut [T], m: usize, p: usize, found: Resi
     for (q, (row, y)) in (0..m).zip(r.rows_mut(m).zip(y)) {
         let near = row.get(found.nearest).copied().unwrap_or_default();
         if let Some(entry) = row.get_mut(p) {
-            *entry = match q {
-                q if q < p => found.step * near + *y,
-                q if q == p => found.distance,
-                _ => T::ZERO,
-            };
+            *entry = column_entry(q, p, found, near, *y);
         }
+    }
+}
+
+/// The coordinate of x over basis row q, given what [`residual`] found of it, R_q,nearest and y_q: the vector that was
+/// subtracted first has coordinates too. Cost: a multiply-add.
+///
+/// ```
+/// use rivergram_core::gram::basis::{Residual, coordinate};
+///
+/// let found = Residual { distance: 3.0, nearest: 0, step: 0.5 };
+/// assert_eq!(coordinate(found, 4.0_f32, 1.0), 3.0);
+/// ```
+#[inline(always)]
+pub fn coordinate<T: Real>(found: Residual<T>, near: T, y: T) -> T {
+    y + found.step * near
+}
+
+/// R_qp of vector p, given what [`residual`] found of it, R_q,nearest and y_q: step · R_q,nearest + y_q above the
+/// diagonal, the distance on it, 0 below. Cost: a multiply-add.
+///
+/// ```
+/// use rivergram_core::gram::basis::{Residual, column_entry};
+///
+/// let found = Residual { distance: 3.0, nearest: 0, step: 0.5 };
+/// assert_eq!([0, 1, 2].map(|q| column_entry(q, 1, found, 4.0_f32, 1.0)), [3.0, 3.0, 0.0]);
+/// ```
+#[inline(always)]
+pub fn column_entry<T: Real>(q: usize, p: usize, found: Residual<T>, near: T, y: T) -> T {
+    match q {
+        q if q < p => coordinate(found, near, y),
+        q if q == p => found.distance,
+        _ => T::ZERO,
     }
 }
 
@@ -397,10 +455,53 @@ pub fn solve<I: Isa>(isa: I, r: &[I::Scalar], m: usize, d: usize, g: &mut [I::Sc
         let Some(coefficients) = r.rows(m).nth(p) else {
             return;
         };
-        for (other, c) in done.rows(d).zip(coefficients.iter().skip(after)) {
-            ops::axpy(isa, -*c, other, row);
-        }
+        let others = coefficients.iter().copied().skip(after).zip(done.rows(d));
         let pivot = coefficients.get(p).copied().unwrap_or_default();
-        ops::scale(isa, ops::inverse_or_zero(pivot), row);
+        solve_row(isa, pivot, others, &mut &mut *row);
+    }
+}
+
+/// Row p of [`solve`], given R_pp and the rows after it, that are solved already, each with its R_pq. Cost: m − p
+/// additions of rows.
+///
+/// ```
+/// use rivergram_core::{gram::basis::solve_row, lanes::One};
+///
+/// let (done, mut row) = ([2.0_f32], [4.0]);
+/// solve_row(One::<f32>::new(), 2.0, [(1.0, &done[..])].into_iter(), &mut &mut row[..]);
+/// assert_eq!(row, [1.0]);
+/// ```
+#[inline(always)]
+pub fn solve_row<'a, O: RowOps + 'a>(
+    ops: O,
+    pivot: O::Scalar,
+    done: impl Iterator<Item = (O::Scalar, O::Row<'a>)>,
+    row: &mut O::RowMut<'_>,
+) {
+    for (c, other) in done {
+        ops.axpy(-c, other, row);
+    }
+    ops.scale(ops::inverse_or_zero(pivot), row);
+}
+
+/// x ← x − Σ_p (q_p·x) q_p: what is orthogonal to the rows of a basis. Cost: 4·m·D operations. Source: one step of
+/// Gram and Schmidt.
+///
+/// ```
+/// use rivergram_core::{gram::basis::reject, lanes::One};
+///
+/// let (q, mut x) = ([1.0_f32, 0.0], [5.0, 3.0]);
+/// reject(One::<f32>::new(), [&q[..]].into_iter(), &mut &mut x[..]);
+/// assert_eq!(x, [0.0, 3.0]);
+/// ```
+#[inline(always)]
+pub fn reject<'a, O: RowOps + 'a>(
+    ops: O,
+    q: impl Iterator<Item = O::Row<'a>>,
+    x: &mut O::RowMut<'_>,
+) {
+    for q in q {
+        let product = ops.dot(q, ops.read(x));
+        ops.axpy(-product, q, x);
     }
 }

@@ -17,6 +17,7 @@
 //! | [`fixed`] | volume and gradient of a slice of K vectors, without the code for other numbers of vectors |
 //! | [`basis`], [`pair`] | anchors against items: orthonormal rows, distances, volume matrices |
 //! | [`contrastive`] | the loss of a batch in both directions, with all its gradients |
+//! | [`info_nce`] | the cross-entropy of its scores: what one candidate adds to the gradient |
 //! | [`retrieval`], [`search`] | ranks, recall and the best few; the nearest items without the matrix of scores |
 //! | [`negatives`], [`matching`] | hard negatives by their volumes, and the loss that tells them from matches |
 //! | [`int8`] | volumes and nearest items of vectors in eight bits, for cores without a floating-point unit |
@@ -26,7 +27,7 @@ pub mod basis;
 pub mod compact;
 pub mod contrastive;
 pub mod fixed;
-mod info_nce;
+pub mod info_nce;
 pub mod int8;
 pub mod matching;
 pub mod negatives;

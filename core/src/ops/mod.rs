@@ -317,14 +317,39 @@ pub fn normalisation_gradient<I: Isa>(
     inverse_norm: I::Scalar,
     gradient: &mut [I::Scalar],
 ) {
-    let along = dot(isa, unit, gradient);
-    axpy(isa, -along, unit, gradient);
-    scale(isa, inverse_norm, gradient);
+    through_normalisation(isa, unit, inverse_norm, &mut &mut *gradient);
 }
 
-/// 1/x of a length x, and 0 of none; NaN where x is NaN or infinite.
+/// [`normalisation_gradient`] of rows wherever they lie. Cost: that of it.
+///
+/// ```
+/// use rivergram_core::{lanes::One, ops};
+///
+/// let (isa, mut gradient) = (One::<f32>::new(), [5.0, 3.0]);
+/// ops::through_normalisation(isa, &[1.0, 0.0], 0.5, &mut &mut gradient[..]);
+/// assert_eq!(gradient, [0.0, 1.5]);
+/// ```
 #[inline(always)]
-pub(crate) fn inverse_or_zero<T: Real>(x: T) -> T {
+pub fn through_normalisation<O: RowOps>(
+    ops: O,
+    unit: O::Row<'_>,
+    inverse_norm: O::Scalar,
+    gradient: &mut O::RowMut<'_>,
+) {
+    let along = ops.dot(unit, ops.read(gradient));
+    ops.axpy(-along, unit, gradient);
+    ops.scale(inverse_norm, gradient);
+}
+
+/// 1/x of a length x, and 0 of none; NaN where x is NaN or infinite. Cost: a division.
+///
+/// ```
+/// use rivergram_core::ops::inverse_or_zero;
+///
+/// assert_eq!([inverse_or_zero(4.0_f32), inverse_or_zero(0.0)], [0.25, 0.0]);
+/// ```
+#[inline(always)]
+pub fn inverse_or_zero<T: Real>(x: T) -> T {
     if x <= T::ZERO {
         T::ZERO
     } else {

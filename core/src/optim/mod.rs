@@ -25,7 +25,7 @@ mod sgd;
 use crate::error::{OptimError, TrainError};
 use crate::lanes::{Isa, Lanes, Real};
 use crate::ops;
-use adamw::AdamW;
+pub use adamw::AdamW;
 use lion::Lion;
 use sgd::Sgd;
 
@@ -202,7 +202,6 @@ impl<T: Real> Optimizer<T> {
     /// The constants of one update.
     #[inline(always)]
     pub(crate) fn rule(&self, lr: T, update: u64) -> Rule<T> {
-        let update = update.max(1);
         match *self {
             Optimizer::Sgd {
                 momentum,
@@ -217,14 +216,10 @@ impl<T: Real> Optimizer<T> {
                 beta2,
                 epsilon,
                 weight_decay,
-            } => Rule::AdamW(AdamW {
-                beta1,
-                beta2,
-                epsilon,
-                decay: lr * weight_decay,
-                lr: lr / adamw::bias_correction(beta1, update),
-                root: T::ONE / adamw::bias_correction(beta2, update).sqrt(),
-            }),
+            } => {
+                let numbers = [beta1, beta2, epsilon, weight_decay];
+                Rule::AdamW(AdamW::new(numbers, lr, update))
+            }
             Optimizer::Lion {
                 beta1,
                 beta2,

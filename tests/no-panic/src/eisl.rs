@@ -120,6 +120,8 @@ fn pieces<T: Real>(one: One<T>) {
     let zeroed = any(None);
     keep(gather::token(any(0), zeroed));
     gather::gather(slice(), &lse, slice(), zeroed, any(None), slice_mut());
+    keep(gather::score(any(None), &lse, any(None)));
+    keep(gather::unclamped::<T>(real(), real(), real()));
     keep(gather::clip(
         one,
         slice(),
@@ -149,6 +151,31 @@ fn pieces<T: Real>(one: One<T>) {
         slice_mut(),
         weights,
     );
+    keep(select::column(
+        one,
+        selection,
+        size(),
+        &mut Column,
+        any(None),
+    ));
+}
+
+/// A column of which nothing is known.
+struct Column;
+
+impl<T: Real> select::Cells<T> for Column {
+    fn sum(&self, _: usize) -> T {
+        real()
+    }
+    fn noise(&self, _: usize) -> Option<T> {
+        any(None)
+    }
+    fn weight(&self, _: usize) -> T {
+        real()
+    }
+    fn set_weight(&mut self, _: usize, weight: T) {
+        keep(weight);
+    }
 }
 
 fn bags<T: Real>(one: One<T>) {

@@ -6,6 +6,7 @@ use rivergram_core::gram::contrastive::{
     self, Batch, Gathered, GramLoss, Rectangle, Shard, ZeroRows,
 };
 use rivergram_core::gram::fixed;
+use rivergram_core::gram::info_nce;
 use rivergram_core::gram::int8::{self, Gallery};
 use rivergram_core::gram::matching;
 use rivergram_core::gram::negatives::{self, Own};
@@ -122,15 +123,32 @@ fn bases<T: Real>(one: One<T>) {
         &mut slice_mut(),
         slice_mut(),
     ));
+    let (vectors, q) = (Rows::iter(rows()), Rows::iter(rows()));
+    let add = |p: usize, x: T| keep((p, x));
+    let found = basis::project(one, slice(), vectors, q, &mut slice_mut(), add);
+    keep(basis::coordinate(any(found), real(), real()));
+    keep(basis::column_entry(
+        size(),
+        size(),
+        any(found),
+        real(),
+        real(),
+    ));
     keep(basis::item_len(size(), size()));
     let mut item = any(Item::split(slice_mut(), size(), size()));
     keep(basis::orthonormalise(one, rows(), flags(), any(&mut item)));
+    let after = slice().iter().copied().zip(Rows::iter(rows()));
+    basis::solve_row(one, real(), after, &mut slice_mut());
+    basis::reject(one, Rows::iter(rows()), &mut slice_mut());
     basis::solve(one, slice(), size(), size(), slice_mut());
 }
 
 fn pairs<T: Real>(one: One<T>) {
     keep(pair::distance_square::<T>(real(), real()));
     keep(pair::is_near::<T>(real(), real()));
+    keep(pair::volume::<T>(real(), real()));
+    keep(pair::coefficient::<T>(real(), real(), real()));
+    keep(info_nce::pull::<T>(real(), real(), real(), real(), real()));
     keep(pair::bases_len(size(), size(), size()));
     keep(pair::volume_matrix_workspace_len(
         size(),

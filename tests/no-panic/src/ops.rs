@@ -20,7 +20,9 @@ fn rows<T: Real>(one: One<T>) {
     ops::scale(one, real(), slice_mut());
     keep(ops::is_zero::<T>(real()));
     keep(ops::inverse_norm::<T>(real()));
+    keep(ops::inverse_or_zero::<T>(real()));
     ops::normalise::<T>(slice(), real(), slice_mut());
     ops::normalisation_gradient(one, slice(), real(), slice_mut());
+    ops::through_normalisation(one, slice(), real(), &mut slice_mut());
     RowOps::sub_product(one, slice(), real(), slice(), &mut slice_mut());
 }

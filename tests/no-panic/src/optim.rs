@@ -3,7 +3,7 @@
 use rivergram_core::lanes::{One, Real};
 use rivergram_core::optim::average::{Ema, Lawa, RunningMean, Start};
 use rivergram_core::optim::rounding::Half;
-use rivergram_core::optim::{self, Optimizer};
+use rivergram_core::optim::{self, AdamW, Optimizer};
 
 use crate::{any, keep, real, size, slice, slice_mut};
 
@@ -24,6 +24,8 @@ pub fn room<T: Real>() {
         slice(),
         slice_mut(),
     );
+    let adamw = any(AdamW::<T>::new(any([T::ZERO; 4]), real(), any(0)));
+    AdamW::apply(adamw, one, slice_mut(), slice(), slice_mut(), slice_mut());
     keep(optim::clip(one, real(), slice_mut()));
     averages(one);
 }

@@ -11,6 +11,7 @@ mod msrv;
 mod no_panic;
 mod package;
 mod plain;
+pub(crate) mod ptx;
 mod size;
 mod targets;
 
@@ -42,6 +43,7 @@ pub(crate) const ALL: &[Part] = &[
     faults::PART,
     size::PART,
     c::PART,
+    ptx::PART,
     package::PART,
 ];
 

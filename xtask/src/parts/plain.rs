@@ -3,6 +3,9 @@
 use super::{CLIPPY as CLIPPY_TOOL, DENY_WARNINGS, Part, RUSTFMT};
 use crate::tools::{Probe, Tool};
 
+/// The kernels run on an emulated GPU: without this their tests would be left out.
+const EMULATION: &str = "--features=rivergram-cuda-kernels/emulation";
+
 pub(super) const FMT: Part = Part {
     name: "fmt",
     about: "the code is formatted by rustfmt",
@@ -17,7 +20,7 @@ pub(super) const CLIPPY: Part = Part {
     about: "no warning from rustc or clippy in any target of any crate",
     tools: &[CLIPPY_TOOL],
     run: |job| {
-        let words = ["clippy", "--workspace", "--all-targets"];
+        let words = ["clippy", "--workspace", "--all-targets", EMULATION];
         job.cargo(&[&words[..], &DENY_WARNINGS[..]].concat());
     },
 };
@@ -46,6 +49,6 @@ pub(super) const TEST: Part = Part {
         component: None,
     }],
     run: |job| {
-        job.cargo(&["test", "--workspace", "--no-fail-fast"]);
+        job.cargo(&["test", "--workspace", "--no-fail-fast", EMULATION]);
     },
 };

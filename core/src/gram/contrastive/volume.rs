@@ -87,7 +87,7 @@ fn volume_matrix<const WHOLE: bool, I: Isa>(
     bases.distances(isa, anchors, pairs.distance, pairs.y, sums);
     for (scores, distance) in pairs.scores.rows_mut(rows).zip(pairs.distance.rows(rows)) {
         for ((score, distance), volume) in scores.iter_mut().zip(distance).zip(bases.volume) {
-            *score = *distance * *volume;
+            *score = pair::volume(*distance, *volume);
         }
     }
     let columns = columns.get(block.first_item..).unwrap_or_default();
@@ -224,7 +224,6 @@ fn coefficient_row<I: Isa>(
     volume_products: &mut [I::Scalar],
 ) -> I::Scalar {
     let zero = isa.splat(I::Scalar::ZERO);
-    let one = isa.splat(I::Scalar::ONE);
     let mut sum = zero;
     let columns = isa
         .pieces(distances)
@@ -233,12 +232,7 @@ fn coefficient_row<I: Isa>(
     for (scores, ((distance, volume), product)) in isa.pieces_mut(scores).zip(columns) {
         let (w, d, volume) = (isa.load(scores), isa.load(distance), isa.load(volume));
         isa.store((w * d).mul_add(volume, isa.load(product)), product);
-        let positive = zero.less(d);
-        let c = I::Lanes::select(
-            positive,
-            w * volume / I::Lanes::select(positive, d, one),
-            zero,
-        );
+        let c = pair::coefficient(w, d, volume);
         isa.store(c, scores);
         sum = sum + c;
     }
