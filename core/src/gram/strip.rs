@@ -15,6 +15,9 @@ pub(super) const GROUP: usize = tile::COLUMNS;
 /// Anchors of a block: what one piece of work takes.
 pub(super) const BLOCK: usize = 48;
 
+/// Anchors whose coordinates stay in the nearest cache until they are distances.
+const STEP: usize = 12;
+
 /// The most items of a strip.
 pub(super) const ITEMS: usize = 128;
 
@@ -179,7 +182,7 @@ pub(super) fn volume_matrix<T: Real, C: Crew<T>>(
 ) {
     let Bases { items, d, m, .. } = *bases;
     let width = m.saturating_mul(strip_items(m, items));
-    let b1 = anchors.rows(d).count();
+    let b1 = anchors.len().checked_div(d).unwrap_or_default();
     let (panels, workspace) = take(workspace, d.saturating_mul(width));
     let (y, scratch) = take(workspace, b1.saturating_mul(width));
     for strip in Strip::all(bases) {
@@ -232,27 +235,46 @@ impl<T: Real> Work<T, Volumes<'_, T>> for VolumesOf<'_, T> {
             scratch,
         } = piece;
         let (_, volumes) = ops::split(strip.bases.volume, strip.first);
-        let rows = y
-            .len()
-            .min(anchors.rows(d).count().saturating_mul(strip.width()));
-        let (y, _) = take(y, rows);
-        strip.coordinates(isa, panels, anchors, y);
-        let rows = y.rows(strip.width()).zip(out.rows_mut(items));
-        for (anchor, (y, out)) in anchors.rows(d).zip(rows) {
-            let mut distance = [T::ZERO; ITEMS];
-            let (distance, _) = take(&mut distance, strip.items);
-            let square = ops::dot(isa, anchor, anchor);
-            strip.distances(isa, anchor, square, y, distance, scratch);
-            let out = out.get_mut(strip.first..).unwrap_or_default();
-            let pairs = isa.pieces(distance).zip(isa.pieces(volumes));
-            for (out, (distance, volume)) in isa.pieces_mut(out).zip(pairs) {
-                let distance = isa.load(distance);
-                let value = match self.measure {
-                    Measure::Volume => distance * isa.load(volume),
-                    _ => distance,
-                };
-                isa.store(value, out);
+        let width = strip.width();
+        let steps = anchors.pieces(d.saturating_mul(STEP));
+        for (anchors, out) in steps.zip(out.pieces_mut(items.saturating_mul(STEP))) {
+            let rows = anchors.len().checked_div(d).unwrap_or_default();
+            let (y, _) = take(y, width.saturating_mul(rows));
+            strip.coordinates(isa, panels, anchors, y);
+            let rows = y.rows(width).zip(out.rows_mut(items));
+            for (anchor, (y, out)) in anchors.rows(d).zip(rows) {
+                self.row(isa, anchor, volumes, y, out, scratch);
             }
+        }
+    }
+}
+
+impl<T: Real> VolumesOf<'_, T> {
+    /// One anchor's part of the matrix from its coordinates.
+    #[inline(always)]
+    fn row<I: Isa<Scalar = T>>(
+        &self,
+        isa: I,
+        anchor: &[T],
+        volumes: &[T],
+        y: &[T],
+        out: &mut [T],
+        scratch: &mut [T],
+    ) {
+        let strip = &self.strip;
+        let mut distance = [T::ZERO; ITEMS];
+        let (distance, _) = take(&mut distance, strip.items);
+        let square = ops::dot(isa, anchor, anchor);
+        strip.distances(isa, anchor, square, y, distance, scratch);
+        let out = out.get_mut(strip.first..).unwrap_or_default();
+        let pairs = isa.pieces(distance).zip(isa.pieces(volumes));
+        for (out, (distance, volume)) in isa.pieces_mut(out).zip(pairs) {
+            let distance = isa.load(distance);
+            let value = match self.measure {
+                Measure::Volume => distance * isa.load(volume),
+                _ => distance,
+            };
+            isa.store(value, out);
         }
     }
 }

@@ -446,8 +446,9 @@ impl<T: Real, C: Crew<T>> Terms<'_, C, T> {
             }
             report.temperature_gradient += info_nce.scale * term.logit_product;
             if *direction != Direction::Columns {
-                let degenerate = bases.volume.iter().filter(|volume| **volume <= T::ZERO);
-                report.degenerate = report.degenerate.saturating_add(degenerate.count());
+                report.degenerate = bases.volume.iter().fold(report.degenerate, |sum, volume| {
+                    sum.saturating_add(usize::from(*volume <= T::ZERO))
+                });
             }
         }
     }

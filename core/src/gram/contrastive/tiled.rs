@@ -889,7 +889,7 @@ impl<T: Real> Work<T, Groups<'_, T>> for ItemsOf<'_, T> {
         let y = self.y.pieces(width.saturating_mul(DEPTH));
         let anchors = self.matrix.anchors.pieces(d.saturating_mul(DEPTH));
         for (y, anchors) in y.zip(anchors) {
-            let depth = anchors.rows(d).count();
+            let depth = anchors.len().checked_div(d).unwrap_or_default();
             let (panels, _) = take(panels, tile::padded(d).saturating_mul(depth));
             tile::pack_columns(isa, depth, 0, anchors.rows(d), panels);
             tile::add_transposed(isa, [depth, d], y, [width, start], panels, e);
