@@ -5,6 +5,7 @@
 #![no_std]
 #![deny(unsafe_code)]
 
+pub mod crew;
 pub mod eisl;
 pub mod encode;
 pub mod error;

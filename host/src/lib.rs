@@ -5,6 +5,7 @@
 #![deny(unsafe_code)]
 
 pub mod data;
+pub mod engine;
 pub mod error;
 pub mod path;
 pub mod plot;

@@ -3,6 +3,7 @@
 use core::error::Error;
 use core::fmt::{Display, Formatter, Result as FmtResult};
 
+use rivergram_core::crew::{Crew, Piece, Work};
 use rivergram_core::lanes::Kernel;
 
 use crate::dispatch::{self, Backend};
@@ -116,6 +117,15 @@ impl Level {
     #[inline]
     pub fn run<K: Kernel<f32>>(self, kernel: K) -> K::Output {
         self.0.run(kernel)
+    }
+}
+
+/// One hand: the pieces one after another.
+impl Crew<f32> for Level {
+    fn each<P: Send, W: Work<f32, P>>(&self, pieces: impl Iterator<Item = P>, work: &W) {
+        for piece in pieces {
+            self.run(Piece { work, piece });
+        }
     }
 }
 

@@ -663,8 +663,8 @@ fn every_operation_is_inlined_below_its_avx2_entry() {
         if has("vfmadd") {
             fused += 1;
         } else {
-            // What is left only enters another kernel.
-            let computes = ["mulps", "mulss", "addps", "addss"].into_iter().any(has);
+            // What is left only enters another kernel, moves numbers or adds them up: there is no product to fuse.
+            let computes = ["mulps", "mulss"].into_iter().any(has);
             assert!(!computes, "no fused multiply-add in\n{}", kernel.body);
         }
     }

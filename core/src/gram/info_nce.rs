@@ -154,7 +154,7 @@ impl<T: Real, const SQUARE: bool> Kernel<T> for Contrast<'_, T, SQUARE> {
         info_nce.targets(scores, [&mut row_side, &mut column_side]);
         let candidates = |there: &[T]| there.iter().fold(T::ZERO, |sum, there| sum + *there);
         let (row_candidates, column_candidates) = (candidates(rows), candidates(columns));
-        let share = info_nce.weight * T::constant(0.5) / T::from_usize(info_nce.tuples.max(1));
+        let share = info_nce.share();
         let directions = [
             share * row_side.loss(info_nce.smoothing, column_candidates),
             share * column_side.loss(info_nce.smoothing, row_candidates),
@@ -197,9 +197,14 @@ impl<T: Real> InfoNce<T> {
         })
     }
 
+    /// The share of one cross-entropy in the loss.
+    pub(super) fn share(self) -> T {
+        self.weight * T::constant(0.5) / T::from_usize(self.tuples.max(1))
+    }
+
     /// The row and the column of the first matched pair; the others follow diagonally.
     #[inline(always)]
-    fn first(self) -> [usize; 2] {
+    pub(super) fn first(self) -> [usize; 2] {
         match self.direction {
             Direction::Both => [0, 0],
             Direction::Rows => [0, self.offset],
@@ -361,22 +366,22 @@ impl<T: Real> InfoNce<T> {
 
 /// What the gradient needs of one row.
 #[derive(Clone, Copy)]
-struct Row<T> {
+pub(super) struct Row<T> {
     /// dl/ds times the share of one cross-entropy in the loss.
-    factor: T,
-    max: T,
-    ln_sum: T,
-    counts: T,
-    target: T,
-    row_uniform: T,
-    column_uniform: T,
+    pub(super) factor: T,
+    pub(super) max: T,
+    pub(super) ln_sum: T,
+    pub(super) counts: T,
+    pub(super) target: T,
+    pub(super) row_uniform: T,
+    pub(super) column_uniform: T,
 }
 
 impl<T: Real> Row<T> {
     /// p − ε/C of both directions, times the factor, over the logits. Adds the columns' p − ε/C to `sums`;
     /// returns the sum of the row's and the sum of each times its distance to the target.
     #[inline(always)]
-    fn gradient<I: Isa<Scalar = T>>(
+    pub(super) fn gradient<I: Isa<Scalar = T>>(
         self,
         isa: I,
         logits: &mut [T],
@@ -448,7 +453,7 @@ fn split_whole<I: Isa<Scalar = T>, T: Real>(values: &mut [T]) -> (&mut [T], &mut
 
 /// One row of scores to logits; returns its maximum and total, and updates those of the columns.
 #[inline(always)]
-fn logits_of_row<I: Isa>(
+pub(super) fn logits_of_row<I: Isa>(
     isa: I,
     scale: I::Scalar,
     columns: &[I::Scalar],
@@ -498,7 +503,7 @@ fn sums<I: Isa>(
 
 /// Σ exp(l − max) of one row, and its part of the columns' sums.
 #[inline(always)]
-fn sums_of_row<I: Isa>(
+pub(super) fn sums_of_row<I: Isa>(
     isa: I,
     max: I::Scalar,
     logits: &[I::Scalar],

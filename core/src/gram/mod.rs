@@ -35,6 +35,7 @@ pub mod pair;
 pub mod related;
 pub mod retrieval;
 pub mod search;
+mod strip;
 pub mod tuple;
 
 use crate::error::GramError;

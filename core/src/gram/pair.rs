@@ -13,10 +13,12 @@
 //!
 //! Source: the volume of arXiv 2412.11959, eq. 4, as base times height: det G = vol²·d².
 
+use crate::crew::{Alone, Crew, Work};
 use crate::error::GramError;
 use crate::gram::basis::{self, Item, OfRows, Rows};
 use crate::gram::contrastive::ZeroRows;
 use crate::gram::retrieval::Order;
+use crate::gram::strip;
 use crate::lanes::{Isa, Kernel, Lanes, Real};
 use crate::ops::{self, Walk, take};
 
@@ -173,17 +175,10 @@ impl<'a, T: Real> BasesMut<'a, T> {
             let rows = Rows::of_item(vectors, items, d, j, skip);
             let flags = Rows::of_item(present, items, 1, j, skip);
             *volume = basis::orthonormalise_flagged(isa, rows, flags, scratch);
-            for (to, from) in r.iter_mut().zip(scratch.r.iter()) {
-                *to = *from;
-            }
-            for (plane, q) in self
-                .q
-                .rows_mut(items.saturating_mul(d))
-                .zip(scratch.q.rows(d))
-            {
-                for (to, from) in plane.iter_mut().skip(j.saturating_mul(d)).zip(q) {
-                    *to = *from;
-                }
+            copy(scratch.r, r);
+            let planes = self.q.rows_mut(items.saturating_mul(d));
+            for (plane, q) in planes.zip(scratch.q.rows(d)) {
+                copy(q, plane.get_mut(j.saturating_mul(d)..).unwrap_or_default());
             }
             if *volume <= T::ZERO {
                 degenerate = degenerate.saturating_add(1);
@@ -245,7 +240,8 @@ impl<T: Real> Bases<'_, T> {
             y: &mut *y,
         });
         for (y, row) in y.iter_mut().zip(self.r_of(j).rows(self.m)) {
-            *y += found.step * row.get(found.nearest).copied().unwrap_or_default();
+            let near = row.get(found.nearest).copied().unwrap_or_default();
+            *y = basis::coordinate(found, near, *y);
         }
         found.distance
     }
@@ -328,32 +324,33 @@ impl<T: Real> Bases<'_, T> {
             let square = ops::dot(isa, anchor, anchor);
             let start = i.saturating_mul(items);
             projection_squares(isa, y, plane, start, distance);
-            self.finish_row(isa, anchor, square, distance, scratch);
+            self.finish_row(isa, anchor, square, 0, distance, scratch);
         }
     }
 
-    /// |y|² → d for the items of one anchor.
+    /// |y|² → d of one anchor for the items from number `first` on.
     #[inline(always)]
-    fn finish_row<I: Isa<Scalar = T>>(
+    pub(super) fn finish_row<I: Isa<Scalar = T>>(
         &self,
         isa: I,
         anchor: &[T],
         square: T,
+        first: usize,
         distance: &mut [T],
         scratch: &mut [T],
     ) {
         let (rest, y) = take(scratch, self.d);
         let (y, _) = take(y, self.m);
-        for (chunk, values) in (0..self.items).zip(isa.pieces_mut(distance)) {
+        let starts = (first..usize::MAX).step_by(I::WIDTH.max(1));
+        for (start, values) in starts.zip(isa.pieces_mut(distance)) {
             let anchor_square = isa.splat(square);
             let d_square = distance_square(anchor_square, isa.load(values));
             isa.store(d_square.sqrt(), values);
             if !I::Lanes::any(is_near(anchor_square, d_square)) {
                 continue;
             }
-            for (lane, value) in (0..I::WIDTH).zip(values.iter_mut()) {
+            for (j, value) in (start..self.items).zip(values.iter_mut()) {
                 if is_near(square, *value * *value) {
-                    let j = chunk.saturating_mul(I::WIDTH).saturating_add(lane);
                     *value = self.residual(isa, anchor, j, rest, y);
                 }
             }
@@ -361,9 +358,100 @@ impl<T: Real> Bases<'_, T> {
     }
 }
 
+#[inline(always)]
+fn copy<T: Copy>(from: &[T], to: &mut [T]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = *from;
+    }
+}
+
+/// The bases of some items from number `first` on: their rows in each plane of Q, R and the volumes, with storage for
+/// an item.
+pub(super) struct SomeBases<'a, T> {
+    pub(super) first: usize,
+    pub(super) planes: [&'a mut [T]; M_MAX],
+    pub(super) r: &'a mut [T],
+    pub(super) volume: &'a mut [T],
+    pub(super) item: &'a mut [T],
+}
+
+/// The most vectors of an item whose bases are made in pieces.
+pub(super) const M_MAX: usize = 7;
+
+/// Items of a piece.
+const PIECE: usize = 32;
+
+/// Floats of scratch for the pieces of [`BasesMut::pieces`].
+pub(super) const fn pieces_len(m: usize, items: usize, d: usize) -> usize {
+    items.div_ceil(PIECE).saturating_mul(basis::item_len(m, d))
+}
+
+impl<'a, T: Real> BasesMut<'a, T> {
+    /// The storage in pieces that are independent, for up to [`M_MAX`] vectors per item.
+    pub(super) fn pieces(
+        self,
+        [m, items, d]: [usize; 3],
+        scratch: &'a mut [T],
+    ) -> impl Iterator<Item = SomeBases<'a, T>> {
+        let mut all = self.q.rows_mut(items.saturating_mul(d));
+        let mut planes: [&mut [T]; M_MAX] =
+            core::array::from_fn(|_| all.next().unwrap_or_default());
+        let r = self.r.pieces_mut(m.saturating_mul(m).saturating_mul(PIECE));
+        let volume = self.volume.pieces_mut(PIECE);
+        let scratch = scratch.rows_mut(basis::item_len(m, d));
+        let starts = (0..items).step_by(PIECE);
+        let parts = starts.zip(r.zip(volume).zip(scratch));
+        parts.map(move |(first, ((r, volume), item))| SomeBases {
+            first,
+            planes: planes.each_mut().map(|plane| {
+                let all = core::mem::take(plane);
+                let (piece, rest) = take(all, PIECE.saturating_mul(d).min(all.len()));
+                *plane = rest;
+                piece
+            }),
+            r,
+            volume,
+            item,
+        })
+    }
+}
+
+/// What the bases are of.
+pub(super) struct MakeBases<'a, T> {
+    pub(super) vectors: &'a [T],
+    pub(super) present: &'a [T],
+    pub(super) skip: usize,
+    pub(super) sizes: [usize; 3],
+}
+
+impl<T: Real> Work<T, SomeBases<'_, T>> for MakeBases<'_, T> {
+    #[inline(always)]
+    fn run<I: Isa<Scalar = T>>(&self, isa: I, mut piece: SomeBases<'_, T>) {
+        let MakeBases {
+            vectors,
+            present,
+            skip,
+            sizes: [m, items, d],
+        } = *self;
+        let mut item = Item::split(piece.item, m, d);
+        let rows = piece.r.rows_mut(m.saturating_mul(m));
+        let parts = rows.zip(piece.volume.iter_mut());
+        for (index, (r, volume)) in (0..usize::MAX).zip(parts) {
+            let j = piece.first.saturating_add(index);
+            let rows = Rows::of_item(vectors, items, d, j, skip);
+            let flags = Rows::of_item(present, items, 1, j, skip);
+            *volume = basis::orthonormalise_flagged(isa, rows, flags, &mut item);
+            copy(item.r, r);
+            for (plane, q) in piece.planes.iter_mut().zip(item.q.rows(d)) {
+                copy(q, plane.rows_mut(d).nth(index).unwrap_or_default());
+            }
+        }
+    }
+}
+
 /// Σ_p y_p² of one anchor's row in each plane.
 #[inline(always)]
-fn projection_squares<I: Isa>(
+pub(super) fn projection_squares<I: Isa>(
     isa: I,
     y: &[I::Scalar],
     plane: usize,
@@ -589,23 +677,9 @@ impl<T: Real> Kernel<T> for VolumeMatrix<'_, T> {
     fn run<I: Isa<Scalar = T>>(self, isa: I) -> Self::Output {
         let sizes = self.sizes;
         let [b1, m, b2, d] = sizes;
-        check_sizes(self.anchors, self.items, self.present, sizes)?;
-        let (need, have) = (b1.saturating_mul(b2), self.out.len());
-        if need != have {
-            return Err(GramError::BufferSize { need, have });
-        }
-        let need = volume_matrix_workspace_len(b1, m, b2, d);
-        let have = self.workspace.len();
-        if have < need {
-            return Err(GramError::Workspace { need, have });
-        }
-        check_finite(isa, self.anchors, None, b1, d, 0)?;
-        check_finite(isa, self.items, self.present, b2, d, 1)?;
+        self.check(isa, volume_matrix_workspace_len(b1, m, b2, d))?;
         let (flags, workspace) = take(self.workspace, m.saturating_mul(b2));
-        flags.fill(T::ONE);
-        for (flag, present) in flags.iter_mut().zip(self.present.unwrap_or(&[])) {
-            *flag = if *present { T::ONE } else { T::ZERO };
-        }
+        fill_flags(self.present, flags);
         isa.enter(Scores {
             measure: self.measure,
             anchors: self.anchors,
@@ -616,6 +690,153 @@ impl<T: Real> Kernel<T> for VolumeMatrix<'_, T> {
             workspace,
         });
         Ok(())
+    }
+}
+
+impl<T: Real> VolumeMatrix<'_, T> {
+    /// Everything that can be wrong, of a workspace of at least `need` numbers.
+    #[inline(always)]
+    fn check<I: Isa<Scalar = T>>(&self, isa: I, need: usize) -> Result<(), GramError> {
+        let [b1, _, b2, d] = self.sizes;
+        check_sizes(self.anchors, self.items, self.present, self.sizes)?;
+        let (size, have) = (b1.saturating_mul(b2), self.out.len());
+        if size != have {
+            return Err(GramError::BufferSize { need: size, have });
+        }
+        let have = self.workspace.len();
+        if have < need {
+            return Err(GramError::Workspace { need, have });
+        }
+        check_finite(isa, self.anchors, None, b1, d, 0)?;
+        check_finite(isa, self.items, self.present, b2, d, 1)
+    }
+}
+
+/// 1 for each vector that is there.
+#[inline(always)]
+fn fill_flags<T: Real>(present: Option<&[bool]>, flags: &mut [T]) {
+    flags.fill(T::ONE);
+    for (flag, present) in flags.iter_mut().zip(present.unwrap_or(&[])) {
+        *flag = if *present { T::ONE } else { T::ZERO };
+    }
+}
+
+/// Floats of workspace for [`volume_matrix_by`], of any measure: no matrix of pairs. Cost: O(1).
+///
+/// ```
+/// use rivergram_core::gram::pair::volume_matrix_room_len;
+/// assert!(volume_matrix_room_len(4096, 2, 4096, 512) < 4096 * 4096 / 2);
+/// ```
+pub const fn volume_matrix_room_len(anchors: usize, m: usize, items: usize, d: usize) -> usize {
+    bases_len(m, items, d)
+        .saturating_add(m.saturating_mul(items))
+        .saturating_add(basis::item_len(m, d))
+        .saturating_add(strip::matrix_len(anchors, m, items, d))
+}
+
+/// [`volume_matrix`] in strips of items, by a crew: the result does not depend on its hands, and differs from that of
+/// [`volume_matrix`] on the same lanes by rounding at most. Cost and errors are its, but for the size of the workspace.
+///
+/// ```
+/// use rivergram_core::crew::Alone;
+/// use rivergram_core::gram::pair::{Measure, volume_matrix_by, volume_matrix_room_len};
+/// use rivergram_core::lanes::One;
+///
+/// let (anchors, items) = ([3.0_f32, 4.0], [1.0, 0.0, 0.0, 2.0]);
+/// let (mut out, sizes, crew) = ([0.0; 2], [1, 1, 2, 2], Alone(One::new()));
+/// let mut workspace = vec![0.0; volume_matrix_room_len(1, 1, 2, 2)];
+/// let measure = Measure::Volume;
+/// volume_matrix_by(&crew, measure, &anchors, &items, None, sizes, &mut out, &mut workspace)?;
+/// assert_eq!(out, [4.0, 6.0]);
+/// # Ok::<(), rivergram_core::error::GramError>(())
+/// ```
+pub fn volume_matrix_by<T: Real, C: Crew<T>>(
+    crew: &C,
+    measure: Measure,
+    anchors: &[T],
+    items: &[T],
+    present: Option<&[bool]>,
+    sizes: [usize; 4],
+    out: &mut [T],
+    workspace: &mut [T],
+) -> Result<(), GramError> {
+    let [_, m, b2, d] = sizes;
+    let mut found = Ok(());
+    let call = VolumeMatrix {
+        measure,
+        anchors,
+        items,
+        present,
+        sizes,
+        out: &mut *out,
+        workspace: &mut *workspace,
+    };
+    crew.each(core::iter::once((call, &mut found)), &FirstPart);
+    found?;
+    if measure == Measure::Cosine {
+        return Ok(());
+    }
+    let (flags, workspace) = take(workspace, m.saturating_mul(b2));
+    let (bases, workspace) = take(workspace, bases_len(m, b2, d));
+    let (_, workspace) = take(workspace, basis::item_len(m, d));
+    let BasesMut { q, r, volume } = BasesMut::split(bases, m, b2, d);
+    let bases = Bases {
+        q,
+        r,
+        volume,
+        vectors: items,
+        present: flags,
+        skip: usize::MAX,
+        m,
+        items: b2,
+        d,
+    };
+    strip::volume_matrix(crew, measure, &bases, anchors, out, workspace);
+    Ok(())
+}
+
+/// The checks, and the bases; of cosines everything.
+struct FirstPart;
+
+impl<T: Real> Work<T, (VolumeMatrix<'_, T>, &mut Result<(), GramError>)> for FirstPart {
+    #[inline(always)]
+    fn run<I: Isa<Scalar = T>>(
+        &self,
+        isa: I,
+        (call, found): (VolumeMatrix<'_, T>, &mut Result<(), GramError>),
+    ) {
+        let [b1, m, b2, d] = call.sizes;
+        *found = call.check(isa, volume_matrix_room_len(b1, m, b2, d));
+        if found.is_err() {
+            return;
+        }
+        let (flags, workspace) = take(call.workspace, m.saturating_mul(b2));
+        fill_flags(call.present, flags);
+        let scores = Scores {
+            measure: call.measure,
+            anchors: call.anchors,
+            items: call.items,
+            flags,
+            sizes: call.sizes,
+            out: call.out,
+            workspace,
+        };
+        if scores.measure == Measure::Cosine {
+            scores.cosines(isa);
+            return;
+        }
+        let (bases, workspace) = take(scores.workspace, bases_len(m, b2, d));
+        let (item, _) = take(workspace, basis::item_len(m, d));
+        let mut item = Item::split(item, m, d);
+        let storage = BasesMut::split(bases, m, b2, d);
+        let _ = storage.build(
+            isa,
+            scores.items,
+            scores.flags,
+            usize::MAX,
+            [m, b2, d],
+            &mut item,
+        );
     }
 }
 
@@ -657,6 +878,12 @@ impl<T: Real> Scores<'_, T> {
         let sizes = [m, b2, d];
         let (bases, degenerate) =
             storage.build(isa, self.items, self.flags, usize::MAX, sizes, &mut item);
+        // Not on one lane, where bytes of code count, nor where the packed items do not fit.
+        if I::WIDTH > 1 && strip::matrix_len(b1, m, b2, d) <= y.len() {
+            let crew = Alone(isa);
+            strip::volume_matrix(&crew, self.measure, &bases, self.anchors, self.out, y);
+            return degenerate;
+        }
         bases.distances(isa, self.anchors, self.out, y, scratch);
         if self.measure == Measure::Volume {
             for row in self.out.rows_mut(b2) {

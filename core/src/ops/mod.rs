@@ -9,6 +9,7 @@
 
 mod matrix;
 mod sum;
+pub(crate) mod tile;
 mod walk;
 
 pub use matrix::{matmul_nn, matmul_nt, matmul_tn};

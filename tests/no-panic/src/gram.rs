@@ -1,9 +1,10 @@
 //! `core::gram`.
 
+use rivergram_core::crew::Alone;
 use rivergram_core::gram::basis::{self, Item, Rows};
 use rivergram_core::gram::compact;
 use rivergram_core::gram::contrastive::{
-    self, Batch, Gathered, GramLoss, Rectangle, Shard, ZeroRows,
+    self, Batch, Gathered, GramLoss, Rectangle, Room, Shard, ZeroRows,
 };
 use rivergram_core::gram::fixed;
 use rivergram_core::gram::info_nce;
@@ -30,6 +31,7 @@ pub fn room<T: Real>() {
     pairs(one);
     loss(one);
     parts_of_a_batch(one);
+    strips(one);
     related(one);
     hard_negatives(one);
     ranks::<T>();
@@ -299,6 +301,80 @@ fn parts_of_a_batch<T: Real>(one: One<T>) {
     let (of_anchors, of_items, workspace) = (slice_mut(), slice_mut(), slice_mut());
     keep(contrastive::rectangle_loss(
         one, &config, &rectangle, of_anchors, of_items, workspace,
+    ));
+}
+
+fn strips<T: Real>(one: One<T>) {
+    let crew = any(Alone(one));
+    let room = any(Room::Small);
+    let sides = any([0; 2]);
+    keep(contrastive::room_len(room, size(), size(), size(), size()));
+    keep(contrastive::shard_room_len(
+        room,
+        size(),
+        size(),
+        sides,
+        size(),
+    ));
+    keep(contrastive::rectangle_room_len(
+        room,
+        size(),
+        size(),
+        sides,
+        size(),
+    ));
+    let config = any(GramLoss::<T>::paper(size()));
+    let batch = any(Batch {
+        vectors: slice::<T>(),
+        present: any(None),
+        k: size(),
+        rows: size(),
+        d: size(),
+    });
+    let workspace = slice_mut();
+    keep(contrastive::gram_loss_by(
+        &crew,
+        &config,
+        &batch,
+        slice_mut(),
+        workspace,
+    ));
+    let shard = any(Shard {
+        offset: size(),
+        rows: size(),
+        gathered: Gathered::Full,
+    });
+    let workspace = slice_mut();
+    keep(contrastive::shard_loss_by(
+        &crew,
+        &config,
+        &batch,
+        shard,
+        slice_mut(),
+        workspace,
+    ));
+    let rectangle = any(Rectangle {
+        anchors: slice(),
+        anchors_present: any(None),
+        rows: size(),
+        items: batch,
+        offset: size(),
+    });
+    let gradients = [slice_mut(), slice_mut()];
+    let workspace = slice_mut();
+    keep(contrastive::rectangle_loss_by(
+        &crew, &config, &rectangle, gradients, workspace,
+    ));
+    keep(pair::volume_matrix_room_len(size(), size(), size(), size()));
+    keep(pair::volume_matrix_by(
+        &crew,
+        any(Measure::Volume),
+        slice(),
+        slice(),
+        any(None),
+        any([0; 4]),
+        slice_mut(),
+        slice_mut(),
     ));
 }
 

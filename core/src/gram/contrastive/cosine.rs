@@ -20,11 +20,7 @@ pub(super) fn cosine_terms<const WHOLE: bool, I: Isa>(
     report: &mut GramReport<I::Scalar>,
 ) -> I::Scalar {
     let m = layout.m;
-    let (anchors, terms) = match anchor {
-        Anchor::One(anchor) => (anchor..anchor.saturating_add(1), m),
-        Anchor::Each => (0..m, m.saturating_add(1).saturating_mul(m) >> 1),
-    };
-    let weight = weight / I::Scalar::from_usize(terms.max(1));
+    let (anchors, weight) = cosine_anchors(anchor, m, weight);
     let mut loss = I::Scalar::ZERO;
     for p in anchors {
         // With all pairs each counts once: only the planes after p.
@@ -43,6 +39,20 @@ pub(super) fn cosine_terms<const WHOLE: bool, I: Isa>(
         }
     }
     loss
+}
+
+/// The modalities that are anchors in turn, and the weight of each pair.
+#[inline(always)]
+pub(super) fn cosine_anchors<T: Real>(
+    anchor: Anchor,
+    m: usize,
+    weight: T,
+) -> (core::ops::Range<usize>, T) {
+    let (anchors, terms) = match anchor {
+        Anchor::One(anchor) => (anchor..anchor.saturating_add(1), m),
+        Anchor::Each => (0..m, m.saturating_add(1).saturating_mul(m) >> 1),
+    };
+    (anchors, weight / T::from_usize(terms.max(1)))
 }
 
 /// The cosine loss of modality p with number `other` of the others, times `weight`.

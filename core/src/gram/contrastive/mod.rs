@@ -23,13 +23,19 @@
 //! holds, against all of it; [`rectangle_loss`] takes some anchors against other items.
 
 mod cosine;
+mod crewed;
 mod layout;
 mod partial;
 mod prepare;
 mod run;
+mod tiled;
 mod volume;
 mod work;
 
+pub use self::crewed::{
+    Room, gram_loss_by, rectangle_loss_by, rectangle_room_len, room_len, shard_loss_by,
+    shard_room_len,
+};
 pub use self::partial::{
     Gathered, Rectangle, Shard, rectangle_loss, rectangle_workspace_len, shard_loss,
     shard_workspace_len,

@@ -1,11 +1,15 @@
 //! One call of the loss, whatever its shape: the checks, the vectors, the terms, the gradient of the raw vectors.
 
+use core::ops::Range;
+
 use super::cosine::cosine_terms;
 use super::layout::{Gradients, Layout, Side};
 use super::partial::{Gathered, Rectangle, Shard};
+use super::prepare::Prepared;
 use super::volume::volume_term;
 use super::work::{Scratch, Sizes, Work};
 use super::{Anchor, Batch, GramLoss, GramReport, K_MAX, Term};
+use crate::crew::Alone;
 use crate::error::GramError;
 use crate::gram::info_nce::Direction;
 use crate::gram::inverse_temperature;
@@ -36,6 +40,9 @@ impl<T: Real, const WHOLE: bool> Kernel<T> for LossKernel<'_, T, WHOLE> {
     type Output = Result<GramReport<T>, GramError>;
     #[inline(always)]
     fn run<I: Isa<Scalar = T>>(self, isa: I) -> Self::Output {
+        if I::WIDTH > 1 && self.fits_strips() {
+            return self.run_by(&Alone(isa));
+        }
         let LossKernel {
             config,
             call,
@@ -43,7 +50,9 @@ impl<T: Real, const WHOLE: bool> Kernel<T> for LossKernel<'_, T, WHOLE> {
             in_place,
             workspace,
         } = self;
-        call.check(config, [anchors.len(), planes.len()], workspace.len())?;
+        let need = call.sizes(config.term).len();
+        let gradients = [anchors.len(), planes.len()];
+        call.check(config, gradients, need, workspace.len())?;
         let call = call.simplest();
         let sizes = call.sizes(config.term);
         let Work {
@@ -51,19 +60,7 @@ impl<T: Real, const WHOLE: bool> Kernel<T> for LossKernel<'_, T, WHOLE> {
             mut all,
             mut scratch,
         } = Work::split(workspace, in_place, sizes);
-        let batch = call.batch();
-        let longest = longest_square(config, sizes.m.saturating_add(1));
-        let mut missing = 0;
-        if let Call::Rectangle(rectangle) = call {
-            missing = local.fill(isa, config, &rectangle.anchors(), 0, longest)?;
-        }
-        let first = usize::from(call.apart());
-        missing = all
-            .fill(isa, config, batch, first, longest)?
-            .saturating_add(missing);
-        if let Call::Shard(_, shard) = call {
-            local.copy_rows(&all, batch.k, batch.d, shard.offset);
-        }
+        let missing = prepare(isa, config, call, sizes, &mut local, &mut all)?;
         let layout = Layout {
             local: Side::new(&local, sizes.rows[0]),
             all: Side::new(&all, sizes.rows[1]),
@@ -102,6 +99,49 @@ impl<T: Real, const WHOLE: bool> Kernel<T> for LossKernel<'_, T, WHOLE> {
     }
 }
 
+/// Takes the vectors of both sides; returns how many are absent.
+#[inline(always)]
+pub(super) fn prepare<I: Isa>(
+    isa: I,
+    config: &GramLoss<I::Scalar>,
+    call: Call<'_, I::Scalar>,
+    sizes: Sizes,
+    local: &mut Prepared<'_, I::Scalar>,
+    all: &mut Prepared<'_, I::Scalar>,
+) -> Result<usize, GramError> {
+    let batch = call.batch();
+    let longest = longest_square(config, sizes.m.saturating_add(1));
+    let mut missing = 0;
+    if let Call::Rectangle(rectangle) = call {
+        missing = local.fill(isa, config, &rectangle.anchors(), 0, longest)?;
+    }
+    let first = usize::from(call.apart());
+    missing = all
+        .fill(isa, config, batch, first, longest)?
+        .saturating_add(missing);
+    if let Call::Shard(_, shard) = call {
+        local.copy_rows(all, batch.k, batch.d, shard.offset);
+    }
+    Ok(missing)
+}
+
+/// The anchors of the volume term and its weight with each; the cosines, their weight and whether they are
+/// [`GramLoss::pairs`].
+#[inline(always)]
+pub(super) fn of_terms<T: Real>(
+    config: &GramLoss<T>,
+    m: usize,
+) -> ((Range<usize>, T), [Option<(Anchor, T, bool)>; 2]) {
+    let k = m.saturating_add(1);
+    let (anchors, weight, cosine) = match config.term {
+        Term::Volume(Anchor::One(anchor)) => (anchor..anchor.saturating_add(1), T::ONE, None),
+        Term::Volume(Anchor::Each) => (0..k, T::ONE / T::from_usize(k), None),
+        Term::Cosine(anchor) => (0..0, T::ONE, Some((anchor, T::ONE, false))),
+    };
+    let pairs = (config.pairs > T::ZERO).then_some((Anchor::Each, config.pairs, true));
+    ((anchors, weight), [cosine, pairs])
+}
+
 /// All terms of the loss. One call of each: its code is large, and is inlined where it is called.
 #[inline(always)]
 fn terms<const WHOLE: bool, I: Isa>(
@@ -112,37 +152,30 @@ fn terms<const WHOLE: bool, I: Isa>(
     gradients: &mut Gradients<'_, I::Scalar>,
     report: &mut GramReport<I::Scalar>,
 ) {
-    let (zero, one) = (I::Scalar::ZERO, I::Scalar::ONE);
-    let k = layout.m.saturating_add(1);
-    let (anchors, weight, cosine) = match config.term {
-        Term::Volume(Anchor::One(anchor)) => (anchor..anchor.saturating_add(1), one, None),
-        Term::Volume(Anchor::Each) => (0..k, one / I::Scalar::from_usize(k), None),
-        Term::Cosine(anchor) => (0..0, one, Some(anchor)),
-    };
+    let ((anchors, weight), cosines) = of_terms(config, layout.m);
     for anchor in anchors {
         volume_term::<WHOLE, I>(
             isa, config, layout, anchor, weight, scratch, gradients, report,
         );
     }
-    let pairs = (config.pairs > zero).then_some(Anchor::Each);
+    let [cosine, pairs] = cosines;
     if cosine.is_none() && pairs.is_none() {
         return;
     }
-    for (anchor, weight) in [(cosine, one), (pairs, config.pairs)] {
-        let Some(anchor) = anchor else { continue };
-        report.pairs_loss = cosine_terms::<WHOLE, I>(
+    for (anchor, weight, is_pairs) in [cosine, pairs].into_iter().flatten() {
+        let loss = cosine_terms::<WHOLE, I>(
             isa, config, layout, anchor, weight, scratch, gradients, report,
         );
-        report.loss += report.pairs_loss;
-    }
-    if pairs.is_none() {
-        report.pairs_loss = zero;
+        report.loss += loss;
+        if is_pairs {
+            report.pairs_loss = loss;
+        }
     }
 }
 
 impl<'a, T: Real> Call<'a, T> {
     /// The tuples, or the items of a rectangle.
-    fn batch(self) -> &'a Batch<'a, T> {
+    pub(super) fn batch(self) -> &'a Batch<'a, T> {
         match self {
             Call::Square(batch) | Call::InPlace(batch) | Call::Shard(batch, _) => batch,
             Call::Rectangle(rectangle) => &rectangle.items,
@@ -150,7 +183,7 @@ impl<'a, T: Real> Call<'a, T> {
     }
 
     /// A shard that is the whole batch, with all gradients, is a square: one matrix, not two.
-    fn simplest(self) -> Self {
+    pub(super) fn simplest(self) -> Self {
         match self {
             Call::Shard(batch, shard)
                 if shard.rows == batch.rows && shard.gathered == Gathered::Full =>
@@ -161,7 +194,7 @@ impl<'a, T: Real> Call<'a, T> {
         }
     }
 
-    fn sizes(self, term: Term) -> Sizes {
+    pub(super) fn sizes(self, term: Term) -> Sizes {
         let Batch { k, rows, d, .. } = *self.batch();
         match self {
             Call::Square(_) => Sizes::square(k, rows, d),
@@ -171,11 +204,11 @@ impl<'a, T: Real> Call<'a, T> {
         }
     }
 
-    fn apart(self) -> bool {
+    pub(super) fn apart(self) -> bool {
         matches!(self, Call::Rectangle(_))
     }
 
-    fn offset(self) -> usize {
+    pub(super) fn offset(self) -> usize {
         match self {
             Call::Square(_) | Call::InPlace(_) => 0,
             Call::Shard(_, shard) => shard.offset,
@@ -183,11 +216,11 @@ impl<'a, T: Real> Call<'a, T> {
         }
     }
 
-    fn detached(self) -> bool {
+    pub(super) fn detached(self) -> bool {
         matches!(self, Call::Shard(_, shard) if shard.gathered == Gathered::Detached)
     }
 
-    fn directions(self) -> &'static [Direction] {
+    pub(super) fn directions(self) -> &'static [Direction] {
         match self {
             Call::Square(_) | Call::InPlace(_) => &[Direction::Both],
             Call::Shard(..) => &[Direction::Rows, Direction::Columns],
@@ -197,7 +230,7 @@ impl<'a, T: Real> Call<'a, T> {
 
     /// The mean is over the tuples of the whole batch, of which a shard sees its part, and each direction has
     /// half of it, of which a rectangle has one.
-    fn scale(self) -> T {
+    pub(super) fn scale(self) -> T {
         match self {
             Call::Square(_) | Call::InPlace(_) => T::ONE,
             Call::Shard(batch, shard) => T::from_usize(batch.rows) / T::from_usize(shard.rows),
@@ -206,11 +239,12 @@ impl<'a, T: Real> Call<'a, T> {
     }
 
     /// Lengths first, then the constants.
-    fn check(
+    pub(super) fn check(
         self,
         config: &GramLoss<T>,
         gradients: [usize; 2],
-        workspace: usize,
+        need: usize,
+        have: usize,
     ) -> Result<(), GramError> {
         let batch = self.batch();
         let Batch { rows: all, d, .. } = *batch;
@@ -244,7 +278,6 @@ impl<'a, T: Real> Call<'a, T> {
                 return Err(GramError::BufferSize { need, have });
             }
         }
-        let (need, have) = (self.sizes(config.term).len(), workspace);
         if have < need {
             return Err(GramError::Workspace { need, have });
         }

@@ -21,24 +21,7 @@ pub(super) fn volume_term<const WHOLE: bool, I: Isa>(
     gradients: &mut Gradients<'_, I::Scalar>,
     report: &mut GramReport<I::Scalar>,
 ) {
-    let all = layout.all;
-    scratch.columns.fill(I::Scalar::ZERO);
-    let planes = (0..usize::MAX).zip(all.present.rows(all.rows));
-    for (_, present) in planes.filter(|(index, _)| *index != layout.skip(anchor)) {
-        for (column, present) in scratch.columns.iter_mut().zip(present) {
-            *column = column.max(*present);
-        }
-    }
-    let (anchors_there, targets_there) = layout.pairs(anchor, scratch.columns);
-    let inverse_temperature = I::Scalar::ONE / config.temperature;
-    let mut info_nce = InfoNce {
-        scale: -inverse_temperature,
-        smoothing: config.label_smoothing,
-        weight: weight * layout.scale,
-        tuples: matched(anchors_there, targets_there),
-        direction: Direction::Both,
-        offset: layout.offset,
-    };
+    let mut info_nce = volume_info(config, layout, anchor, weight, scratch.columns);
     for direction in layout.directions {
         let block = layout.block(*direction, anchor);
         let sink = gradients.sink(layout, *direction, anchor);
@@ -52,6 +35,34 @@ pub(super) fn volume_term<const WHOLE: bool, I: Isa>(
             sink,
             report,
         );
+    }
+}
+
+/// Which items are there at all, into `columns`, and the constants of the term but for the direction.
+#[inline(always)]
+pub(super) fn volume_info<T: Real>(
+    config: &GramLoss<T>,
+    layout: &Layout<'_, T>,
+    anchor: usize,
+    weight: T,
+    columns: &mut [T],
+) -> InfoNce<T> {
+    let all = layout.all;
+    columns.fill(T::ZERO);
+    let planes = (0..usize::MAX).zip(all.present.rows(all.rows));
+    for (_, present) in planes.filter(|(index, _)| *index != layout.skip(anchor)) {
+        for (column, present) in columns.iter_mut().zip(present) {
+            *column = column.max(*present);
+        }
+    }
+    let (anchors_there, targets_there) = layout.pairs(anchor, columns);
+    InfoNce {
+        scale: -(T::ONE / config.temperature),
+        smoothing: config.label_smoothing,
+        weight: weight * layout.scale,
+        tuples: matched(anchors_there, targets_there),
+        direction: Direction::Both,
+        offset: layout.offset,
     }
 }
 
@@ -160,11 +171,10 @@ fn near_pairs<I: Isa>(
             }
             let w = *score;
             *score = I::Scalar::ZERO;
-            if w == I::Scalar::ZERO || *distance == I::Scalar::ZERO || *volume == I::Scalar::ZERO {
+            let Some([c, of_volume]) = near_coefficient(w, *distance, *volume) else {
                 continue;
-            }
-            *product += w * *distance * *volume;
-            let c = w * (*volume / *distance);
+            };
+            *product += of_volume;
             bases.residual(isa, anchor, j, rest, y);
             let gradient = sink.anchors.get_mut(of_anchor.clone());
             ops::axpy(isa, c, rest, gradient.unwrap_or_default());
@@ -175,6 +185,13 @@ fn near_pairs<I: Isa>(
             }
         }
     }
+}
+
+/// C = W·vol/d and W·V of a pair, where neither W nor V is 0.
+#[inline(always)]
+pub(super) fn near_coefficient<T: Real>(w: T, distance: T, volume: T) -> Option<[T; 2]> {
+    let is_zero = w == T::ZERO || distance == T::ZERO || volume == T::ZERO;
+    (!is_zero).then(|| [w * (volume / distance), w * distance * volume])
 }
 
 /// W → C and y → −C·y, with the sums over rows and columns that the gradient needs.
@@ -206,17 +223,22 @@ fn coefficients<I: Isa>(
             }
         }
         for y in pairs.y.rows_mut(plane_len) {
-            let y = y.get_mut(start..end).unwrap_or_default();
-            for (y, c) in isa.pieces_mut(y).zip(isa.pieces(scores)) {
-                isa.store(-(isa.load(c) * isa.load(y)), y);
-            }
+            scale_coordinates(isa, scores, y.get_mut(start..end).unwrap_or_default());
         }
+    }
+}
+
+/// y → −C·y.
+#[inline(always)]
+pub(super) fn scale_coordinates<I: Isa>(isa: I, c: &[I::Scalar], y: &mut [I::Scalar]) {
+    for (y, c) in isa.pieces_mut(y).zip(isa.pieces(c)) {
+        isa.store(-(isa.load(c) * isa.load(y)), y);
     }
 }
 
 /// One row of W to C = W·vol/d; adds W·V to the columns, returns Σ C.
 #[inline(always)]
-fn coefficient_row<I: Isa>(
+pub(super) fn coefficient_row<I: Isa>(
     isa: I,
     scores: &mut [I::Scalar],
     distances: &[I::Scalar],
@@ -241,7 +263,7 @@ fn coefficient_row<I: Isa>(
 
 /// products += C · y_p · y_q over the items.
 #[inline(always)]
-fn add_products<I: Isa>(
+pub(super) fn add_products<I: Isa>(
     isa: I,
     c: &[I::Scalar],
     yp: &[I::Scalar],
@@ -280,24 +302,38 @@ fn item_gradients<I: Isa>(
         if *volume == I::Scalar::ZERO {
             continue;
         }
-        for (p, g) in (0..m).zip(g.rows_mut(d)) {
-            for (q, row) in (0..m).zip(bases.q_of(j).iter()) {
-                let at = p
-                    .saturating_mul(m)
-                    .saturating_add(q)
-                    .saturating_mul(rows)
-                    .saturating_add(j);
-                let mut factor = sums.products.get(at).copied().unwrap_or_default();
-                if p == q {
-                    factor += *volume_product;
-                }
-                ops::axpy(isa, factor, row, g);
-            }
-        }
-        basis::solve(isa, bases.r_of(j), m, d, g);
+        let product = |p: usize, q: usize| {
+            let index = p.saturating_mul(m).saturating_add(q);
+            let at = index.saturating_mul(rows).saturating_add(j);
+            sums.products.get(at).copied().unwrap_or_default()
+        };
+        item_gradient(isa, bases, j, product, *volume_product, g);
         for (plane, g) in sink.items().zip(g.rows(d)) {
             let to = plane.get_mut(of_item.clone()).unwrap_or_default();
             ops::axpy(isa, I::Scalar::ONE, g, to);
         }
     }
+}
+
+/// −E_j → dO_j, \[m, d\], from Σ_i C y_p y_q and Σ_i W V; of an item that has a volume.
+#[inline(always)]
+pub(super) fn item_gradient<I: Isa>(
+    isa: I,
+    bases: &Bases<'_, I::Scalar>,
+    j: usize,
+    product: impl Fn(usize, usize) -> I::Scalar,
+    volume_product: I::Scalar,
+    g: &mut [I::Scalar],
+) {
+    let (m, d) = (bases.m, bases.d.max(1));
+    for (p, g) in (0..m).zip(g.rows_mut(d)) {
+        for (q, row) in (0..m).zip(bases.q_of(j).iter()) {
+            let mut factor = product(p, q);
+            if p == q {
+                factor += volume_product;
+            }
+            ops::axpy(isa, factor, row, g);
+        }
+    }
+    basis::solve(isa, bases.r_of(j), m, d, g);
 }

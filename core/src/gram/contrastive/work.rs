@@ -64,15 +64,20 @@ impl Sizes {
     /// The floats that [`Work::split`] takes.
     #[inline(always)]
     pub(super) const fn len(self) -> usize {
-        let [local_planes, planes] = self.planes;
-        let [local, all] = self.rows;
-        prepared_len(local_planes, local, self.d)
-            .saturating_add(self.prepared_len(planes, all))
+        let all = self.rows[1];
+        self.all_prepared_len()
             .saturating_add(pair::bases_len(self.m, all, self.d))
             .saturating_add(self.e_len())
             .saturating_add(all)
             .saturating_add(self.matrices_len())
             .saturating_add(self.sums_len())
+    }
+
+    /// Those of the prepared vectors of both sides.
+    pub(super) const fn all_prepared_len(self) -> usize {
+        let [local_planes, planes] = self.planes;
+        let [local, all] = self.rows;
+        prepared_len(local_planes, local, self.d).saturating_add(self.prepared_len(planes, all))
     }
 
     /// Those of all prepared vectors.
@@ -194,24 +199,23 @@ impl<'a, T: Real> Sums<'a, T> {
     }
 }
 
-impl<'a, T: Real> Work<'a, T> {
-    /// Cuts the workspace; `vectors` are those that are prepared in place, if they are.
+impl<'a, T: Real> Prepared<'a, T> {
+    /// Cuts the prepared vectors of both sides off the workspace; `vectors` are those that are prepared in place, if
+    /// they are.
     #[inline(always)]
-    pub(super) fn split(workspace: &'a mut [T], vectors: &'a mut [T], sizes: Sizes) -> Self {
+    pub(super) fn split_both(
+        workspace: &'a mut [T],
+        vectors: &'a mut [T],
+        sizes: Sizes,
+    ) -> (Self, Self, &'a mut [T]) {
         let Sizes {
             planes,
             rows: [local, all],
-            m,
             d,
             ..
         } = sizes;
         let (near, rest) = take(workspace, prepared_len(planes[0], local, d));
         let (whole, rest) = take(rest, sizes.prepared_len(planes[1], all));
-        let (bases, rest) = take(rest, pair::bases_len(m, all, d));
-        let (e, rest) = take(rest, sizes.e_len());
-        let (columns, rest) = take(rest, all);
-        let (matrices, rest) = take(rest, sizes.matrices_len());
-        let (sums, _) = take(rest, sizes.sums_len());
         let all = if sizes.copies {
             Prepared::split(whole, planes[1], all, d)
         } else {
@@ -220,9 +224,29 @@ impl<'a, T: Real> Work<'a, T> {
                 ..Prepared::split(whole, planes[1], all, 0)
             }
         };
+        (Prepared::split(near, planes[0], local, d), all, rest)
+    }
+}
+
+impl<'a, T: Real> Work<'a, T> {
+    /// Cuts the workspace; `vectors` are those that are prepared in place, if they are.
+    #[inline(always)]
+    pub(super) fn split(workspace: &'a mut [T], vectors: &'a mut [T], sizes: Sizes) -> Self {
+        let Sizes {
+            rows: [_, all],
+            m,
+            d,
+            ..
+        } = sizes;
+        let (local, whole, rest) = Prepared::split_both(workspace, vectors, sizes);
+        let (bases, rest) = take(rest, pair::bases_len(m, all, d));
+        let (e, rest) = take(rest, sizes.e_len());
+        let (columns, rest) = take(rest, all);
+        let (matrices, rest) = take(rest, sizes.matrices_len());
+        let (sums, _) = take(rest, sizes.sums_len());
         Work {
-            local: Prepared::split(near, planes[0], local, d),
-            all,
+            local,
+            all: whole,
             scratch: Scratch {
                 sizes,
                 bases,
