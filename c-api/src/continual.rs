@@ -7,7 +7,7 @@ use rivergram_core::replay::Reservoir;
 use rivergram_core::trainer::Average;
 
 use crate::convert::choose;
-use crate::raw::{In, Out, answer, apart};
+use crate::raw::{In, Out, answer, apart, reported};
 use crate::status::{Failure, RIVERGRAM_NONE, rivergram_error, rivergram_status};
 
 /// Which average of the weights.
@@ -108,6 +108,8 @@ impl rivergram_reservoir {
 
 /// Numbers that an average of so many weights keeps: as many, or `copies` times as many.
 ///
+/// Cost: a product.
+///
 /// Errors: NULL_POINTER, MISALIGNED, OVERLAP, OPTION.
 ///
 /// # Safety
@@ -123,7 +125,7 @@ pub unsafe extern "C" fn rivergram_average_len(
     // SAFETY: the contract of `raw`, which the caller keeps; `apart` saw all memory before it is used.
     unsafe {
         answer(error, || {
-            apart(&[average.span()?, len.span()?])?;
+            apart(&[reported(error).span()?, average.span()?, len.span()?])?;
             len.write(average.get()?.to_core()?.storage_len(weights));
             Ok(())
         })
@@ -154,7 +156,12 @@ pub unsafe extern "C" fn rivergram_average_update(
     // SAFETY: the contract of `raw`, which the caller keeps; `apart` saw all memory before it is used.
     unsafe {
         answer(error, || {
-            apart(&[average.span()?, weights.span()?, numbers.span()?])?;
+            apart(&[
+                reported(error).span()?,
+                average.span()?,
+                weights.span()?,
+                numbers.span()?,
+            ])?;
             let options = average.get()?;
             let mut core = options.to_core()?;
             core.update(One::new(), weights.slice(), numbers.slice())?;
@@ -190,6 +197,7 @@ pub unsafe extern "C" fn rivergram_average_read(
     unsafe {
         answer(error, || {
             apart(&[
+                reported(error).span()?,
                 average.span()?,
                 numbers.span()?,
                 weights.span()?,
@@ -230,6 +238,7 @@ pub unsafe extern "C" fn rivergram_reservoir_offer(
     unsafe {
         answer(error, || {
             apart(&[
+                reported(error).span()?,
                 reservoir.span()?,
                 sample.span()?,
                 samples.span()?,
@@ -269,7 +278,12 @@ pub unsafe extern "C" fn rivergram_reservoir_draw(
     // SAFETY: the contract of `raw`, which the caller keeps; `apart` saw all memory before it is used.
     unsafe {
         answer(error, || {
-            apart(&[reservoir.span()?, rows.span()?, count.span()?])?;
+            apart(&[
+                reported(error).span()?,
+                reservoir.span()?,
+                rows.span()?,
+                count.span()?,
+            ])?;
             let core = reservoir.get()?.to_core()?;
             count.write(core.draw(number, rows.slice()));
             Ok(())
