@@ -142,4 +142,3 @@ pub fn log_volume_gradient<const K: usize, const D: usize>(
     swap_base(&mut targets);
     volume_gradient_of_rows::<_, K, true, true>(One::<f32>::new(), rows_of(vectors), D, targets)
 }
-
