@@ -95,6 +95,9 @@ pub struct Update<T> {
     pub rate: T,
 }
 
+/// What a step did, and what its loss found.
+pub type Done<T> = (Step<T>, GramReport<T>);
+
 /// Floats of [`Memory::workspace`]: [`lean_align_workspace_len`](super::lean_align_workspace_len). Cost: none, it is a
 /// constant.
 ///
@@ -110,9 +113,6 @@ pub struct Update<T> {
 pub const fn workspace_len<R: Recipe<T>, T: Real>() -> usize {
     align_len(R::HEADS, R::ROWS, R::LOSS.term, Packing::ALL)
 }
-
-/// What a step tells.
-type Aligned<T> = (Step<T>, GramReport<T>);
 
 /// One step of alignment, as of [`Trainer::align`](super::Trainer::align): `inputs` holds for each head its
 /// \[rows, input\] features, absent ones are `false` in `present` \[heads, rows\].
@@ -141,7 +141,7 @@ pub fn align<R: Recipe<I::Scalar>, I: Isa>(
     inputs: &[&[I::Scalar]],
     present: Option<&[bool]>,
     update: Update<I::Scalar>,
-) -> Result<Aligned<I::Scalar>, TrainError> {
+) -> Result<Done<I::Scalar>, TrainError> {
     isa.enter(Align::<_, _, R> {
         memory,
         inputs,
@@ -176,7 +176,7 @@ pub fn align_int8<R: Recipe<I::Scalar>, I: Isa>(
     inputs: &[Int8<'_, I::Scalar>],
     present: Option<&[bool]>,
     update: Update<I::Scalar>,
-) -> Result<Aligned<I::Scalar>, TrainError> {
+) -> Result<Done<I::Scalar>, TrainError> {
     isa.enter(Align::<_, _, R> {
         memory,
         inputs,
@@ -249,7 +249,7 @@ fn first<T>(buffer: TrainBuffer, from: &mut [T], need: usize) -> Result<&mut [T]
 }
 
 impl<T: Real, F: Features<T>, R: Recipe<T>> Kernel<T> for Align<'_, T, F, R> {
-    type Output = Result<(Step<T>, GramReport<T>), TrainError>;
+    type Output = Result<Done<T>, TrainError>;
     #[inline(always)]
     fn run<I: Isa<Scalar = T>>(self, isa: I) -> Self::Output {
         self.check()?;
