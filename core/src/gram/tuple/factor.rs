@@ -115,7 +115,7 @@ pub(in crate::gram) fn volume_gradient_of_rows<
             let factor = if LOG { I::Scalar::ONE } else { volume };
             let matrix = gradient_matrix(&frame, &factors, factor);
             // The usual rows in a loop of their own.
-            if EXACT && frame.form == Form::Differences {
+            if EXACT && matches!(frame.form, Form::Differences) {
                 let frame = Frame::<_, K, EXACT>::differences();
                 write_gradient(isa, &rows, d, &frame, &matrix, gradient);
             } else {
@@ -200,7 +200,7 @@ struct Frame<T, const K: usize, const EXACT: bool> {
 }
 
 /// What a row of Z takes.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Form {
     /// x − b: no products.
     Differences,
@@ -232,7 +232,7 @@ impl<T: Real, const K: usize, const EXACT: bool> Frame<T, K, EXACT> {
     /// would have this code besides: a program with all of them would no longer fit a Cortex-M0.
     #[inline(always)]
     fn take_multiples(&mut self, lower: &[[T; K]; K]) -> bool {
-        if !EXACT || K > 3 || self.form != Form::Differences {
+        if !EXACT || K > 3 || !matches!(self.form, Form::Differences) {
             return false;
         }
         let mut only = true;
@@ -280,7 +280,7 @@ impl<T: Real, const K: usize, const EXACT: bool> Frame<T, K, EXACT> {
                     differences[p] = values[p] - values[0];
                 });
                 z = differences;
-                if self.form == Form::Sums {
+                if matches!(self.form, Form::Sums) {
                     each!(p in 1..K, {
                         each!(q in 0..p, {
                             z[p] = isa.splat(self.high[p][q]).mul_add(differences[q], z[p]);
@@ -549,7 +549,7 @@ fn factored<I: Isa, const K: usize, const EXACT: bool>(
             Pivots::Lost(lower) => lower,
             Pivots::Zero => return None,
         };
-        if frame.form == Form::Differences {
+        if matches!(frame.form, Form::Differences) {
             each!(p in 0..K, {
                 squares[p] = gram[p][p];
             });
@@ -563,7 +563,7 @@ fn factored<I: Isa, const K: usize, const EXACT: bool>(
             frame.fold(&lower);
         }
         gram = frame.gram(isa, rows, d);
-        if frame.form == Form::Sums && frame.is_rounding(&gram, &squares) {
+        if matches!(frame.form, Form::Sums) && frame.is_rounding(&gram, &squares) {
             return None;
         }
     }
