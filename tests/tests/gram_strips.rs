@@ -442,6 +442,12 @@ fn matrices_in_strips_are_those_of_the_whole_gallery() {
             )
             .expect("a matrix");
             assert_near(&format!("{measure:?} {sizes:?}"), &got, &want, 1e-12);
+            // A sum of m cosines is rounded as they are, whatever it comes to.
+            let cap = if measure == Measure::Cosine {
+                1e-5 * m as f64
+            } else {
+                2e-6
+            };
             for level in Level::available() {
                 for hands in [1, 3] {
                     let crew = Hands { level, hands };
@@ -460,7 +466,7 @@ fn matrices_in_strips_are_those_of_the_whole_gallery() {
                     )
                     .expect("a matrix");
                     let got: Vec<f64> = got.iter().map(|x| f64::from(*x)).collect();
-                    assert_near(&format!("{level} {measure:?} {sizes:?}"), &got, &want, 2e-6);
+                    assert_near(&format!("{level} {measure:?} {sizes:?}"), &got, &want, cap);
                 }
             }
         }

@@ -125,13 +125,19 @@ pub(super) fn prepare<I: Isa>(
     Ok(missing)
 }
 
+/// The anchors of the volume term in turn, and its weight with each.
+type Volumes<T> = (Range<usize>, T);
+
+/// The anchors of cosines, their weight, and whether they are [`GramLoss::pairs`].
+type Cosines<T> = (Anchor, T, bool);
+
 /// The anchors of the volume term and its weight with each; the cosines, their weight and whether they are
 /// [`GramLoss::pairs`].
 #[inline(always)]
 pub(super) fn of_terms<T: Real>(
     config: &GramLoss<T>,
     m: usize,
-) -> ((Range<usize>, T), [Option<(Anchor, T, bool)>; 2]) {
+) -> (Volumes<T>, [Option<Cosines<T>>; 2]) {
     let k = m.saturating_add(1);
     let (anchors, weight, cosine) = match config.term {
         Term::Volume(Anchor::One(anchor)) => (anchor..anchor.saturating_add(1), T::ONE, None),

@@ -18,8 +18,7 @@ use crate::gram::info_nce::{Direction, InfoNce, Row, Term, logits_of_row, sums_o
 use crate::gram::pair::{self, Bases};
 use crate::gram::strip::{BLOCK, GROUP, ITEMS, Strip, blocks, strip_items};
 use crate::lanes::{Isa, Lanes, Real};
-use crate::ops::tile::{self, DEPTH};
-use crate::ops::{self, Walk, split, take};
+use crate::ops::{self, Walk, split, take, tile};
 use crate::softmax;
 
 use super::K_MAX;
@@ -30,6 +29,9 @@ const OF_ROW: usize = 9;
 
 /// Numbers kept per column: volume, whether it is there, and those of a row from max to dL/dl of the target.
 const OF_COLUMN: usize = 8;
+
+/// Anchors that are packed at a time where E is summed: half of the longest sum, as each hand has its own.
+const DEPTH: usize = tile::DEPTH / 2;
 
 /// m² + 1 sums of a group of items.
 const SUMS: usize = GROUP * ((K_MAX - 1) * (K_MAX - 1) + 1);
