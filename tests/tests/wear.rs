@@ -39,7 +39,10 @@ fn table() -> Vec<Row> {
     .collect()
 }
 
-/// Bytes of the state of three heads 32→16, with the optimizer and what else the row names.
+/// Bytes of the state of a generator of random numbers.
+const RANDOM: usize = 4;
+
+/// Bytes of the state of three heads 32→16 and of a generator, with the optimizer and what else the row names.
 fn bytes(what: &str) -> usize {
     let heads = [Head {
         input: 32,
@@ -62,7 +65,7 @@ fn bytes(what: &str) -> usize {
         false => 0,
     };
     let numbers = setup.parameters_len() + setup.moments_len();
-    SavedHead::new().bytes_mut().len() + numbers * size_of::<f32>() + average
+    SavedHead::new().bytes_mut().len() + numbers * size_of::<f32>() + RANDOM + average
 }
 
 /// Erasures of each of some commits, as the flash counts them.

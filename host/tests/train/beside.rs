@@ -115,11 +115,11 @@ fn averages_are_evaluated_beside_the_weights() {
 fn rounded_weights_have_16_bits_and_what_they_would_lose_is_told_once() {
     let place = own_data();
     let line = format!("{OWN} --budgets 40 --quiet");
-    let kinds: [(&str, fn(f32) -> f32); 2] = [
-        ("f16", |x| f16::from_f32(x).to_f32()),
-        ("bf16", |x| bf16::from_f32(x).to_f32()),
-    ];
-    for (kind, round) in kinds {
+    for kind in ["f16", "bf16"] {
+        let round = |x: f32| match kind {
+            "f16" => f16::from_f32(x).to_f32(),
+            _ => bf16::from_f32(x).to_f32(),
+        };
         let run = |floor: &str, out: &str| {
             let line = format!("{line} --weights {kind} --floor {floor} --out {kind}-{out}");
             let output = place.run(&line);

@@ -1,7 +1,9 @@
 //! Plans that change while they run: budgets that are added, decays on request, units other than steps.
 
+use rivergram::schedule;
 use rivergram::store::Checkpoint;
-use rivergram::train::RunOptions;
+use rivergram::train::{self, JobKind, RunOptions};
+use rivergram_core::schedule::State;
 
 use super::*;
 
@@ -494,5 +496,82 @@ fn an_edited_configuration_is_put_back_or_refused() {
         for file in [&file, &copy] {
             fs::write(file, &text).expect("written");
         }
+    }
+}
+
+#[test]
+fn a_run_goes_on_up_to_step_two_to_the_63() {
+    const END: u64 = 1 << 63;
+    const LEFT: u64 = 6;
+    let place = own_data();
+    let line = format!("{} --warmup 3 --budgets {END}", line("wsd-s"));
+    stopped(&place, &line, "run");
+    let folder = place.file("run");
+    let options = train::read_options(&folder).expect("a run");
+    let Some(JobKind::Align(align)) = options.jobs.first().map(|job| &job.kind) else {
+        panic!("an alignment");
+    };
+    let legs = schedule::legs(&align.schedule).expect("legs");
+    let plan = legs.first().expect("a leg").plan;
+    // As if it had trained since the beginning of the universe.
+    let latest = folder.join("latest.safetensors");
+    let mut checkpoint = Checkpoint::read(&latest).expect("a checkpoint");
+    checkpoint.step = END - LEFT;
+    checkpoint.schedule = vec![0; State::<f32>::SAVED_LEN];
+    let state = State::at(&plan, checkpoint.step);
+    state.save(&mut checkpoint.schedule).expect("room");
+    checkpoint.write(&latest).expect("written");
+    let text = place.train("--resume run --quiet");
+    assert!(text.contains(&format!("{END} steps")), "{text}");
+    let name = format!("budget-{END}.safetensors");
+    let last = Checkpoint::read(&folder.join(name)).expect("the budget");
+    assert_eq!(last.step, END);
+    let log = log(&folder);
+    let steps = of_kind(&log, "step");
+    let late: Vec<&&Value> = steps
+        .iter()
+        .filter(|line| line["step"].as_u64() > Some(END - LEFT))
+        .collect();
+    assert_eq!(late.len() as u64, LEFT);
+    for (line, step) in late.iter().zip(END - LEFT..) {
+        assert_eq!(line["step"], step + 1);
+        assert_eq!(line["phase"], "decay");
+        let rate = line["rate"].as_f64().map(|rate| rate as f32);
+        assert_eq!(rate, Some(plan.lr_at(step)));
+    }
+    assert_eq!(of_kind(&log, "budget").len(), 1);
+}
+
+#[test]
+fn a_checkpoint_of_another_plan_is_refused_with_what_differs() {
+    let place = own_data();
+    place.train(&format!(
+        "{OWN} --quiet --warmup 3 --budgets 20,40 --out one"
+    ));
+    for (index, (more, part)) in [
+        ("--budgets 20,50", "budgets"),
+        ("--budgets 20,40 --lr 0.5", "rates"),
+        ("--budgets 20,40 --floor 0.5", "rates"),
+        ("--budgets 20,40 --warmup 2", "warmup"),
+        ("--budgets 20,40 --decay linear", "decay"),
+        ("--budgets 20,40 --decay-fraction 0.2", "decay"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let out = format!("other-{index}");
+        let more = match more.contains("--warmup") {
+            true => more.to_string(),
+            false => format!("--warmup 3 {more}"),
+        };
+        place.train(&format!("{OWN} --quiet {more} --out {out}"));
+        let latest = format!("{out}/latest.safetensors");
+        let copied = fs::copy(place.file("one/latest.safetensors"), place.file(&latest));
+        copied.expect("copied");
+        let before = files(&place.file(&out));
+        let output = place.run(&format!("--resume {out}"));
+        let parts = ["latest.safetensors", &format!("a plan with other {part}")];
+        assert_refused(&more, &output, &parts);
+        assert_eq!(files(&place.file(&out)), before, "{more}");
     }
 }
