@@ -986,7 +986,8 @@ typedef struct rivergram_trainer {
      */
     size_t workspace_len;
     /**
-     * The rates.
+     * The rates. A step counts one; where the schedule counts samples or tokens, `rivergram_wsds_advance` after each
+     * step counts the others of its batch.
      */
     struct rivergram_wsds *schedule;
     /**
@@ -1916,6 +1917,21 @@ rivergram_status rivergram_wsds_request_decay(struct rivergram_wsds *state,
                                               uint64_t length,
                                               bool *changed,
                                               struct rivergram_error *error);
+
+/**
+ * The same with a length of so many millionths of the steps made so far, rounded down, at least 1; more than a
+ * million count as a million. `rivergram_wsds_position` tells the length: what remains of the decay. `changed`, unless
+ * NULL: not at the floor after the last budget.
+ *
+ * Errors: NULL_POINTER, MISALIGNED, OVERLAP, NOT_A_STATE.
+ *
+ * Contract:
+ * `state` points to a `rivergram_wsds`; `changed` and `error` may be NULL.
+ */
+rivergram_status rivergram_wsds_request_decay_of_seen(struct rivergram_wsds *state,
+                                                      uint32_t millionths,
+                                                      bool *changed,
+                                                      struct rivergram_error *error);
 
 /**
  * Ends a decay with the next update and goes back to the peak. `changed`, unless NULL: whether there was one.

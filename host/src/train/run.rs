@@ -112,7 +112,12 @@ pub fn read_options(folder: &Path) -> Result<RunOptions> {
         options.check_seal(&path)?;
         Ok(options)
     };
-    read(CONFIG).or_else(|lost| read(CONFIG_COPY).map_err(|_| lost))
+    read(CONFIG).or_else(|lost| {
+        read(CONFIG_COPY).map_err(|e| {
+            let problem = format!("nor does its copy serve, {e}: put a copy of either back");
+            Error::input(&lost, problem)
+        })
+    })
 }
 
 /// Loads everything, so that bad options or data are found before anything is written.

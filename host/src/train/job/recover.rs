@@ -9,7 +9,9 @@ use rivergram_core::schedule::State;
 use serde::{Deserialize, Serialize};
 
 use super::super::request::Request;
-use super::{AGAIN, BETWEEN, Job, LINES, Line, Moment, Place, Release, end_name};
+use super::checkpoint::{AGAIN, BETWEEN, LINES};
+use super::log::Line;
+use super::{Job, Moment, Place, Release, end_name};
 use crate::error::{Error, Result};
 use crate::store::{
     self, BEFORE_DECAY, BUDGETS, Checkpoint, LATEST, METRICS, PREVIOUS, RELEASES, main_name,
