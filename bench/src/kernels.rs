@@ -175,6 +175,6 @@ mod tests {
             .sum();
         let numkong = <f32 as numkong::Dot>::dot(&x, &y).expect("equal lengths");
         assert!((f64::from(plain_dot(&x, &y)) - want).abs() < 1e-3);
-        assert!((f64::from(numkong) - want).abs() < 1e-3);
+        assert!((numkong - want).abs() < 1e-3);
     }
 }

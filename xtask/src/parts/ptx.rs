@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::Part;
-use crate::cross::{self, Toolchain};
+use crate::cross::{self, Library, Toolchain};
 use crate::job::{Job, say};
 use crate::workspace::Workspace;
 
@@ -82,7 +82,7 @@ fn build(job: &mut Job<'_>, architecture: &str) -> Result<String, String> {
     let emit = format!("--emit=asm={}", out.display());
     let mut command = Toolchain::Debian.cargo(
         workspace,
-        false,
+        Library::Core,
         &[
             "rustc",
             "--package=rivergram-cuda-kernels",
