@@ -521,6 +521,9 @@ fn a_run_goes_on_up_to_step_two_to_the_63() {
     let state = State::at(&plan, checkpoint.step);
     state.save(&mut checkpoint.schedule).expect("room");
     checkpoint.write(&latest).expect("written");
+    // A run in a decay has the checkpoint from before it.
+    let before = folder.join("before-decay.safetensors");
+    checkpoint.write(&before).expect("written");
     let text = place.train("--resume run --quiet");
     assert!(text.contains(&format!("{END} steps")), "{text}");
     let name = format!("budget-{END}.safetensors");
