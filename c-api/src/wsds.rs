@@ -736,6 +736,8 @@ pub unsafe extern "C" fn rivergram_wsds_request_decay(
 /// million count as a million. `rivergram_wsds_position` tells the length: what remains of the decay. `changed`, unless
 /// NULL: not at the floor after the last budget.
 ///
+/// Cost: O(1), and a checksum of the state.
+///
 /// Errors: NULL_POINTER, MISALIGNED, OVERLAP, NOT_A_STATE.
 ///
 /// # Safety

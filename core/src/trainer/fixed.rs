@@ -102,13 +102,28 @@ pub type Done<T> = (Step<T>, GramReport<T>);
 /// constant.
 ///
 /// ```
-/// use rivergram_core::gram::contrastive::GramLoss;
 /// use rivergram_core::trainer::fixed::{Recipe, workspace_len};
 /// use rivergram_core::trainer::lean_align_workspace_len;
 ///
-/// fn is_lean<R: Recipe<f32>>() -> bool {
-///     workspace_len::<R, f32>() == lean_align_workspace_len(R::HEADS, R::ROWS, R::LOSS.term)
-/// }
+/// # use rivergram_core::gram::contrastive::{Anchor, GramLoss, Term, ZeroRows};
+/// # use rivergram_core::{head::Head, optim::Optimizer};
+/// # struct Pair;
+/// # impl Recipe<f32> for Pair {
+/// #     const HEADS: &[Head] = &[Head { input: 2, hidden: 0, output: 2, normalise: true }; 2];
+/// #     const ROWS: usize = 2;
+/// #     const OPTIMIZER: Optimizer<f32> = Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 };
+/// #     const LOSS: GramLoss<f32> = GramLoss {
+/// #         term: Term::Volume(Anchor::One(0)),
+/// #         pairs: 0.0,
+/// #         temperature: 0.07,
+/// #         label_smoothing: 0.1,
+/// #         normalise: false,
+/// #         zero_rows: ZeroRows::Missing,
+/// #     };
+/// # }
+/// // `Pair` is a recipe.
+/// const LEN: usize = workspace_len::<Pair, f32>();
+/// assert_eq!(LEN, lean_align_workspace_len(Pair::HEADS, Pair::ROWS, Pair::LOSS.term));
 /// ```
 pub const fn workspace_len<R: Recipe<T>, T: Real>() -> usize {
     align_len(R::HEADS, R::ROWS, R::LOSS.term, Packing::ALL)
@@ -124,15 +139,35 @@ pub const fn workspace_len<R: Recipe<T>, T: Real>() -> usize {
 /// an error parameters and moments are as they were.
 ///
 /// ```
-/// use rivergram_core::error::TrainError;
 /// use rivergram_core::lanes::One;
-/// use rivergram_core::trainer::Step;
-/// use rivergram_core::trainer::fixed::{Memory, Recipe, Update, align};
+/// use rivergram_core::trainer::fixed::{Memory, Recipe, Update, align, workspace_len};
 ///
-/// fn step<R: Recipe<f32>>(memory: Memory<'_, f32>, inputs: &[&[f32]]) -> Result<Step<f32>, TrainError> {
-///     let update = Update { before: 0, rate: 0.01 };
-///     Ok(align::<R, _>(One::new(), memory, inputs, None, update)?.0)
-/// }
+/// # use rivergram_core::gram::contrastive::{Anchor, GramLoss, Term, ZeroRows};
+/// # use rivergram_core::{head::Head, optim::Optimizer};
+/// # struct Pair;
+/// # impl Recipe<f32> for Pair {
+/// #     const HEADS: &[Head] = &[Head { input: 2, hidden: 0, output: 2, normalise: true }; 2];
+/// #     const ROWS: usize = 2;
+/// #     const OPTIMIZER: Optimizer<f32> = Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 };
+/// #     const LOSS: GramLoss<f32> = GramLoss {
+/// #         term: Term::Volume(Anchor::One(0)),
+/// #         pairs: 0.0,
+/// #         temperature: 0.07,
+/// #         label_smoothing: 0.1,
+/// #         normalise: false,
+/// #         zero_rows: ZeroRows::Missing,
+/// #     };
+/// # }
+/// // `Pair` is a recipe of two heads and plain SGD.
+/// let before = [1.0_f32, 0.2, 0.1, 1.0, 0.0, 0.0, 0.7, -0.7, 0.7, 0.7, 0.0, 0.0];
+/// let mut parameters = before;
+/// let mut workspace = [0.0; workspace_len::<Pair, f32>()];
+/// let memory = Memory { parameters: &mut parameters, moments: &mut [], workspace: &mut workspace };
+/// let inputs = [&[1.0, 0.0, 0.05, 0.9][..], &[0.9, 0.1, 0.2, 0.8]];
+/// let update = Update { before: 0, rate: 0.001 };
+/// let (step, _) = align::<Pair, _>(One::new(), memory, &inputs, None, update)?;
+/// assert!(step.loss > 0.0 && parameters != before);
+/// # Ok::<(), rivergram_core::error::TrainError>(())
 /// ```
 #[inline(always)]
 pub fn align<R: Recipe<I::Scalar>, I: Isa>(
@@ -151,23 +186,43 @@ pub fn align<R: Recipe<I::Scalar>, I: Isa>(
     })
 }
 
-/// [`align`] of features in 8 bits, such as lie in flash; a step unpacks four rows at a time. The example of the module
-/// calls it. Cost: that of [`align`], and the unpacking.
+/// [`align`] of features in 8 bits, such as lie in flash; a step unpacks four rows at a time. Cost: that of [`align`], and the unpacking.
 ///
 /// # Errors
 /// Those of [`align`].
 ///
 /// ```
-/// use rivergram_core::error::TrainError;
-/// use rivergram_core::features::Int8;
 /// use rivergram_core::lanes::One;
-/// use rivergram_core::trainer::Step;
-/// use rivergram_core::trainer::fixed::{Memory, Recipe, Update, align_int8};
+/// use rivergram_core::trainer::fixed::{Memory, Recipe, Update, align_int8, workspace_len};
+/// use rivergram_core::features::Int8;
 ///
-/// fn step<R: Recipe<f32>>(memory: Memory<'_, f32>, inputs: &[Int8<f32>]) -> Result<Step<f32>, TrainError> {
-///     let update = Update { before: 0, rate: 0.01 };
-///     Ok(align_int8::<R, _>(One::new(), memory, inputs, None, update)?.0)
-/// }
+/// # use rivergram_core::gram::contrastive::{Anchor, GramLoss, Term, ZeroRows};
+/// # use rivergram_core::{head::Head, optim::Optimizer};
+/// # struct Pair;
+/// # impl Recipe<f32> for Pair {
+/// #     const HEADS: &[Head] = &[Head { input: 2, hidden: 0, output: 2, normalise: true }; 2];
+/// #     const ROWS: usize = 2;
+/// #     const OPTIMIZER: Optimizer<f32> = Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 };
+/// #     const LOSS: GramLoss<f32> = GramLoss {
+/// #         term: Term::Volume(Anchor::One(0)),
+/// #         pairs: 0.0,
+/// #         temperature: 0.07,
+/// #         label_smoothing: 0.1,
+/// #         normalise: false,
+/// #         zero_rows: ZeroRows::Missing,
+/// #     };
+/// # }
+/// // `Pair` is a recipe of two heads and plain SGD.
+/// let before = [1.0_f32, 0.2, 0.1, 1.0, 0.0, 0.0, 0.7, -0.7, 0.7, 0.7, 0.0, 0.0];
+/// let mut parameters = before;
+/// let mut workspace = [0.0; workspace_len::<Pair, f32>()];
+/// let memory = Memory { parameters: &mut parameters, moments: &mut [], workspace: &mut workspace };
+/// let features = [[100, 0, 5, 90], [90, 10, 20, 80]];
+/// let inputs = features.each_ref().map(|values| Int8 { values, scale: 0.01 });
+/// let update = Update { before: 0, rate: 0.001 };
+/// let (step, _) = align_int8::<Pair, _>(One::new(), memory, &inputs, None, update)?;
+/// assert!(step.loss > 0.0 && parameters != before);
+/// # Ok::<(), rivergram_core::error::TrainError>(())
 /// ```
 #[inline(always)]
 pub fn align_int8<R: Recipe<I::Scalar>, I: Isa>(

@@ -38,6 +38,7 @@ const SUMS: usize = GROUP * ((K_MAX - 1) * (K_MAX - 1) + 1);
 
 /// What a score is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub(super) enum Score {
     /// V, from the coordinates over the bases.
     Volume,
