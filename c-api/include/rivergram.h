@@ -187,11 +187,8 @@ enum {
 /**
  * Which average of the weights.
  */
-enum rivergram_average_kind
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+typedef uint32_t rivergram_average_kind;
+enum {
     /**
      * Exponential: the older an update, the less it counts. The first sets it.
      */
@@ -205,13 +202,6 @@ enum rivergram_average_kind
      */
     RIVERGRAM_AVERAGE_KIND_LAWA = 2,
 };
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum rivergram_average_kind rivergram_average_kind;
-#else
-typedef uint32_t rivergram_average_kind;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
 
 /**
  * Over which places the selection runs.
@@ -1158,6 +1148,8 @@ extern "C" {
 /**
  * Numbers that an average of so many weights keeps: as many, or `copies` times as many.
  *
+ * Cost: a product.
+ *
  * Errors: NULL_POINTER, MISALIGNED, OVERLAP, OPTION.
  *
  * Contract:
@@ -1922,6 +1914,8 @@ rivergram_status rivergram_wsds_request_decay(struct rivergram_wsds *state,
  * The same with a length of so many millionths of the steps made so far, rounded down, at least 1; more than a
  * million count as a million. `rivergram_wsds_position` tells the length: what remains of the decay. `changed`, unless
  * NULL: not at the floor after the last budget.
+ *
+ * Cost: O(1), and a checksum of the state.
  *
  * Errors: NULL_POINTER, MISALIGNED, OVERLAP, NOT_A_STATE.
  *

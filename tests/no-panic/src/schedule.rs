@@ -2,7 +2,7 @@
 
 use rivergram_core::lanes::Real;
 use rivergram_core::schedule::{
-    Area, Branches, Decay, Plan, Progress, Settings, Shape, State, WarmupShape, presets, rate_at,
+    self, Area, Branches, Decay, Plan, Progress, Settings, Shape, State, WarmupShape, presets,
 };
 
 use crate::{any, keep, real, size, slice, slice_mut};
@@ -41,7 +41,7 @@ fn plan<T: Real>(plan: &Plan<'_, T>) {
     keep(Plan::of_checked(any(*Plan::settings(plan)), slice()));
     keep(Plan::budgets(plan));
     keep(Plan::lr_at(plan, any(0)));
-    keep(rate_at(any(*plan.settings()), slice(), any(0)));
+    keep(schedule::rate_at(any(*plan.settings()), slice(), any(0)));
     keep(Plan::position(plan, any(0)));
     keep(Plan::decay(plan, size()));
     for decay in Plan::decays(plan) {
