@@ -11,18 +11,18 @@ use rivergram_board::memory::Memory;
 use rivergram_core::features::Int8;
 use rivergram_core::flash::{Layout, Slot, Store};
 use rivergram_core::lanes::One;
-use rivergram_core::optim::Optimizer;
-use rivergram_core::schedule::{Plan, Settings, State};
+use rivergram_core::schedule::{Plan, State};
+use rivergram_core::trainer::fixed::Recipe;
 use rivergram_core::trainer::{EarlyDecay, SavedHead, Setup, Storage, Trainer};
-use rivergram_firmware::align::{BATCH, BYTES, HEADS, LOSS, PARAMETERS, WORKSPACE};
+use rivergram_firmware::align::{BATCH, BYTES, HEADS, PARAMETERS, WORKSPACE, WithPairs};
 use rivergram_firmware::data::{FEATURE_SCALE, FEATURES, Modality, NUMBERS, TRAIN_VOICES};
 use rivergram_firmware::flash::FileFlash;
 use rivergram_firmware::random::Random;
+use rivergram_firmware::training::{self, OPTIMIZER, SMALL};
 use semihosting::fs::File;
 use semihosting::io::Write;
 
-const SMALL: bool = cfg!(small);
-const MOMENTS: usize = if SMALL { 0 } else { 2 * PARAMETERS };
+const MOMENTS: usize = training::kept(PARAMETERS) - PARAMETERS;
 const PEAK: f32 = if SMALL { 0.3 } else { 0.01 };
 
 /// When the battery is low: the update, and how many more it lasts.
@@ -60,11 +60,7 @@ fn run(buffers: &mut Buffers) -> Option<()> {
     }
     let setup = Setup {
         heads: &HEADS,
-        optimizer: if SMALL {
-            Optimizer::sgd()
-        } else {
-            Optimizer::adamw()
-        },
+        optimizer: OPTIMIZER,
         clip: None,
     };
     let storage = Storage {
@@ -73,11 +69,7 @@ fn run(buffers: &mut Buffers) -> Option<()> {
         moments: &mut buffers.moments,
         workspace: &mut buffers.workspace,
     };
-    let settings = Settings {
-        warmup: 10,
-        ..Settings::wsd_s(PEAK, PEAK / 100.0)
-    };
-    let plan = Plan::new(settings, &[]).ok()?; // No known end.
+    let plan = Plan::new(training::settings(PEAK), &[]).ok()?; // No known end.
     let mut trainer = Trainer::new(setup, storage, State::new(&plan)).ok()?;
     let mut flash = FileFlash::open(c"flash.bin")?;
     let layout = Layout {
@@ -171,7 +163,7 @@ fn update(trainer: &mut Trainer<'_, f32>, batch: &mut [i8; BYTES]) -> Option<()>
         input.values = plane;
     }
     trainer
-        .align_int8(One::new(), &LOSS, &inputs, None, BATCH)
+        .align_int8(One::new(), &WithPairs::LOSS, &inputs, None, BATCH)
         .ok()?;
     Some(())
 }
