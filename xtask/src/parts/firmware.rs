@@ -203,7 +203,12 @@ const ROOTS: [(&str, &str); 2] = [
 /// Whether a program takes square roots by the instruction of the board's processor where it has one, and only there,
 /// and does without double precision.
 fn arithmetic(board: &Board, image: &Path) -> Result<(), String> {
-    let code = llvm("objdump", &["-d"], image)?;
+    // An image of a Cortex-M33 does not say that it has a unit.
+    let unit: &[&str] = match board.triple.starts_with("thumb") {
+        true => &["-d", "--mattr=+vfp2sp"],
+        false => &["-d"],
+    };
+    let code = llvm("objdump", unit, image)?;
     for (root, targets) in ROOTS {
         let (has, should) = (code.contains(root), board.triple.ends_with(targets));
         if has != should {
