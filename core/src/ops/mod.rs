@@ -163,6 +163,9 @@ impl<T: Real> Kernel<T> for Dot<'_, T> {
         let (a, a_tail) = isa.blocks(split(self.0, n).0);
         let (b, b_tail) = isa.blocks(split(self.1, n).0);
         let mut total = isa.load(a_tail) * isa.load(b_tail);
+        if a.len() <= BLOCK {
+            return (dot_blocks(isa, a, b) + total).sum();
+        }
         for (a, b) in a.pieces(BLOCK).zip(b.pieces(BLOCK)) {
             total = total + dot_blocks(isa, a, b);
         }
