@@ -1,10 +1,10 @@
-//! The inputs of heads: numbers as they are, or 8-bit integers with a scale.
+//! The inputs of heads: numbers as they are, or 8-bit integers with a scale, in one piece or row by row.
 //!
 //! Features that do not change while heads are trained may lie in flash, a quarter as large. A step unpacks a
 //! few rows at a time: on the way forward, and each time that the gradient of the weights is made.
 
-use crate::lanes::{Isa, Real};
-use crate::ops;
+use crate::lanes::Real;
+use read::Read;
 
 /// Features in 8 bits: x = scale · q.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -15,6 +15,41 @@ pub struct Int8<'a, T> {
     /// How much a step of 1 is.
     pub scale: T,
 }
+
+/// Rows of a table in 8 bits, such as the samples of a batch among those in flash: x = scale · table\[rows\[r\]\].
+/// Nothing is copied.
+///
+/// ```
+/// use rivergram_core::features::Int8Rows;
+///
+/// static SAMPLES: [[i8; 2]; 3] = [[10, 0], [0, 10], [5, 5]];
+/// let batch = Int8Rows { table: SAMPLES.as_flattened(), rows: &[2, 0], scale: 0.1_f32 };
+/// assert_eq!(batch.rows.len(), 2); // (0.5, 0.5) and (1, 0)
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Int8Rows<'a, T> {
+    /// q of all samples, \[samples, input\].
+    pub table: &'a [i8],
+    /// The samples of the batch.
+    pub rows: &'a [u32],
+    /// How much a step of 1 is.
+    pub scale: T,
+}
+
+impl<T> Int8Rows<'_, T> {
+    /// A row; nothing where the table ends before it does.
+    #[inline(always)]
+    fn row(&self, row: u32, input: usize) -> Option<&[i8]> {
+        let start = usize::try_from(row).ok()?.checked_mul(input)?;
+        self.table.get(start..start.checked_add(input)?)
+    }
+}
+
+/// What a head can read: `&[T]`, [`Int8`] and [`Int8Rows`].
+pub trait Features<T>: Read<T> {}
+
+impl<T, F: Read<T>> Features<T> for F {}
 
 impl<T: Real> Int8<'_, T> {
     /// Unpacks as many numbers as `to` has room for, from number `start` on; returns how many there were.
@@ -30,14 +65,19 @@ impl<T: Real> Int8<'_, T> {
     /// assert_eq!(features.unpack(3, &mut row), 1);
     /// ```
     pub fn unpack(&self, start: usize, to: &mut [T]) -> usize {
-        let values = self.values.get(start..).unwrap_or(&[]);
-        for (to, q) in to.iter_mut().zip(values) {
-            // An i8 plus 128 fits the unsigned number that every `Real` can be made from.
-            let offset = T::from_u32(u32::from(q.cast_unsigned() ^ 0x80));
-            *to = self.scale * (offset - T::constant(128.0));
-        }
-        values.len().min(to.len())
+        unpack(self.scale, self.values.get(start..).unwrap_or(&[]), to)
     }
+}
+
+/// Unpacks as many numbers as there are and fit; returns how many.
+#[inline(always)]
+fn unpack<T: Real>(scale: T, values: &[i8], to: &mut [T]) -> usize {
+    for (to, q) in to.iter_mut().zip(values) {
+        // An i8 plus 128 fits the unsigned number that every `Real` can be made from.
+        let offset = T::from_u32(u32::from(q.cast_unsigned() ^ 0x80));
+        *to = scale * (offset - T::constant(128.0));
+    }
+    values.len().min(to.len())
 }
 
 /// Rows that are unpacked at once: as many as a product takes at once, so that the sums are those of all rows.
@@ -48,77 +88,118 @@ pub(crate) const fn tile_len(input: usize) -> usize {
     TILE_ROWS.saturating_mul(input)
 }
 
-/// What a head can read.
-pub(crate) trait Features<T>: Copy {
-    /// Whether they have to be unpacked.
-    const PACKED: bool;
+/// How a head reads.
+mod read {
+    use super::{Int8, Int8Rows, TILE_ROWS, tile_len, unpack};
+    use crate::lanes::{Isa, Real};
+    use crate::ops::{self, Walk};
 
-    /// How many numbers there are.
-    fn numbers(self) -> usize;
+    /// What there is of a kind of features.
+    pub trait Read<T>: Copy {
+        /// Whether they have to be unpacked.
+        const PACKED: bool;
 
-    /// At least the sum of the squares of all numbers; NaN or infinite where one of them is.
-    fn square_bound<I: Isa<Scalar = T>>(self, isa: I) -> T;
+        /// How many numbers there are in rows of `input`; rows that do not exist do not count.
+        fn numbers(self, input: usize) -> usize;
 
-    /// The numbers from `start` on; of packed ones as many as `tile` holds.
-    fn read<'a>(self, start: usize, tile: &'a mut [T]) -> &'a [T]
-    where
-        Self: 'a;
+        /// At least the sum of the squares of all numbers in rows of `input`; NaN or infinite where one of them is.
+        fn square_bound<I: Isa<Scalar = T>>(self, input: usize, isa: I) -> T;
 
-    /// Rows that are read at once.
-    #[inline(always)]
-    fn rows_at_once() -> usize {
-        if Self::PACKED { TILE_ROWS } else { usize::MAX }
+        /// The numbers from a row of `input` on; of packed ones as many rows as `tile` holds.
+        fn read<'a>(self, row: usize, input: usize, tile: &'a mut [T]) -> &'a [T]
+        where
+            Self: 'a;
+
+        /// Rows that are read at once.
+        #[inline(always)]
+        fn rows_at_once() -> usize {
+            if Self::PACKED { TILE_ROWS } else { usize::MAX }
+        }
+
+        /// Floats of `tile`.
+        #[inline(always)]
+        fn tile_len(input: usize) -> usize {
+            if Self::PACKED { tile_len(input) } else { 0 }
+        }
     }
 
-    /// Floats of `tile`.
-    #[inline(always)]
-    fn tile_len(input: usize) -> usize {
-        if Self::PACKED { tile_len(input) } else { 0 }
-    }
-}
+    impl<T: Real> Read<T> for &[T] {
+        const PACKED: bool = false;
 
-impl<T: Real> Features<T> for &[T] {
-    const PACKED: bool = false;
+        #[inline(always)]
+        fn numbers(self, _: usize) -> usize {
+            self.len()
+        }
 
-    #[inline(always)]
-    fn numbers(self) -> usize {
-        self.len()
-    }
+        #[inline(always)]
+        fn square_bound<I: Isa<Scalar = T>>(self, _: usize, isa: I) -> T {
+            ops::dot(isa, self, self)
+        }
 
-    #[inline(always)]
-    fn square_bound<I: Isa<Scalar = T>>(self, isa: I) -> T {
-        ops::dot(isa, self, self)
-    }
-
-    #[inline(always)]
-    fn read<'a>(self, start: usize, _: &'a mut [T]) -> &'a [T]
-    where
-        Self: 'a,
-    {
-        self.get(start..).unwrap_or(&[])
-    }
-}
-
-impl<T: Real> Features<T> for Int8<'_, T> {
-    const PACKED: bool = true;
-
-    #[inline(always)]
-    fn numbers(self) -> usize {
-        self.values.len()
+        #[inline(always)]
+        fn read<'a>(self, row: usize, input: usize, _: &'a mut [T]) -> &'a [T]
+        where
+            Self: 'a,
+        {
+            self.get(row.saturating_mul(input)..).unwrap_or(&[])
+        }
     }
 
+    /// At least the sum of the squares of so many numbers in 8 bits.
     #[inline(always)]
-    fn square_bound<I: Isa<Scalar = T>>(self, _: I) -> T {
-        let largest = self.scale * T::constant(128.0);
-        T::from_usize(self.values.len()) * largest * largest
+    fn square_bound<T: Real>(scale: T, numbers: usize) -> T {
+        let largest = scale * T::constant(128.0);
+        T::from_usize(numbers) * largest * largest
     }
 
-    #[inline(always)]
-    fn read<'a>(self, start: usize, tile: &'a mut [T]) -> &'a [T]
-    where
-        Self: 'a,
-    {
-        let count = self.unpack(start, tile);
-        tile.get(..count).unwrap_or(&[])
+    impl<T: Real> Read<T> for Int8<'_, T> {
+        const PACKED: bool = true;
+
+        #[inline(always)]
+        fn numbers(self, _: usize) -> usize {
+            self.values.len()
+        }
+
+        #[inline(always)]
+        fn square_bound<I: Isa<Scalar = T>>(self, _: usize, _: I) -> T {
+            square_bound(self.scale, self.values.len())
+        }
+
+        #[inline(always)]
+        fn read<'a>(self, row: usize, input: usize, tile: &'a mut [T]) -> &'a [T]
+        where
+            Self: 'a,
+        {
+            let count = self.unpack(row.saturating_mul(input), tile);
+            tile.get(..count).unwrap_or(&[])
+        }
+    }
+
+    impl<T: Real> Read<T> for Int8Rows<'_, T> {
+        const PACKED: bool = true;
+
+        #[inline(always)]
+        fn numbers(self, input: usize) -> usize {
+            let here = |row: &&u32| self.row(**row, input).is_some();
+            self.rows.iter().filter(here).count().saturating_mul(input)
+        }
+
+        #[inline(always)]
+        fn square_bound<I: Isa<Scalar = T>>(self, input: usize, _: I) -> T {
+            square_bound(self.scale, self.rows.len().saturating_mul(input))
+        }
+
+        #[inline(always)]
+        fn read<'a>(self, row: usize, input: usize, tile: &'a mut [T]) -> &'a [T]
+        where
+            Self: 'a,
+        {
+            let rows = self.rows.get(row..).unwrap_or(&[]);
+            for (row, to) in rows.iter().zip(tile.rows_mut(input)) {
+                unpack(self.scale, self.row(*row, input).unwrap_or(&[]), to);
+            }
+            let count = rows.len().saturating_mul(input);
+            tile.get(..count).unwrap_or(tile)
+        }
     }
 }

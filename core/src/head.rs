@@ -270,7 +270,7 @@ impl Head {
             return I::Scalar::INFINITY;
         }
         let rows = I::Scalar::from_usize(self.rows(x));
-        ops::dot(isa, dy, dy) * (x.square_bound(isa) + rows)
+        ops::dot(isa, dy, dy) * (x.square_bound(self.input, isa) + rows)
     }
 
     /// Itself, where it is linear.
@@ -281,7 +281,9 @@ impl Head {
 
     #[inline(always)]
     fn rows<T, F: Features<T>>(&self, x: F) -> usize {
-        x.numbers().checked_div(self.input).unwrap_or_default()
+        x.numbers(self.input)
+            .checked_div(self.input)
+            .unwrap_or_default()
     }
 
     /// The first layer, which is all of a linear head, and the second.
@@ -415,8 +417,8 @@ impl<T: Real, F: Features<T>> Kernel<T> for Affine<'_, T, F> {
             }
         }
         let tiles = self.y.pieces_mut(F::rows_at_once().saturating_mul(output));
-        for (start, y) in starts::<F, T>(input).zip(tiles) {
-            let x = self.x.read(start, self.tile);
+        for (row, y) in firsts::<F, T>().zip(tiles) {
+            let x = self.x.read(row, input, self.tile);
             ops::matmul_nt(isa, output, input, x, weights, y);
         }
     }
@@ -439,8 +441,8 @@ impl<T: Real, F: Features<T>> Kernel<T> for AffineGradient<'_, T, F> {
         let (input, output) = (self.input, self.output);
         let (weights, bias) = take(self.gradient, input.saturating_mul(output));
         let tiles = self.dy.pieces(F::rows_at_once().saturating_mul(output));
-        for (start, dy) in starts::<F, T>(input).zip(tiles) {
-            let x = self.x.read(start, self.tile);
+        for (row, dy) in firsts::<F, T>().zip(tiles) {
+            let x = self.x.read(row, input, self.tile);
             ops::matmul_tn(isa, output, input, dy, x, weights);
         }
         for row in self.dy.rows(output) {
@@ -449,10 +451,10 @@ impl<T: Real, F: Features<T>> Kernel<T> for AffineGradient<'_, T, F> {
     }
 }
 
-/// Where the parts of the inputs begin that are read at once.
+/// The first rows of the parts of the inputs that are read at once.
 #[inline(always)]
-fn starts<F: Features<T>, T>(input: usize) -> impl Iterator<Item = usize> {
-    (0..usize::MAX).step_by(F::rows_at_once().saturating_mul(input).max(1))
+fn firsts<F: Features<T>, T>() -> impl Iterator<Item = usize> {
+    (0..usize::MAX).step_by(F::rows_at_once())
 }
 
 /// max(x, 0); a NaN stays.

@@ -11,9 +11,9 @@ use crate::lanes::Real;
 /// A configuration and a batch that were found to be valid.
 ///
 /// It is `Copy` and shares nothing: rows may be computed by any thread, each with its own
-/// [`Work`](super::Work).
+/// [`Work`](super::Work). `KNOWN`: its options are known where it is compiled, and the code of all others is left out.
 #[derive(Clone, Copy, Debug)]
-pub struct Checked<'a, T> {
+pub struct Checked<'a, T, const KNOWN: bool = false> {
     pub(super) config: Config<'a, T>,
     pub(super) batch: Batch<'a, T>,
     pub(super) tokens: usize,
@@ -120,6 +120,22 @@ impl<'a, T: Real> Checked<'a, T> {
         Ok(checked)
     }
 
+    /// The same of a configuration and a batch of which the compiler sees the options.
+    #[inline(always)]
+    pub(super) fn known(
+        self,
+        config: &Config<'a, T>,
+        batch: &Batch<'a, T>,
+    ) -> Checked<'a, T, true> {
+        Checked {
+            config: *config,
+            batch: *batch,
+            tokens: self.tokens,
+        }
+    }
+}
+
+impl<'a, T: Real, const KNOWN: bool> Checked<'a, T, KNOWN> {
     /// The tokens that cross-entropy is the mean over, of all rows; 0 where `ce_factor` is 0.
     ///
     /// ```
@@ -273,6 +289,7 @@ impl<'a, T: Real> Checked<'a, T> {
     }
 
     /// The labels up to the last that is no pad.
+    #[inline(always)]
     fn trimmed(&self, labels: &'a [i32]) -> &'a [i32] {
         let mut rest = labels;
         while let Some((&last, before)) = rest.split_last() {

@@ -168,6 +168,18 @@ impl<'a, T: Real> Config<'a, T> {
     /// assert_eq!(config.axis, Axis::Positions);
     /// ```
     pub fn new(orders: &'a [(usize, T)]) -> Self {
+        Self::clamped(orders, Some(T::constant(-20.0)))
+    }
+
+    /// [`Config::new`] with another clamp, and what a constant is made of. Cost: O(1).
+    ///
+    /// ```
+    /// use rivergram_core::eisl::Config;
+    ///
+    /// const PAPER: Config<'_, f32> = Config::clamped(&[(1, 0.8), (2, 0.2)], Some(-20.0));
+    /// assert_eq!(PAPER.clamp, Config::new(PAPER.orders).clamp);
+    /// ```
+    pub const fn clamped(orders: &'a [(usize, T)], clamp: Option<T>) -> Self {
         Config {
             orders,
             from_length: &[],
@@ -175,7 +187,7 @@ impl<'a, T: Real> Config<'a, T> {
             select: Select::Softmax,
             axis: Axis::Positions,
             temperature: T::ONE,
-            clamp: Some(T::constant(-20.0)),
+            clamp,
             padding: Padding::Mask,
             pad_id: None,
             input: Input::Logits,
@@ -210,12 +222,12 @@ impl<'a, T: Real> Config<'a, T> {
     /// let config = Config::cross_entropy(0.1f32);
     /// assert_eq!((config.ngram_factor, config.ce_factor, config.label_smoothing), (0.0, 1.0, 0.1));
     /// ```
-    pub fn cross_entropy(label_smoothing: T) -> Self {
+    pub const fn cross_entropy(label_smoothing: T) -> Self {
         Config {
             ngram_factor: T::ZERO,
             ce_factor: T::ONE,
             label_smoothing,
-            ..Config::new(&[])
+            ..Config::clamped(&[], None)
         }
     }
 

@@ -207,15 +207,41 @@ impl<T: Real> Kernel<T> for InPlace<'_, '_, '_, T> {
             parts,
             workspace,
         } = self;
-        let (checked, mut work, mut tally) = start(config, batch, x.len(), parts, workspace)?;
-        let rows = x.pieces_mut(checked.row_len());
-        for (b, x) in (0..batch.shape.batch).zip(rows) {
-            let row = checked.forward(isa, b, x, true, &mut work)?;
-            tally.add(&checked, b, row, &work);
-            checked.gradient(isa, b, x, &mut work);
-        }
-        Ok(tally.finish(&checked))
+        let (checked, work, tally) = start(config, batch, x.len(), parts, workspace)?;
+        in_place(isa, &checked, work, tally, x)
     }
+}
+
+#[inline(always)]
+fn in_place<I: Isa, const KNOWN: bool>(
+    isa: I,
+    checked: &Checked<'_, I::Scalar, KNOWN>,
+    mut work: Work<'_, I::Scalar>,
+    mut tally: Tally<'_, I::Scalar>,
+    x: &mut [I::Scalar],
+) -> Result<Losses<I::Scalar>, EislError> {
+    let rows = x.pieces_mut(checked.row_len());
+    for (b, x) in (0..checked.batch.shape.batch).zip(rows) {
+        let row = checked.forward(isa, b, x, true, &mut work)?;
+        tally.add(checked, b, row, &work);
+        checked.gradient(isa, b, x, &mut work);
+    }
+    Ok(tally.finish(checked))
+}
+
+/// [`loss_and_gradient_in_place`] without parts and without an entry of its own: what the compiler sees of the options
+/// leaves out the code of all others.
+#[inline(always)]
+pub(crate) fn known_loss_in_place<I: Isa>(
+    isa: I,
+    config: &Config<'_, I::Scalar>,
+    batch: &Batch<'_, I::Scalar>,
+    x: &mut [I::Scalar],
+    workspace: &mut [I::Scalar],
+) -> Result<Losses<I::Scalar>, EislError> {
+    let (checked, work, tally) = start(config, batch, x.len(), Parts::none(), workspace)?;
+    let checked = checked.known(config, batch);
+    in_place(isa, &checked, work, tally, x)
 }
 
 /// One row of fixed size with its workspace (4·T·U + 3·T + U numbers) on the stack; `x` is replaced by
@@ -416,9 +442,9 @@ pub(super) fn start<'a, 'w, 'p, T: Real>(
 
 impl<T: Real> Tally<'_, T> {
     #[inline(always)]
-    pub(super) fn add(
+    pub(super) fn add<const KNOWN: bool>(
         &mut self,
-        checked: &Checked<'_, T>,
+        checked: &Checked<'_, T, KNOWN>,
         b: usize,
         row: RowLoss<T>,
         work: &Work<'_, T>,
@@ -449,7 +475,7 @@ impl<T: Real> Tally<'_, T> {
     }
 
     #[inline(always)]
-    pub(super) fn finish(self, checked: &Checked<'_, T>) -> Losses<T> {
+    pub(super) fn finish<const KNOWN: bool>(self, checked: &Checked<'_, T, KNOWN>) -> Losses<T> {
         if let Some(buffer) = self.parts.per_order {
             for sum in buffer {
                 *sum = mean(*sum, checked.batch.shape.batch);
@@ -464,7 +490,7 @@ fn slot<'a, N>(buffer: &'a mut Option<&mut [N]>, index: usize) -> Option<&'a mut
     buffer.as_mut().and_then(|buffer| buffer.get_mut(index))
 }
 
-impl<T: Real> Checked<'_, T> {
+impl<T: Real, const KNOWN: bool> Checked<'_, T, KNOWN> {
     /// The loss of the batch from the sums over its rows of what [`Checked::forward`] returns: divides by B and
     /// by the tokens, unless a reduction or derivatives for cross-entropy say otherwise. (With derivatives for
     /// cross-entropy the caller sums g\[b\]·ce.) Cost: O(1): two divisions.

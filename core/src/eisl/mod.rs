@@ -66,6 +66,7 @@ pub use config::{
     Shape, noise_len,
 };
 pub use half::{half_loss_and_gradient_in_place, half_workspace_len};
+pub(crate) use loss::known_loss_in_place;
 pub use loss::{
     Losses, Parts, loss, loss_and_gradient, loss_and_gradient_f32, loss_and_gradient_fixed,
     loss_and_gradient_in_place, loss_fixed,

@@ -53,7 +53,7 @@ struct Order<'a, T> {
     noise: Option<(&'a [T], (usize, usize))>,
 }
 
-impl<T: Real> Checked<'_, T> {
+impl<T: Real, const KNOWN: bool> Checked<'_, T, KNOWN> {
     /// The loss of row `index`, whose input is `x` (T·V numbers). The losses of the orders are left in
     /// `work.losses`, the reference that [`Combine::Best`] took in `work.chosen`, and with `differentiate`
     /// what [`Checked::gradient`] needs in the other parts.
@@ -385,14 +385,19 @@ impl<T: Real> Checked<'_, T> {
             data: &mut *block.weights,
             stride,
         };
-        isa.enter(Reduce {
+        let reduce = Reduce {
             selection,
             rows,
             sums,
             noise,
             values: &mut *values,
             weights: differentiate.then_some((weights, factor)),
-        });
+        };
+        if KNOWN {
+            reduce.run(isa);
+        } else {
+            isa.enter(reduce);
+        }
         if differentiate {
             if !mirrored {
                 leave_out_gaps(target, order.n, m, block.weights);
@@ -484,7 +489,7 @@ impl<T: Real> Checked<'_, T> {
 }
 
 // The two passes over the vocabulary and the selection, each an entry of its own: among the rest of a row their
-// loops would have to share its registers.
+// loops would have to share its registers. A selection that is known is part of its row: it is shorter.
 
 /// [`softmax::log_sum`].
 struct ReadLogits<'a, T> {

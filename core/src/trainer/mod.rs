@@ -1302,7 +1302,11 @@ fn check_input<T, F: Features<T>>(
     x: F,
 ) -> Result<(), TrainError> {
     let buffer = TrainBuffer::Input { head: index };
-    check_len(buffer, rows.saturating_mul(head.input), x.numbers())
+    check_len(
+        buffer,
+        rows.saturating_mul(head.input),
+        x.numbers(head.input),
+    )
 }
 
 fn check_workspace(need: usize, have: usize) -> Result<(), TrainError> {

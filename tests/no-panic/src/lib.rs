@@ -76,7 +76,7 @@ pub fn keep<T>(x: T) {
 }
 
 /// Every room but those parts that exist in single precision only.
-pub fn every_room<T: Real>() {
+pub fn every_room<T: trainer::Orders>() {
     eisl::room::<T>();
     encode::room::<T>();
     features::room::<T>();

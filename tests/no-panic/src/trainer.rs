@@ -1,7 +1,8 @@
 //! `core::trainer`.
 
+use rivergram_core::eisl::{Axis, Config, Select, Shape};
 use rivergram_core::error::TrainError;
-use rivergram_core::features::Int8;
+use rivergram_core::features::{Int8, Int8Rows};
 use rivergram_core::gram::contrastive::{Anchor, GramLoss, Term, ZeroRows};
 use rivergram_core::head::Head;
 use rivergram_core::lanes::{One, Real};
@@ -9,7 +10,7 @@ use rivergram_core::optim::Optimizer;
 use rivergram_core::optim::average::{Ema, Lawa, RunningMean, Start};
 use rivergram_core::optim::rounding::Half;
 use rivergram_core::schedule::{Plan, Settings, State};
-use rivergram_core::trainer::fixed::{self, Memory, Recipe, Update};
+use rivergram_core::trainer::fixed::{self, Memory, Recipe, Strips, Transcription, Update};
 use rivergram_core::trainer::{self, Average, Rounded, Setup, Storage, Trainer};
 
 use crate::{any, eisl, flash, head, keep, real, size, slice, slice_mut};
@@ -32,10 +33,12 @@ fn storage<T: Real>() -> Storage<'static, T> {
 }
 
 /// Calls everything.
-pub fn room<T: Real>() {
+pub fn room<T: Orders>() {
     sizes::<T>();
     recipe::<T, Short>();
     recipe::<T, Long>();
+    transcription::<T, Reader>();
+    transcription::<T, Mirrored>();
     let Ok(plan) = Plan::new(any(Settings::<T>::constant(real())), slice()) else {
         return;
     };
@@ -252,7 +255,7 @@ fn recipe<T: Real, R: Recipe<T>>() {
     let one = One::<T>::new();
     let present = any(Some(slice::<bool>()));
     keep(fixed::workspace_len::<R, T>());
-    keep(fixed::align::<R, _>(
+    keep(fixed::align::<R, _, _>(
         one,
         memory(),
         any(&[slice::<T>(); 3]),
@@ -263,11 +266,133 @@ fn recipe<T: Real, R: Recipe<T>>() {
         values: slice(),
         scale: real(),
     };
-    keep(fixed::align_int8::<R, _>(
+    keep(fixed::align::<R, _, _>(
         one,
         memory(),
         any(&[packed; 3]),
         present,
+        update,
+    ));
+    let scattered = Int8Rows {
+        table: slice(),
+        rows: slice(),
+        scale: real(),
+    };
+    keep(fixed::align::<R, _, _>(
+        one,
+        memory(),
+        any(&[scattered; 3]),
+        present,
+        update,
+    ));
+}
+
+/// Orders, which a constant of any number cannot hold.
+pub trait Orders: Real {
+    /// Single tokens and pairs.
+    const ORDERS: &'static [(usize, Self)];
+}
+
+impl Orders for f32 {
+    const ORDERS: &'static [(usize, f32)] = &[(1, 0.8), (2, 0.2)];
+}
+
+impl Orders for f64 {
+    const ORDERS: &'static [(usize, f64)] = &[(1, 0.8), (2, 0.2)];
+}
+
+/// A transcription as firmware has it.
+struct Reader;
+
+impl<T: Orders> Transcription<T> for Reader {
+    const HEAD: Head = Head {
+        input: 64,
+        hidden: 0,
+        output: 11,
+        normalise: false,
+    };
+    const SHAPE: Shape = Shape {
+        batch: 4,
+        positions: 12,
+        targets: 12,
+        vocabulary: 11,
+    };
+    const OPTIMIZER: Optimizer<T> = Optimizer::AdamW {
+        beta1: T::ZERO,
+        beta2: T::ZERO,
+        epsilon: T::EPSILON,
+        weight_decay: T::EPSILON,
+    };
+    const LOSS: Config<'static, T> = Config::clamped(T::ORDERS, None);
+}
+
+/// What else one may ask for.
+struct Mirrored;
+
+impl<T: Orders> Transcription<T> for Mirrored {
+    const HEAD: Head = Head {
+        input: 5,
+        hidden: 0,
+        output: 3,
+        normalise: false,
+    };
+    const SHAPE: Shape = Shape {
+        batch: 1,
+        positions: 4,
+        targets: 5,
+        vocabulary: 3,
+    };
+    const OPTIMIZER: Optimizer<T> = Optimizer::Sgd {
+        momentum: T::EPSILON,
+        weight_decay: T::EPSILON,
+    };
+    const CLIP: Option<T> = Some(T::ONE);
+    const LOSS: Config<'static, T> = Config {
+        axis: Axis::Targets,
+        select: Select::LogSumExp,
+        ce_factor: T::ONE,
+        label_smoothing: T::EPSILON,
+        pad_id: Some(0),
+        ..Config::clamped(T::ORDERS, None)
+    };
+}
+
+fn transcription<T: Real, R: Transcription<T>>() {
+    let memory = || {
+        any(Memory {
+            parameters: slice_mut(),
+            moments: slice_mut(),
+            workspace: slice_mut(),
+        })
+    };
+    let update = any(Update {
+        before: any(0),
+        rate: real(),
+    });
+    let strips = any(Strips {
+        targets: slice(),
+        target_lens: any(Some(slice())),
+        output_lens: any(Some(slice())),
+    });
+    let one = One::<T>::new();
+    keep(fixed::transcribe_workspace_len::<R, T>());
+    keep(fixed::transcribe::<R, _, _>(
+        one,
+        memory(),
+        slice::<T>(),
+        strips,
+        update,
+    ));
+    let scattered = Int8Rows {
+        table: slice(),
+        rows: slice(),
+        scale: real(),
+    };
+    keep(fixed::transcribe::<R, _, _>(
+        one,
+        memory(),
+        scattered,
+        strips,
         update,
     ));
 }

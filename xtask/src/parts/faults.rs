@@ -112,7 +112,7 @@ fn cut(board: &Board, image: &Path, folder: &Path) -> Result<String, String> {
     let whole = start.elapsed();
     let expected = take_final(folder)?;
     new_flash()?;
-    let (mut random, mut cuts, mut trainings) = (1_u64, 0, 0);
+    let (mut random, mut cuts, mut within, mut trainings) = (1_u64, 0, 0, 0);
     let mut used: u32 = 0;
     loop {
         // A training in about four parts: some cuts fall into the start, most of them between.
@@ -125,6 +125,7 @@ fn cut(board: &Board, image: &Path, folder: &Path) -> Result<String, String> {
             None => {
                 cuts += 1;
                 used += 1;
+                within += u32::from(is_busy(folder));
             }
             Some(0) => {
                 trainings += 1;
@@ -142,9 +143,17 @@ fn cut(board: &Board, image: &Path, folder: &Path) -> Result<String, String> {
             Some(_) => return Err(format!("after {used} cuts: {outcome}")),
         }
     }
+    if within == 0 {
+        return Err(format!("none of {cuts} cuts fell into a write"));
+    }
     Ok(format!(
-        "{cuts} cuts, {trainings} trainings ended as uncut, bit for bit"
+        "{cuts} cuts, {within} of them within a write or an erasure, {trainings} trainings ended as uncut, bit for bit"
     ))
+}
+
+/// Whether the program was writing when it was killed.
+fn is_busy(folder: &Path) -> bool {
+    std::fs::read(folder.join("busy")).is_ok_and(|marks| marks == [1])
 }
 
 /// One run to the end.

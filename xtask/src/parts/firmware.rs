@@ -89,7 +89,7 @@ struct Limit {
     most: u64,
 }
 
-const LIMITS: [Limit; 5] = [
+const LIMITS: [Limit; 6] = [
     // Heads, SGD without a buffer for the gradient, the GRAM loss: of the 16 KB of a microbit.
     Limit {
         program: "heads",
@@ -104,13 +104,12 @@ const LIMITS: [Limit; 5] = [
         sizes: &["static data: ", "stack: "],
         most: 16 << 10,
     },
-    // The same two with AdamW. Without the stack the first fits 26 KB, with it it misses them by 420 bytes: 19,008 are
-    // parameters and moments, 5,920 the workspace.
+    // The same two with AdamW: of the first 19,008 bytes are parameters and moments, 5,920 the workspace.
     Limit {
         program: "heads",
         board: "cortex-m4f",
         sizes: &["static data: ", "stack: "],
-        most: 27_136,
+        most: 26 << 10,
     },
     // What a recipe links, the program and the start included.
     Limit {
@@ -119,11 +118,18 @@ const LIMITS: [Limit; 5] = [
         sizes: &["flash without data: "],
         most: 27 << 10,
     },
+    // Both, with defmt.
+    Limit {
+        program: "fine-tune",
+        board: "cortex-m4f",
+        sizes: &["flash without data: "],
+        most: 54 << 10,
+    },
     Limit {
         program: "fine-tune",
         board: "cortex-m4f",
         sizes: &["static data: ", "stack: "],
-        most: 32 << 10,
+        most: 28 << 10,
     },
 ];
 

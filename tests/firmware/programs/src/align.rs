@@ -2,7 +2,7 @@
 
 use embedded_storage::nor_flash::NorFlash;
 use rivergram_core::error::TrainError;
-use rivergram_core::features::Int8;
+use rivergram_core::features::{Int8, Int8Rows};
 use rivergram_core::flash::{Part, PartMut, Slot, Store};
 use rivergram_core::gram::contrastive::{Anchor, GramLoss, Term, ZeroRows};
 use rivergram_core::gram::pair::Measure;
@@ -15,7 +15,9 @@ use rivergram_core::schedule::Plan;
 use rivergram_core::trainer::fixed::{self, Memory, Recipe, Update};
 use rivergram_core::trainer::{self, SavedHead, Step};
 
-use crate::data::{FEATURE_SCALE, FEATURES, Modality, NUMBERS, TEST_VOICES, TRAIN_VOICES};
+use crate::data::{
+    FEATURE_SCALE, FEATURES, Modality, NUMBER_FEATURES, NUMBERS, TEST_VOICES, TRAIN_VOICES,
+};
 use crate::random::Random;
 use crate::training::{OPTIMIZER, SMALL, Training, kept};
 
@@ -43,9 +45,6 @@ const TERM: Term = Term::Volume(Anchor::One(0));
 
 /// Floats of workspace for a step, and for retrieval between steps.
 pub const WORKSPACE: usize = trainer::lean_align_workspace_len(&HEADS, BATCH, TERM);
-
-/// Bytes of a batch of features: text, image, audio.
-pub const BYTES: usize = 3 * BATCH * FEATURES;
 
 /// Floats of all that is trained.
 pub const FLOATS: usize = kept(PARAMETERS) + WORKSPACE;
@@ -90,13 +89,16 @@ impl Recipe<f32> for WithPairs {
     };
 }
 
+/// Of text, image and sound, where the features of a batch lie in flash.
+pub type Rows = [[u32; BATCH]; 3];
+
 /// Heads in training, over memory for floats and for a batch.
-pub struct Heads<'a>(Training<'a>);
+pub struct Heads<'a>(Training<'a, Rows>);
 
 impl<'a> Heads<'a> {
-    /// Heads with random weights; nothing where the memory is less than [`FLOATS`] and [`BYTES`].
-    pub fn new(floats: &'a mut [f32], bytes: &'a mut [i8]) -> Option<Self> {
-        Training::new(&HEADS, SEED, [WORKSPACE, BYTES], floats, bytes).map(Self)
+    /// Heads with random weights; nothing where the memory is less than [`FLOATS`].
+    pub fn new(floats: &'a mut [f32], rows: &'a mut Rows) -> Option<Self> {
+        Training::new(&HEADS, SEED, WORKSPACE, floats, rows).map(Self)
     }
 
     /// Trains up to a number of updates, by a recipe and at these rates; `each` gets what every step did.
@@ -108,25 +110,22 @@ impl<'a> Heads<'a> {
     ) -> Result<(), TrainError> {
         let own = &mut self.0;
         while own.updates < updates {
-            draw(own.inputs, &mut own.random);
-            let planes = own.inputs.as_chunks::<{ BATCH * FEATURES }>().0;
-            let mut inputs = [Int8 {
-                values: &[],
+            draw(&mut own.random, own.batch);
+            let inputs = own.batch.each_ref().map(|rows| Int8Rows {
+                table: NUMBER_FEATURES,
+                rows,
                 scale: FEATURE_SCALE,
-            }; 3];
-            for (input, plane) in inputs.iter_mut().zip(planes) {
-                input.values = plane;
-            }
+            });
+            let update = Update {
+                before: own.updates,
+                rate: rate(own.updates),
+            };
             let memory = Memory {
                 parameters: &mut *own.parameters,
                 moments: &mut *own.moments,
                 workspace: &mut *own.workspace,
             };
-            let update = Update {
-                before: own.updates,
-                rate: rate(own.updates),
-            };
-            let (step, _) = fixed::align_int8::<R, _>(One::new(), memory, &inputs, None, update)?;
+            let (step, _) = fixed::align::<R, _, _>(One::new(), memory, &inputs, None, update)?;
             own.updates += 1;
             each(step);
         }
@@ -151,7 +150,7 @@ impl<'a> Heads<'a> {
         flash: &mut impl NorFlash,
         slots: &[Slot],
     ) -> Option<()> {
-        let (trainer, _, random) = self.0.trainer(plan).ok()?;
+        let (trainer, random) = self.0.trainer(plan).ok()?;
         let (head, random) = (trainer.head(), random.state());
         let [head, weights, moments] = trainer.parts(&head);
         let parts = [head, weights, moments, Part::Bytes(&random)];
@@ -167,7 +166,7 @@ impl<'a> Heads<'a> {
         flash: &mut impl NorFlash,
         slot: Slot,
     ) -> Option<()> {
-        let (mut trainer, _, random) = self.0.trainer(plan).ok()?;
+        let (mut trainer, random) = self.0.trainer(plan).ok()?;
         let (mut head, mut state) = (SavedHead::new(), random.state());
         store.load_start(flash, slot, head.bytes_mut()).ok()?;
         let [head, weights, moments] = trainer.parts_mut(&mut head).ok()?;
@@ -186,22 +185,17 @@ impl<'a> Heads<'a> {
 }
 
 /// A batch of different numbers, each in a voice of its own.
-fn draw(inputs: &mut [i8], random: &mut Random) {
+fn draw(random: &mut Random, rows: &mut Rows) {
     let mut chosen = [NUMBERS; BATCH];
-    let mut voices = [0; BATCH];
     for i in 0..BATCH {
         let mut number = random.below(NUMBERS);
         while chosen.contains(&number) {
             number = random.below(NUMBERS);
         }
         chosen[i] = number;
-        voices[i] = random.below(TRAIN_VOICES);
-    }
-    let planes = inputs.chunks_exact_mut(BATCH * FEATURES);
-    for (modality, plane) in Modality::ALL.iter().zip(planes) {
-        let rows = plane.chunks_exact_mut(FEATURES);
-        for ((number, voice), row) in chosen.iter().zip(voices).zip(rows) {
-            modality.read(voice, *number, row);
+        let voice = random.below(TRAIN_VOICES);
+        for (modality, rows) in Modality::ALL.iter().zip(&mut *rows) {
+            rows[i] = modality.row(voice, number);
         }
     }
 }
@@ -243,10 +237,8 @@ fn embed(
     number: usize,
     features: &mut [f32; FEATURES],
 ) -> Option<[f32; OUTPUT]> {
-    let values = &mut [0; FEATURES];
-    modality.read(voice, number, values);
     Int8 {
-        values,
+        values: modality.read(voice, number),
         scale: FEATURE_SCALE,
     }
     .unpack(0, features);

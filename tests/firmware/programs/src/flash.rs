@@ -15,6 +15,8 @@ const PIECE: usize = 64;
 /// The flash.
 pub struct FileFlash {
     file: File,
+    /// Says whether something is being written, for whoever cuts the power to count.
+    busy: File,
     length: usize,
 }
 
@@ -33,7 +35,23 @@ impl FileFlash {
     pub fn open(path: &CStr) -> Option<Self> {
         let file = File::options().read(true).write(true).open(path).ok()?;
         let length = file.metadata().ok()?.len() as usize;
-        Some(FileFlash { file, length })
+        let busy = File::create(c"busy").ok()?;
+        Some(FileFlash { file, busy, length })
+    }
+
+    /// Does what changes the flash, and says so in the file `busy`.
+    fn change(
+        &mut self,
+        operation: impl FnOnce(&mut Self) -> Result<(), Refused>,
+    ) -> Result<(), Refused> {
+        self.mark(1)?;
+        operation(self)?;
+        self.mark(0)
+    }
+
+    fn mark(&mut self, busy: u8) -> Result<(), Refused> {
+        self.busy.seek(SeekFrom::Start(0)).map_err(|_| Refused)?;
+        self.busy.write_all(&[busy]).map_err(|_| Refused)
     }
 
     fn seek(&mut self, at: u32) -> Result<(), Refused> {
@@ -69,23 +87,27 @@ impl NorFlash for FileFlash {
     const ERASE_SIZE: usize = 1024;
 
     fn erase(&mut self, from: u32, to: u32) -> Result<(), Refused> {
-        for at in (from..to).step_by(PIECE) {
-            self.write_at(at, &[0xff; PIECE])?;
-        }
-        Ok(())
+        self.change(|flash| {
+            for at in (from..to).step_by(PIECE) {
+                flash.write_at(at, &[0xff; PIECE])?;
+            }
+            Ok(())
+        })
     }
 
     fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), Refused> {
-        for (at, piece) in (offset..).step_by(PIECE).zip(bytes.chunks(PIECE)) {
-            let mut held = [0; PIECE];
-            let held = &mut held[..piece.len()];
-            self.read(at, held)?;
-            // Bits are cleared, never set.
-            for (to, from) in held.iter_mut().zip(piece) {
-                *to &= *from;
+        self.change(|flash| {
+            for (at, piece) in (offset..).step_by(PIECE).zip(bytes.chunks(PIECE)) {
+                let mut held = [0; PIECE];
+                let held = &mut held[..piece.len()];
+                flash.read(at, held)?;
+                // Bits are cleared, never set.
+                for (to, from) in held.iter_mut().zip(piece) {
+                    *to &= *from;
+                }
+                flash.write_at(at, held)?;
             }
-            self.write_at(at, held)?;
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }

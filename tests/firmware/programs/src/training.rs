@@ -43,26 +43,20 @@ pub fn settings(peak: f32) -> Settings<f32> {
 }
 
 /// Memory for a training, or for several that follow each other.
-pub struct Room<const FLOATS: usize, const BYTES: usize> {
+pub struct Room<const FLOATS: usize, B> {
     /// Of parameters, moments, workspace.
     pub floats: [f32; FLOATS],
-    /// Of a batch of features.
-    pub bytes: [i8; BYTES],
+    /// A batch: where its features lie in flash.
+    pub batch: B,
 }
 
-impl<const FLOATS: usize, const BYTES: usize> Room<FLOATS, BYTES> {
-    /// Zeros, which take no flash.
-    pub const fn new() -> Self {
+impl<const FLOATS: usize, B> Room<FLOATS, B> {
+    /// With zeros, which take no flash.
+    pub const fn new(batch: B) -> Self {
         Self {
             floats: [0.0; FLOATS],
-            bytes: [0; BYTES],
+            batch,
         }
-    }
-}
-
-impl<const FLOATS: usize, const BYTES: usize> Default for Room<FLOATS, BYTES> {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -72,7 +66,7 @@ pub const fn larger(a: usize, b: usize) -> usize {
 }
 
 /// Heads in training.
-pub struct Training<'a> {
+pub struct Training<'a, B> {
     heads: &'static [Head],
     /// Of all heads, one after the other.
     pub parameters: &'a mut [f32],
@@ -80,29 +74,27 @@ pub struct Training<'a> {
     pub moments: &'a mut [f32],
     /// For a step, or for what is done between steps.
     pub workspace: &'a mut [f32],
-    /// A batch.
-    pub inputs: &'a mut [i8],
+    /// The batch of the next step.
+    pub batch: &'a mut B,
     /// What draws it.
     pub random: Random,
     /// Updates made.
     pub updates: u64,
 }
 
-impl<'a> Training<'a> {
-    /// Heads with random weights, which need so many floats of workspace and bytes of features; nothing where the
-    /// memory is less.
+impl<'a, B> Training<'a, B> {
+    /// Heads with random weights, which need so many floats of workspace; nothing where the memory is less.
     pub fn new(
         heads: &'static [Head],
         seed: u32,
-        [workspace_len, bytes_len]: [usize; 2],
+        workspace_len: usize,
         floats: &'a mut [f32],
-        bytes: &'a mut [i8],
+        batch: &'a mut B,
     ) -> Option<Self> {
         let mut random = Random::new(seed);
         let len = parameters_len(heads);
         let (parameters, rest) = floats.split_at_mut_checked(len)?;
         let (moments, workspace) = rest.split_at_mut_checked(kept(len) - len)?;
-        let (inputs, _) = bytes.split_at_mut_checked(bytes_len)?;
         let mut rest = &mut *parameters;
         for head in heads {
             let (own, others) = rest.split_at_mut_checked(head.parameters_len())?;
@@ -115,17 +107,17 @@ impl<'a> Training<'a> {
             parameters,
             moments,
             workspace,
-            inputs,
+            batch,
             random,
             updates: 0,
         })
     }
 
-    /// The trainer, a batch, and what draws it.
+    /// A trainer, and what draws batches.
     pub fn trainer<'t>(
         &'t mut self,
         plan: &'t Plan<'_, f32>,
-    ) -> Result<(Trainer<'t, f32>, &'t mut [i8], &'t mut Random), TrainError> {
+    ) -> Result<(Trainer<'t, f32>, &'t mut Random), TrainError> {
         let setup = Setup {
             heads: self.heads,
             optimizer: OPTIMIZER,
@@ -139,6 +131,6 @@ impl<'a> Training<'a> {
         };
         let schedule = State::at(plan, self.updates);
         let trainer = Trainer::resume(setup, storage, schedule, self.updates)?;
-        Ok((trainer, self.inputs, &mut self.random))
+        Ok((trainer, &mut self.random))
     }
 }

@@ -6,11 +6,10 @@
 use defmt_semihosting as _;
 use rivergram_board as board;
 use rivergram_board::memory::Memory;
-use rivergram_core::eisl::Config;
-use rivergram_core::schedule::Plan;
+use rivergram_core::schedule::rate_at;
 use rivergram_firmware::align::{self, Heads, WithPairs};
 use rivergram_firmware::training::{self, Room, SMALL, larger};
-use rivergram_firmware::transcribe::{self, Transcriber};
+use rivergram_firmware::transcribe::{self, CrossEntropy, Drawn, EditInvariant, Transcriber};
 
 /// Of the heads: the rates at the peak, and the budgets, each of which ends in a decay.
 const ALIGN_PEAK: f32 = if SMALL { 0.3 } else { 0.01 };
@@ -21,12 +20,9 @@ const TRANSCRIBE_PEAK: f32 = if SMALL { 1.0 } else { 0.03 };
 const TRANSCRIBE_BUDGETS: [u64; 2] = [50, 200];
 
 /// The two trainings follow each other in the same memory.
-type Both = Room<
-    { larger(align::FLOATS, transcribe::FLOATS) },
-    { larger(align::BYTES, transcribe::BYTES) },
->;
+type Both = Room<{ larger(align::FLOATS, transcribe::FLOATS) }, (align::Rows, Drawn)>;
 
-static ROOM: Memory<Both> = Memory::new(Room::new());
+static ROOM: Memory<Both> = Memory::new(Room::new(([[0; align::BATCH]; 3], Drawn::NONE)));
 
 /// Exits with 0 if both trainings taught what they should.
 #[board::entry]
@@ -49,14 +45,13 @@ fn thousandths(x: f32) -> u32 {
 }
 
 fn heads(memory: &mut Both) -> Option<()> {
-    let plan = Plan::new(training::settings(ALIGN_PEAK), ALIGN_BUDGETS).ok()?;
-    let mut heads = Heads::new(&mut memory.floats, &mut memory.bytes)?;
+    let mut heads = Heads::new(&mut memory.floats, &mut memory.batch.0)?;
     let (before, count) = heads.found()?;
     defmt::println!("heads, 0 updates: R@1 {=u32}/{=u32}", before, count);
     let mut after = before;
     for updates in ALIGN_BUDGETS {
         let mut last = Default::default();
-        let rate = |t| plan.lr_at(t);
+        let rate = |t| rate_at(training::settings(ALIGN_PEAK), ALIGN_BUDGETS, t);
         heads
             .train::<WithPairs>(rate, *updates, |step| last = step)
             .ok()?;
@@ -74,18 +69,22 @@ fn heads(memory: &mut Both) -> Option<()> {
 }
 
 fn transcriber(memory: &mut Both) -> Option<()> {
-    let plan = Plan::new(training::settings(TRANSCRIBE_PEAK), &TRANSCRIBE_BUDGETS).ok()?;
-    let mut head = Transcriber::new(&mut memory.floats, &mut memory.bytes)?;
+    let mut head = Transcriber::new(&mut memory.floats, &mut memory.batch.1)?;
     let (before, count) = head.wrong();
     defmt::println!(
         "transcriber, 0 updates: {=u32}/{=u32} digits wrong",
         before,
         count
     );
-    let losses = [Config::cross_entropy(0.0), Config::new(transcribe::ORDERS)];
+    let settings = training::settings(TRANSCRIBE_PEAK);
+    let rate = |t| rate_at(settings, &TRANSCRIBE_BUDGETS, t);
     let mut after = before;
-    for (updates, config) in TRANSCRIBE_BUDGETS.iter().zip(&losses) {
-        let step = head.train(&plan, *updates, config).ok()?;
+    for (place, updates) in (0..).zip(TRANSCRIBE_BUDGETS) {
+        let step = match place {
+            0 => head.train::<CrossEntropy>(rate, updates),
+            _ => head.train::<EditInvariant>(rate, updates),
+        };
+        let step = step.ok()?;
         (after, _) = head.wrong();
         defmt::println!(
             "transcriber, {=u64} updates: {=u32}/{=u32} digits wrong, loss {=u32}/1000",

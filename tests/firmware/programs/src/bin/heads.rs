@@ -14,22 +14,20 @@ const PEAK: f32 = if SMALL { 0.3 } else { 0.01 };
 /// Without moments it takes longer.
 const BUDGETS: [u64; 1] = [if SMALL { 150 } else { 100 }];
 
-static ROOM: Memory<Room<{ align::FLOATS }, { align::BYTES }>> = Memory::new(Room::new());
+static ROOM: Memory<Room<{ align::FLOATS }, align::Rows>> =
+    Memory::new(Room::new([[0; align::BATCH]; 3]));
 
 #[board::entry]
 fn main() -> ! {
     let stack = board::stack::paint(8 * 1024);
-    let has_learned = ROOM
-        .take()
-        .and_then(|room| run(&mut room.floats, &mut room.bytes))
-        == Some(true);
+    let has_learned = ROOM.take().and_then(run) == Some(true);
     // In units of 64 bytes, which fit the exit code: those of success begin at 128.
     let blocks = stack.used().div_ceil(64).min(64) as i32;
     board::exit(if has_learned { 128 + blocks } else { 1 })
 }
 
-fn run(floats: &mut [f32], bytes: &mut [i8]) -> Option<bool> {
-    let mut heads = Heads::new(floats, bytes)?;
+fn run(room: &mut Room<{ align::FLOATS }, align::Rows>) -> Option<bool> {
+    let mut heads = Heads::new(&mut room.floats, &mut room.batch)?;
     let (mut first, mut last) = (None, 0.0);
     let rate = |t| rate_at(training::settings(PEAK), &BUDGETS, t);
     let trained = heads.train::<Paper>(rate, BUDGETS[0], |step| {

@@ -14,7 +14,7 @@ use rivergram_core::lanes::One;
 use rivergram_core::schedule::{Plan, State};
 use rivergram_core::trainer::fixed::Recipe;
 use rivergram_core::trainer::{EarlyDecay, SavedHead, Setup, Storage, Trainer};
-use rivergram_firmware::align::{BATCH, BYTES, HEADS, PARAMETERS, WORKSPACE, WithPairs};
+use rivergram_firmware::align::{BATCH, HEADS, PARAMETERS, WORKSPACE, WithPairs};
 use rivergram_firmware::data::{FEATURE_SCALE, FEATURES, Modality, NUMBERS, TRAIN_VOICES};
 use rivergram_firmware::flash::FileFlash;
 use rivergram_firmware::random::Random;
@@ -31,6 +31,9 @@ const LOW: [(u64, u64); 2] = [(24, 12), (52, 9)];
 const LAST: u64 = 70;
 /// Updates between two commits of the latest state.
 const EVERY: u64 = 2;
+
+/// Bytes of a batch of features: text, image, audio.
+const BYTES: usize = 3 * BATCH * FEATURES;
 
 struct Buffers {
     parameters: [f32; PARAMETERS],
@@ -151,7 +154,8 @@ fn update(trainer: &mut Trainer<'_, f32>, batch: &mut [i8; BYTES]) -> Option<()>
     let voices: [usize; BATCH] = core::array::from_fn(|_| random.below(TRAIN_VOICES));
     for (modality, plane) in Modality::ALL.iter().zip(batch.chunks_exact_mut(BYTES / 3)) {
         for ((row, voice), i) in plane.chunks_exact_mut(FEATURES).zip(voices).zip(0..) {
-            modality.read(voice, (first + 11 * i) % NUMBERS, row);
+            let features = modality.read(voice, (first + 11 * i) % NUMBERS);
+            row.iter_mut().zip(features).for_each(|(to, q)| *to = *q);
         }
     }
     let (planes, _) = batch.as_chunks::<{ BYTES / 3 }>();

@@ -18,19 +18,18 @@ const BUDGETS: [u64; 2] = [40, 80];
 /// Updates between two commits of the latest state.
 const EVERY: u64 = 2;
 
-static ROOM: Memory<Room<{ align::FLOATS }, { align::BYTES }>> = Memory::new(Room::new());
+static ROOM: Memory<Room<{ align::FLOATS }, align::Rows>> =
+    Memory::new(Room::new([[0; align::BATCH]; 3]));
 
 #[board::entry]
 fn main() -> ! {
-    let done = ROOM
-        .take()
-        .and_then(|room| run(&mut room.floats, &mut room.bytes));
+    let done = ROOM.take().and_then(run);
     board::exit(if done.is_some() { 0 } else { 1 })
 }
 
-fn run(floats: &mut [f32], bytes: &mut [i8]) -> Option<()> {
+fn run(room: &mut Room<{ align::FLOATS }, align::Rows>) -> Option<()> {
     let plan = Plan::new(training::settings(PEAK), &BUDGETS).ok()?;
-    let mut heads = Heads::new(floats, bytes)?;
+    let mut heads = Heads::new(&mut room.floats, &mut room.batch)?;
     let mut flash = FileFlash::open(c"flash.bin")?;
     let layout = Layout {
         start: 0,

@@ -1,63 +1,17 @@
-//! A step whose options are constants of the program: what they do not ask for is not in the image.
-//!
-//! A [`Trainer`](super::Trainer) takes its options at run time, and so holds the code of all of them: hidden layers,
-//! three optimizers, shards and cosines of the loss, the shapes of a schedule. A [`Recipe`] names them when the
-//! program is compiled, down to the sizes. The numbers are the same, bit for bit, and so is the memory, but that there
-//! is no buffer for the gradient. What is kept between steps is plain data of the caller: parameters, moments, and a
-//! count of updates, of which [`rate_at`](crate::schedule::rate_at) makes the rate.
-//!
-//! ```
-//! use rivergram_core::features::Int8;
-//! use rivergram_core::gram::contrastive::{Anchor, GramLoss, Term, ZeroRows};
-//! use rivergram_core::head::Head;
-//! use rivergram_core::lanes::One;
-//! use rivergram_core::optim::Optimizer;
-//! use rivergram_core::schedule::{Settings, rate_at};
-//! use rivergram_core::trainer::fixed::{self, Memory, Recipe, Update};
-//!
-//! struct Alignment;
-//!
-//! impl Recipe<f32> for Alignment {
-//!     const HEADS: &[Head] = &[Head { input: 2, hidden: 0, output: 2, normalise: true }; 2];
-//!     const ROWS: usize = 2;
-//!     const OPTIMIZER: Optimizer<f32> = Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 };
-//!     const LOSS: GramLoss<f32> = GramLoss {
-//!         term: Term::Volume(Anchor::One(0)),
-//!         pairs: 0.0,
-//!         temperature: 0.07,
-//!         label_smoothing: 0.1,
-//!         normalise: false, // The heads do.
-//!         zero_rows: ZeroRows::Missing,
-//!     };
-//! }
-//!
-//! let mut parameters = [1.0, 0.2, 0.1, 1.0, 0.0, 0.0, 0.7, -0.7, 0.7, 0.7, 0.0, 0.0];
-//! let mut workspace = [0.0; fixed::workspace_len::<Alignment, f32>()];
-//! let features = [[100, 0, 5, 90], [90, 10, 20, 80]];
-//! let inputs = features.each_ref().map(|values| Int8 { values, scale: 0.01 });
-//! let mut losses = [0.0; 2];
-//! for (before, to) in (0..).zip(&mut losses) {
-//!     let memory = Memory { parameters: &mut parameters, moments: &mut [], workspace: &mut workspace };
-//!     let rate = rate_at(Settings::constant(0.001), &[], before);
-//!     let update = Update { before, rate };
-//!     let (step, _) = fixed::align_int8::<Alignment, _>(One::new(), memory, &inputs, None, update)?;
-//!     *to = step.loss;
-//! }
-//! assert!(losses[1] < losses[0]);
-//! # Ok::<(), rivergram_core::error::TrainError>(())
-//! ```
+//! Steps of alignment whose options are constants.
 
 use core::marker::PhantomData;
 
-use super::learn::{Backward, Learn, Rates};
-use super::{Bundle, Packing, Setup, Step, align_len, check_input, parameters_len};
+use super::{Memory, Update, first};
 use crate::error::{TrainBuffer, TrainError};
-use crate::features::{Features, Int8};
+use crate::features::Features;
 use crate::gram::contrastive::{Batch, GramLoss, GramReport, known_loss_in_place};
 use crate::head::Head;
 use crate::lanes::{Isa, Kernel, Real};
 use crate::ops::take;
 use crate::optim::Optimizer;
+use crate::trainer::learn::{Backward, Learn};
+use crate::trainer::{Bundle, Packing, Setup, Step, align_len, check_input, parameters_len};
 
 /// The options of a training by the GRAM loss.
 pub trait Recipe<T: Real> {
@@ -72,27 +26,6 @@ pub trait Recipe<T: Real> {
     const CLIP: Option<T> = None;
     /// The loss.
     const LOSS: GramLoss<T>;
-}
-
-/// The memory of a training.
-#[derive(Debug)]
-pub struct Memory<'a, T> {
-    /// [`parameters_len`] floats: the heads one after the other.
-    pub parameters: &'a mut [T],
-    /// [`Optimizer::state_len`] floats, zeros at the start.
-    pub moments: &'a mut [T],
-    /// [`workspace_len`] floats of anything.
-    pub workspace: &'a mut [T],
-}
-
-/// Which update is made.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Update<T> {
-    /// How many were made before it.
-    pub before: u64,
-    /// Its rate.
-    pub rate: T,
 }
 
 /// What a step did, and what its loss found.
@@ -132,7 +65,8 @@ pub const fn workspace_len<R: Recipe<T>, T: Real>() -> usize {
 /// One step of alignment, as of [`Trainer::align`](super::Trainer::align): `inputs` holds for each head its
 /// \[rows, input\] features, absent ones are `false` in `present` \[heads, rows\].
 ///
-/// Cost: that of [`Trainer::align`](super::Trainer::align) without a buffer for the gradient.
+/// Cost: that of [`Trainer::align`](super::Trainer::align) without a buffer for the gradient; features in 8 bits are
+/// unpacked four rows at a time, once forward and once or twice backward.
 ///
 /// # Errors
 /// Sizes, everything that [`gram_loss`](crate::gram::contrastive::gram_loss) refuses, a loss that is not finite. After
@@ -165,70 +99,15 @@ pub const fn workspace_len<R: Recipe<T>, T: Real>() -> usize {
 /// let memory = Memory { parameters: &mut parameters, moments: &mut [], workspace: &mut workspace };
 /// let inputs = [&[1.0, 0.0, 0.05, 0.9][..], &[0.9, 0.1, 0.2, 0.8]];
 /// let update = Update { before: 0, rate: 0.001 };
-/// let (step, _) = align::<Pair, _>(One::new(), memory, &inputs, None, update)?;
+/// let (step, _) = align::<Pair, _, _>(One::new(), memory, &inputs, None, update)?;
 /// assert!(step.loss > 0.0 && parameters != before);
 /// # Ok::<(), rivergram_core::error::TrainError>(())
 /// ```
 #[inline(always)]
-pub fn align<R: Recipe<I::Scalar>, I: Isa>(
+pub fn align<R: Recipe<I::Scalar>, I: Isa, F: Features<I::Scalar>>(
     isa: I,
     memory: Memory<'_, I::Scalar>,
-    inputs: &[&[I::Scalar]],
-    present: Option<&[bool]>,
-    update: Update<I::Scalar>,
-) -> Result<Done<I::Scalar>, TrainError> {
-    isa.enter(Align::<_, _, R> {
-        memory,
-        inputs,
-        present,
-        update,
-        recipe: PhantomData,
-    })
-}
-
-/// [`align`] of features in 8 bits, such as lie in flash; a step unpacks four rows at a time. Cost: that of [`align`], and the unpacking.
-///
-/// # Errors
-/// Those of [`align`].
-///
-/// ```
-/// use rivergram_core::lanes::One;
-/// use rivergram_core::trainer::fixed::{Memory, Recipe, Update, align_int8, workspace_len};
-/// use rivergram_core::features::Int8;
-///
-/// # use rivergram_core::gram::contrastive::{Anchor, GramLoss, Term, ZeroRows};
-/// # use rivergram_core::{head::Head, optim::Optimizer};
-/// # struct Pair;
-/// # impl Recipe<f32> for Pair {
-/// #     const HEADS: &[Head] = &[Head { input: 2, hidden: 0, output: 2, normalise: true }; 2];
-/// #     const ROWS: usize = 2;
-/// #     const OPTIMIZER: Optimizer<f32> = Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 };
-/// #     const LOSS: GramLoss<f32> = GramLoss {
-/// #         term: Term::Volume(Anchor::One(0)),
-/// #         pairs: 0.0,
-/// #         temperature: 0.07,
-/// #         label_smoothing: 0.1,
-/// #         normalise: false,
-/// #         zero_rows: ZeroRows::Missing,
-/// #     };
-/// # }
-/// // `Pair` is a recipe of two heads and plain SGD.
-/// let before = [1.0_f32, 0.2, 0.1, 1.0, 0.0, 0.0, 0.7, -0.7, 0.7, 0.7, 0.0, 0.0];
-/// let mut parameters = before;
-/// let mut workspace = [0.0; workspace_len::<Pair, f32>()];
-/// let memory = Memory { parameters: &mut parameters, moments: &mut [], workspace: &mut workspace };
-/// let features = [[100, 0, 5, 90], [90, 10, 20, 80]];
-/// let inputs = features.each_ref().map(|values| Int8 { values, scale: 0.01 });
-/// let update = Update { before: 0, rate: 0.001 };
-/// let (step, _) = align_int8::<Pair, _>(One::new(), memory, &inputs, None, update)?;
-/// assert!(step.loss > 0.0 && parameters != before);
-/// # Ok::<(), rivergram_core::error::TrainError>(())
-/// ```
-#[inline(always)]
-pub fn align_int8<R: Recipe<I::Scalar>, I: Isa>(
-    isa: I,
-    memory: Memory<'_, I::Scalar>,
-    inputs: &[Int8<'_, I::Scalar>],
+    inputs: &[F],
     present: Option<&[bool]>,
     update: Update<I::Scalar>,
 ) -> Result<Done<I::Scalar>, TrainError> {
@@ -247,13 +126,6 @@ struct Align<'a, T, F, R> {
     present: Option<&'a [bool]>,
     update: Update<T>,
     recipe: PhantomData<R>,
-}
-
-impl<T: Real> Rates<T> for T {
-    #[inline(always)]
-    fn next_rate(&mut self) -> T {
-        *self
-    }
 }
 
 impl<T: Real, F: Features<T>, R: Recipe<T>> Align<'_, T, F, R> {
@@ -293,14 +165,6 @@ const fn output(heads: &[Head]) -> usize {
         rest = others;
     }
     first.output
-}
-
-/// The first numbers of a buffer, of a length that the compiler knows.
-#[inline(always)]
-fn first<T>(buffer: TrainBuffer, from: &mut [T], need: usize) -> Result<&mut [T], TrainError> {
-    let have = from.len();
-    let enough = from.get_mut(..need);
-    enough.ok_or(TrainError::Storage { buffer, need, have })
 }
 
 impl<T: Real, F: Features<T>, R: Recipe<T>> Kernel<T> for Align<'_, T, F, R> {
