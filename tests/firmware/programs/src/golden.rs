@@ -2,7 +2,12 @@
 //! precisions.
 
 use rivergram_core::eisl::{self, Batch, Config, Parts, Shape};
+use rivergram_core::features::Int8;
 use rivergram_core::gram::contrastive::{self, GramLoss, gram_loss};
+use rivergram_core::gram::int8::{self, Gallery, quantise, volume_i8_on};
+use rivergram_core::gram::pair::Measure;
+use rivergram_core::gram::retrieval::TopK;
+use rivergram_core::gram::search::Search;
 use rivergram_core::gram::tuple;
 use rivergram_core::lanes::One;
 use rivergram_core::schedule::{self, Decay, Plan, Settings, State};
@@ -134,10 +139,14 @@ impl Worst {
     }
 }
 
+/// Dimensions of the widest batch that is searched.
+const LARGEST: usize = 64;
+
 /// Numbers for the largest row.
 pub struct Memory {
     gradient: [f32; 384],
     workspace: [f32; 2240],
+    numbers: [i8; 384],
 }
 
 impl Memory {
@@ -146,6 +155,7 @@ impl Memory {
         Self {
             gradient: [0.0; 384],
             workspace: [0.0; 2240],
+            numbers: [0; 384],
         }
     }
 }
@@ -164,6 +174,17 @@ pub fn volumes(memory: &mut Memory) -> Worst {
 /// The gradients of the volumes.
 pub fn volume_gradients(memory: &mut Memory) -> Worst {
     Worst::of(TUPLES.iter().map(|row| (row.name, row.run(memory).1)))
+}
+
+/// The volumes of the same vectors in 8 bits, beside those in single precision of the very numbers.
+pub fn volumes_i8(memory: &mut Memory) -> Worst {
+    Worst::of(TUPLES.iter().map(|row| (row.name, row.run_i8(memory))))
+}
+
+/// The nearest item of each anchor of the batches of three modalities in 8 bits, beside the least of all volumes.
+pub fn nearest_i8(memory: &mut Memory) -> Worst {
+    let threes = LOSSES.iter().filter(|row| row.k == 3);
+    Worst::of(threes.map(|row| (row.name, row.find_i8(memory).unwrap_or(FAILED))))
 }
 
 /// The contrastive losses.
@@ -227,7 +248,87 @@ impl Tuple {
     }
 }
 
+/// The most that a volume of k vectors in 8 bits may be off, in that of the vectors themselves.
+fn cap_i8(k: usize) -> f64 {
+    (k as f64 + 2.0) * 6e-8
+}
+
+impl Tuple {
+    fn run_i8(&self, memory: &mut Memory) -> Deviation {
+        let (k, d) = (self.k, self.vectors.len() / self.k.max(1));
+        let (numbers, scales) = (&mut memory.numbers[..k * d], &mut [0.0; 8][..k]);
+        let rows = numbers
+            .chunks_exact_mut(d)
+            .zip(self.vectors.chunks_exact(d));
+        for ((numbers, x), scale) in rows.zip(&mut *scales) {
+            let Ok(found) = quantise(x, numbers) else {
+                return FAILED;
+            };
+            *scale = found;
+        }
+        let Ok(volume) = volume_i8_on(numbers, scales, d) else {
+            return FAILED;
+        };
+        let vectors = &mut memory.gradient[..k * d];
+        let rows = vectors.chunks_exact_mut(d).zip(numbers.chunks_exact(d));
+        for ((x, values), scale) in rows.zip(&*scales) {
+            let scale = *scale;
+            Int8 { values, scale }.unpack(0, x);
+        }
+        let want = tuple::volume_on(One::new(), vectors, k, d, &mut memory.workspace);
+        let Ok(want) = want.map(f64::from) else {
+            return FAILED;
+        };
+        let scale = if want == 0.0 { 1.0 } else { want };
+        Deviation::new(volume, want, scale, SINGLE.volume + cap_i8(k))
+    }
+}
+
 impl Loss {
+    /// The worst of the volumes that a search finds, against the least of those of all pairs.
+    fn find_i8(&self, memory: &mut Memory) -> Option<Deviation> {
+        let Loss { rows, d, .. } = *self;
+        let numbers = memory.numbers.get_mut(..3 * rows * d)?;
+        let scales = memory.workspace.get_mut(..3 * rows)?;
+        let vectors = numbers
+            .chunks_exact_mut(d)
+            .zip(self.vectors.chunks_exact(d));
+        for ((numbers, x), scale) in vectors.zip(&mut *scales) {
+            *scale = quantise(x, numbers).ok()?;
+        }
+        let (anchors, items) = numbers.split_at(rows * d);
+        let (first, second) = items.split_at(rows * d);
+        let (anchor_scales, item_scales) = scales.split_at(rows);
+        let (first_scales, second_scales) = item_scales.split_at(rows);
+        let gallery = Gallery {
+            numbers: [first, second],
+            scales: [first_scales, second_scales],
+            present: None,
+        };
+        let search = Search::by(Measure::Volume);
+        let mut worst = 0.0;
+        for (anchor, scale) in anchors.chunks_exact(d).zip(anchor_scales) {
+            let mut top = TopK::<f32, 1>::new(search.measure.order());
+            int8::nearest_i8(search, anchor, *scale, gallery, None, &mut top).ok()?;
+            let mut least = f32::INFINITY;
+            for item in 0..rows {
+                let at = item * d..(item + 1) * d;
+                let mut three = [0; 3 * LARGEST];
+                let three = three.get_mut(..3 * d)?;
+                let parts = [anchor, &first[at.clone()], &second[at]];
+                for (to, part) in three.chunks_exact_mut(d).zip(parts) {
+                    to.copy_from_slice(part);
+                }
+                let scales = [*scale, first_scales[item], second_scales[item]];
+                least = least.min(volume_i8_on(three, &scales, d).ok()?);
+            }
+            let found = top.best().first()?.0;
+            let error = f64::from((found - least).abs()) / f64::from(least).max(f64::MIN_POSITIVE);
+            worst = f64::max(worst, error);
+        }
+        Some(Deviation::of(worst, 1e-6 + cap_i8(3)))
+    }
+
     fn run(&self, memory: &mut Memory) -> (Deviation, Deviation) {
         let config = GramLoss {
             temperature: self.temperature,

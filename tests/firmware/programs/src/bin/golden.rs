@@ -16,9 +16,11 @@ fn main() -> ! {
 }
 
 fn run(memory: &mut golden::Memory) -> bool {
-    let kinds: [(&str, Worst); 7] = [
+    let kinds: [(&str, Worst); 9] = [
         ("volume", golden::volumes(memory)),
         ("gradient of a volume", golden::volume_gradients(memory)),
+        ("volume in 8 bits", golden::volumes_i8(memory)),
+        ("nearest in 8 bits", golden::nearest_i8(memory)),
         ("GRAM loss", golden::losses(memory)),
         ("gradient of a GRAM loss", golden::loss_gradients(memory)),
         ("EISL loss", golden::sequences(memory)),
