@@ -8,7 +8,7 @@ use rivergram_core::trainer::Average;
 
 use crate::convert::choose;
 use crate::raw::{In, Out, answer, apart, reported};
-use crate::status::{Failure, RIVERGRAM_NONE, rivergram_error, rivergram_status};
+use crate::status::{Failure, RIVERGRAM_NONE, check_finite, rivergram_error, rivergram_status};
 
 /// Which average of the weights.
 #[repr(u32)]
@@ -100,6 +100,16 @@ impl rivergram_average {
     }
 }
 
+/// Whether the numbers that an average of `weights` weights holds already are finite.
+fn check_held(average: &Average<f32>, weights: usize, numbers: &[f32]) -> Result<(), Failure> {
+    let held = match average {
+        Average::Lawa(lawa) => lawa.held().saturating_mul(weights),
+        other if other.updates() == 0 => 0,
+        _ => numbers.len(),
+    };
+    check_finite(c"numbers", numbers.get(..held).unwrap_or(numbers))
+}
+
 impl rivergram_reservoir {
     fn to_core(self) -> Result<Reservoir, Failure> {
         Ok(Reservoir::new(self.capacity, self.seed)?.after(self.seen))
@@ -135,9 +145,9 @@ pub unsafe extern "C" fn rivergram_average_len(
 /// Takes the weights `[n]` after an update into an average. Call it where `rivergram_wsds_position` says that the phase is
 /// stable; what `numbers` hold before the first update is not looked at.
 ///
-/// Cost: one pass over the weights.
+/// Cost: two passes over the weights, and one over the numbers.
 ///
-/// Errors: NULL_POINTER, MISALIGNED, OVERLAP, LENGTH, OPTION. After one nothing has changed.
+/// Errors: NULL_POINTER, MISALIGNED, OVERLAP, LENGTH, OPTION, NOT_FINITE. After one nothing has changed.
 ///
 /// # Safety
 /// Behind each pointer lies what its length says; `error` may be NULL.
@@ -164,6 +174,8 @@ pub unsafe extern "C" fn rivergram_average_update(
             ])?;
             let options = average.get()?;
             let mut core = options.to_core()?;
+            check_finite(c"weights", weights.slice())?;
+            check_held(&core, weights_len, numbers.slice())?;
             core.update(One::new(), weights.slice(), numbers.slice())?;
             options.updates = core.updates();
             Ok(())
@@ -173,9 +185,9 @@ pub unsafe extern "C" fn rivergram_average_update(
 
 /// Writes the averaged weights `[n]`. `is_there`, unless NULL: whether there are any, else nothing is written.
 ///
-/// Cost: one pass over the numbers.
+/// Cost: two passes over the numbers.
 ///
-/// Errors: NULL_POINTER, MISALIGNED, OVERLAP, LENGTH, OPTION.
+/// Errors: NULL_POINTER, MISALIGNED, OVERLAP, LENGTH, OPTION, NOT_FINITE.
 ///
 /// # Safety
 /// Behind each pointer lies what its length says; `is_there` and `error` may be NULL.
@@ -204,6 +216,7 @@ pub unsafe extern "C" fn rivergram_average_read(
                 is_there.span()?,
             ])?;
             let core = average.get()?.to_core()?;
+            check_held(&core, weights_len, numbers.slice())?;
             let found = core.read(One::new(), numbers.slice(), weights.slice())?;
             is_there.write(found);
             Ok(())
@@ -214,9 +227,9 @@ pub unsafe extern "C" fn rivergram_average_read(
 /// Offers a sample `[n]` to a reservoir, whose samples are `[capacity, n]`. `row`, unless NULL: where it is kept now, or
 /// RIVERGRAM_NONE where it was passed over.
 ///
-/// Cost: one copy of the sample.
+/// Cost: a pass over the sample, and a copy.
 ///
-/// Errors: NULL_POINTER, MISALIGNED, OVERLAP, LENGTH, OPTION. After one nothing has changed.
+/// Errors: NULL_POINTER, MISALIGNED, OVERLAP, LENGTH, OPTION, NOT_FINITE. After one nothing has changed.
 ///
 /// # Safety
 /// Behind each pointer lies what its length says; `row` and `error` may be NULL.
@@ -246,6 +259,7 @@ pub unsafe extern "C" fn rivergram_reservoir_offer(
             ])?;
             let options = reservoir.get()?;
             let mut core = options.to_core()?;
+            check_finite(c"sample", sample.slice())?;
             let kept = core.offer(sample.slice(), samples.slice())?;
             options.seen = core.seen();
             row.write(kept.unwrap_or(RIVERGRAM_NONE));

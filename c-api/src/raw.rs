@@ -247,7 +247,8 @@ impl Span {
     }
 
     fn overlaps(&self, other: &Span) -> bool {
-        (self.written || other.written) && self.start < other.end && other.start < self.end
+        let both = self.start < self.end && other.start < other.end;
+        both && (self.written || other.written) && self.start < other.end && other.start < self.end
     }
 }
 

@@ -742,6 +742,86 @@ static void transcription(void)
     TRUE(t.updates == 4);
 }
 
+/* Averages of the weights. */
+static void averages(void)
+{
+    rivergram_average a = {.kind = RIVERGRAM_AVERAGE_KIND_EMA, .beta = 0.5f, .copies = 2, .every = 1};
+    float w[2] = {1, 2}, n[4] = {NAN, NAN, NAN, NAN}, got[2] = {0, 0};
+    size_t len = 0;
+    bool there = true;
+    FAILS(rivergram_average_len(NULL, 2, &len, &error), NULL_POINTER, "average");
+    FAILS(rivergram_average_len(&a, 2, NULL, &error), NULL_POINTER, "len");
+    FAILS(rivergram_average_len(&a, 2, (size_t *)&a.copies, &error), OVERLAP, "len");
+    a.beta = 1;
+    FAILS(rivergram_average_len(&a, 2, &len, &error), OPTION, "beta");
+    a.beta = 0.5f;
+    a.kind = 3;
+    FAILS(rivergram_average_update(&a, w, 2, n, 2, &error), OPTION, "kind");
+    a.kind = RIVERGRAM_AVERAGE_KIND_EMA;
+    OK(rivergram_average_len(&a, 2, &len, &error));
+    TRUE(len == 2);
+    OK(rivergram_average_read(&a, n, 2, got, 2, &there, &error));
+    TRUE(!there && got[0] == 0);
+    FAILS(rivergram_average_update(NULL, w, 2, n, 2, &error), NULL_POINTER, "average");
+    FAILS(rivergram_average_update(&a, NULL, 2, n, 2, &error), NULL_POINTER, "weights");
+    FAILS(rivergram_average_update(&a, w, 2, NULL, 2, &error), NULL_POINTER, "numbers");
+    FAILS(rivergram_average_update(&a, w, 2, w, 2, &error), OVERLAP, "numbers");
+    FAILS(rivergram_average_update(&a, w, 2, n, 3, &error), LENGTH, "numbers");
+    w[1] = INFINITY;
+    FAILS(rivergram_average_update(&a, w, 2, n, 2, &error), NOT_FINITE, "weights");
+    (void)rivergram_average_update(&a, w, 2, n, 2, &error);
+    TRUE(error.index[0] == 1 && a.updates == 0 && isnan(n[0]));
+    w[1] = 2;
+    /* What the numbers hold before the first update is not looked at, and what they hold after it is. */
+    OK(rivergram_average_update(&a, w, 2, n, 2, &error));
+    OK(rivergram_average_read(&a, n, 2, got, 2, NULL, &error));
+    TRUE(a.updates == 1 && got[0] == 1 && got[1] == 2);
+    FAILS(rivergram_average_read(NULL, n, 2, got, 2, NULL, &error), NULL_POINTER, "average");
+    FAILS(rivergram_average_read(&a, n, 2, n, 2, NULL, &error), OVERLAP, "weights");
+    FAILS(rivergram_average_read(&a, n, 2, got, 1, NULL, &error), LENGTH, "numbers");
+    n[0] = NAN;
+    FAILS(rivergram_average_update(&a, w, 2, n, 2, &error), NOT_FINITE, "numbers");
+    FAILS(rivergram_average_read(&a, n, 2, got, 2, NULL, &error), NOT_FINITE, "numbers");
+    /* Of the latest copies those that are there. */
+    a = (rivergram_average){.kind = RIVERGRAM_AVERAGE_KIND_LAWA, .copies = 2, .every = 1};
+    OK(rivergram_average_update(&a, w, 2, n, 4, &error));
+    TRUE(n[0] == 1 && isnan(n[2]));
+    OK(rivergram_average_read(&a, n, 4, got, 2, &there, &error));
+    TRUE(there && got[1] == 2);
+    n[1] = NAN;
+    FAILS(rivergram_average_update(&a, w, 2, n, 4, &error), NOT_FINITE, "numbers");
+    a.copies = 0;
+    FAILS(rivergram_average_update(&a, w, 2, n, 4, &error), OPTION, "copies or every");
+}
+
+/* A reservoir of two samples. */
+static void reservoirs(void)
+{
+    rivergram_reservoir r = {.capacity = 2, .seed = 7};
+    float sample[2] = {1, 2}, kept[4] = {0};
+    size_t row = 9, rows[2] = {9, 9}, count = 9;
+    FAILS(rivergram_reservoir_offer(NULL, sample, 2, kept, 4, &row, &error), NULL_POINTER, "reservoir");
+    FAILS(rivergram_reservoir_offer(&r, NULL, 2, kept, 4, &row, &error), NULL_POINTER, "sample");
+    FAILS(rivergram_reservoir_offer(&r, sample, 2, NULL, 4, &row, &error), NULL_POINTER, "samples");
+    FAILS(rivergram_reservoir_offer(&r, kept, 2, kept, 4, &row, &error), OVERLAP, "samples");
+    FAILS(rivergram_reservoir_offer(&r, sample, 2, kept, 3, &row, &error), LENGTH, "samples");
+    sample[0] = NAN;
+    FAILS(rivergram_reservoir_offer(&r, sample, 2, kept, 4, &row, &error), NOT_FINITE, "sample");
+    TRUE(r.seen == 0 && kept[0] == 0 && row == 9);
+    sample[0] = 1;
+    OK(rivergram_reservoir_offer(&r, sample, 2, kept, 4, &row, &error));
+    TRUE(r.seen == 1 && row == 0 && kept[1] == 2);
+    FAILS(rivergram_reservoir_draw(NULL, 1, rows, 2, &count, &error), NULL_POINTER, "reservoir");
+    FAILS(rivergram_reservoir_draw(&r, 1, NULL, 2, &count, &error), NULL_POINTER, "rows");
+    FAILS(rivergram_reservoir_draw(&r, 1, rows, 2, rows, &error), OVERLAP, "rows");
+    FAILS(rivergram_reservoir_draw(&r, 1, rows, 2, NULL, &error), NULL_POINTER, "count");
+    OK(rivergram_reservoir_draw(&r, 1, rows, 2, &count, &error));
+    TRUE(count == 1 && rows[0] == 0);
+    r.capacity = 0;
+    FAILS(rivergram_reservoir_offer(&r, sample, 2, kept, 4, &row, &error), OPTION, "capacity");
+    FAILS(rivergram_reservoir_draw(&r, 1, rows, 2, &count, &error), OPTION, "capacity");
+}
+
 int main(void)
 {
     TRUE(rivergram_abi_version() == RIVERGRAM_ABI_VERSION);
@@ -762,6 +842,8 @@ int main(void)
     trainer();
     packed();
     transcription();
+    averages();
+    reservoirs();
     printf("test result: %s. %d passed; %d failed; 0 ignored\n", failed ? "FAILED" : "ok", passed, failed);
     return failed != 0;
 }

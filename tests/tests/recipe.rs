@@ -10,7 +10,7 @@ use rivergram_core::head::Head;
 use rivergram_core::lanes::{One, Real};
 use rivergram_core::optim::Optimizer;
 use rivergram_core::schedule::{Plan, Settings, State, rate_at};
-use rivergram_core::trainer::fixed::{self, Memory, Recipe, Strips, Transcription, Update};
+use rivergram_core::trainer::fixed::{self, Labels, Memory, Recipe, Transcription, Update};
 use rivergram_core::trainer::{Setup, Step, Trainer, lean_align_workspace_len};
 use rivergram_tests::convert::{bits, cast};
 use rivergram_tests::random::Random;
@@ -343,7 +343,7 @@ impl<T: Orders, const LOSS: usize> Transcription<T> for Read<LOSS> {
     };
     const CLIP: Option<T> = if LOSS == 2 { Some(T::EPSILON) } else { None };
     const LOSS: Config<'static, T> = {
-        let paper = Config::clamped(T::ORDERS, None);
+        let paper = Config::with_clamp(T::ORDERS, None);
         match LOSS {
             0 => Config::cross_entropy(T::EPSILON),
             1 => paper,
@@ -395,13 +395,13 @@ fn compare_reading<T: Real, R: Transcription<T>>(what: &str) {
     let order: Vec<u32> = (0..rows as u32).collect();
     let scale = T::constant(0.01);
     for output_lens in [None, Some(&[7, 2, 5][..])] {
-        let strips = Strips {
+        let labels = Labels {
             targets: &TARGETS,
             target_lens: Some(&[5, 3, 4]),
             output_lens,
         };
         let batch = eisl::Batch {
-            target_lens: strips.target_lens,
+            target_lens: labels.target_lens,
             output_lens,
             ..eisl::Batch::new(R::SHAPE, &TARGETS)
         };
@@ -409,7 +409,7 @@ fn compare_reading<T: Real, R: Transcription<T>>(what: &str) {
             trainer.transcribe(One::new(), &R::LOSS, &batch, &features)
         });
         let recipe = by_recipe(setup, len, |memory, update| {
-            fixed::transcribe::<R, _, _>(One::new(), memory, &features[..], strips, update)
+            fixed::transcribe::<R, _, _>(One::new(), memory, &features[..], labels, update)
         });
         assert_same(what, &trainer, &recipe);
         let inputs = Int8 {
@@ -425,7 +425,7 @@ fn compare_reading<T: Real, R: Transcription<T>>(what: &str) {
             scale,
         };
         let recipe = by_recipe(setup, len, |memory, update| {
-            fixed::transcribe::<R, _, _>(One::new(), memory, inputs, strips, update)
+            fixed::transcribe::<R, _, _>(One::new(), memory, inputs, labels, update)
         });
         assert_same(what, &trainer, &recipe);
         assert_ne!(recipe.reports[0].0.loss, recipe.reports[3].0.loss, "{what}");
@@ -457,7 +457,7 @@ fn what_does_not_fit_a_transcription_is_named_and_changes_nothing() {
             moments: &mut moments,
             workspace: &mut vec![0.0; workspace],
         };
-        let strips = Strips {
+        let labels = Labels {
             targets,
             target_lens: None,
             output_lens: None,
@@ -471,7 +471,7 @@ fn what_does_not_fit_a_transcription_is_named_and_changes_nothing() {
             rows,
             scale: 0.01,
         };
-        let error = fixed::transcribe::<R, _, _>(One::new(), memory, inputs, strips, update);
+        let error = fixed::transcribe::<R, _, _>(One::new(), memory, inputs, labels, update);
         assert!(numbers.iter().all(|x| *x == 0.5) && moments.iter().all(|x| *x == 0.25));
         error.unwrap_err()
     };

@@ -168,7 +168,7 @@ impl<'a, T: Real> Config<'a, T> {
     /// assert_eq!(config.axis, Axis::Positions);
     /// ```
     pub fn new(orders: &'a [(usize, T)]) -> Self {
-        Self::clamped(orders, Some(T::constant(-20.0)))
+        Self::with_clamp(orders, Some(T::constant(-20.0)))
     }
 
     /// [`Config::new`] with another clamp, and what a constant is made of. Cost: O(1).
@@ -176,10 +176,10 @@ impl<'a, T: Real> Config<'a, T> {
     /// ```
     /// use rivergram_core::eisl::Config;
     ///
-    /// const PAPER: Config<'_, f32> = Config::clamped(&[(1, 0.8), (2, 0.2)], Some(-20.0));
+    /// const PAPER: Config<'_, f32> = Config::with_clamp(&[(1, 0.8), (2, 0.2)], Some(-20.0));
     /// assert_eq!(PAPER.clamp, Config::new(PAPER.orders).clamp);
     /// ```
-    pub const fn clamped(orders: &'a [(usize, T)], clamp: Option<T>) -> Self {
+    pub const fn with_clamp(orders: &'a [(usize, T)], clamp: Option<T>) -> Self {
         Config {
             orders,
             from_length: &[],
@@ -227,7 +227,7 @@ impl<'a, T: Real> Config<'a, T> {
             ngram_factor: T::ZERO,
             ce_factor: T::ONE,
             label_smoothing,
-            ..Config::clamped(&[], None)
+            ..Config::with_clamp(&[], None)
         }
     }
 

@@ -75,7 +75,7 @@ pub enum TrainError {
         /// Its place there.
         index: usize,
     },
-    /// The loss or the gradient is NaN or infinite: no update was made.
+    /// The loss, the gradient or the rate is NaN or infinite: no update was made.
     NotFinite {
         /// Updates made so far.
         updates: u64,

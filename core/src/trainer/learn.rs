@@ -100,6 +100,10 @@ impl<T: Real, F: Features<T>, R: Rates<T>, const LINEAR: bool> Kernel<T>
                 return Err(TrainError::NotFinite { updates });
             }
             step.rate = self.rates.next_rate();
+            if !step.rate.is_finite() {
+                let updates = *self.updates;
+                return Err(TrainError::NotFinite { updates });
+            }
             *self.updates = self.updates.saturating_add(1);
             pass = Pass::Update {
                 factor: optim::clip_factor(self.setup.clip, step.gradient_norm),

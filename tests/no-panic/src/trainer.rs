@@ -1,6 +1,6 @@
 //! `core::trainer`.
 
-use rivergram_core::eisl::{Axis, Config, Select, Shape};
+use rivergram_core::eisl::{Axis, Config, Input, Objective, Padding, Select, Shape};
 use rivergram_core::error::TrainError;
 use rivergram_core::features::{Int8, Int8Rows};
 use rivergram_core::gram::contrastive::{Anchor, GramLoss, Term, ZeroRows};
@@ -10,7 +10,7 @@ use rivergram_core::optim::Optimizer;
 use rivergram_core::optim::average::{Ema, Lawa, RunningMean, Start};
 use rivergram_core::optim::rounding::Half;
 use rivergram_core::schedule::{Plan, Settings, State};
-use rivergram_core::trainer::fixed::{self, Memory, Recipe, Strips, Transcription, Update};
+use rivergram_core::trainer::fixed::{self, Memory, Recipe, Labels, Transcription, Update};
 use rivergram_core::trainer::{self, Average, Rounded, Setup, Storage, Trainer};
 
 use crate::{any, eisl, flash, head, keep, real, size, slice, slice_mut};
@@ -37,8 +37,12 @@ pub fn room<T: Orders>() {
     sizes::<T>();
     recipe::<T, Short>();
     recipe::<T, Long>();
+    recipe::<T, Cosines>();
     transcription::<T, Reader>();
-    transcription::<T, Mirrored>();
+    transcription::<T, Other<0, 0>>();
+    transcription::<T, Other<1, 1>>();
+    transcription::<T, Other<2, 2>>();
+    transcription::<T, Other<3, 0>>();
     let Ok(plan) = Plan::new(any(Settings::<T>::constant(real())), slice()) else {
         return;
     };
@@ -240,6 +244,32 @@ impl<T: Real> Recipe<T> for Long {
     };
 }
 
+/// Cosines, and the rule that is left.
+struct Cosines;
+
+impl<T: Real> Recipe<T> for Cosines {
+    const HEADS: &'static [Head] = &[Head {
+        input: 5,
+        hidden: 0,
+        output: 3,
+        normalise: true,
+    }; 3];
+    const ROWS: usize = 3;
+    const OPTIMIZER: Optimizer<T> = Optimizer::Lion {
+        beta1: T::EPSILON,
+        beta2: T::EPSILON,
+        weight_decay: T::EPSILON,
+    };
+    const LOSS: GramLoss<T> = GramLoss {
+        term: Term::Cosine(Anchor::One(1)),
+        pairs: T::ZERO,
+        temperature: T::ONE,
+        label_smoothing: T::EPSILON,
+        normalise: false,
+        zero_rows: ZeroRows::Zero,
+    };
+}
+
 fn recipe<T: Real, R: Recipe<T>>() {
     let memory = || {
         any(Memory {
@@ -323,13 +353,14 @@ impl<T: Orders> Transcription<T> for Reader {
         epsilon: T::EPSILON,
         weight_decay: T::EPSILON,
     };
-    const LOSS: Config<'static, T> = Config::clamped(T::ORDERS, None);
+    const LOSS: Config<'static, T> = Config::with_clamp(T::ORDERS, None);
 }
 
-/// What else one may ask for.
-struct Mirrored;
+/// What else one may ask for: which selection, and whether over targets with cross-entropy, of bags or of
+/// log-probabilities.
+struct Other<const SELECT: usize, const KIND: usize>;
 
-impl<T: Orders> Transcription<T> for Mirrored {
+impl<T: Orders, const SELECT: usize, const KIND: usize> Transcription<T> for Other<SELECT, KIND> {
     const HEAD: Head = Head {
         input: 5,
         hidden: 0,
@@ -347,13 +378,36 @@ impl<T: Orders> Transcription<T> for Mirrored {
         weight_decay: T::EPSILON,
     };
     const CLIP: Option<T> = Some(T::ONE);
-    const LOSS: Config<'static, T> = Config {
-        axis: Axis::Targets,
-        select: Select::LogSumExp,
-        ce_factor: T::ONE,
-        label_smoothing: T::EPSILON,
-        pad_id: Some(0),
-        ..Config::clamped(T::ORDERS, None)
+    const LOSS: Config<'static, T> = {
+        let select = match SELECT {
+            0 => Select::LogSumExp,
+            1 => Select::Detached,
+            2 => Select::Mean,
+            _ => Select::Max,
+        };
+        let plain = Config {
+            select,
+            pad_id: Some(0),
+            ..Config::with_clamp(T::ORDERS, Some(T::EPSILON))
+        };
+        match KIND {
+            0 => Config {
+                axis: Axis::Targets,
+                ce_factor: T::ONE,
+                label_smoothing: T::EPSILON,
+                ..plain
+            },
+            1 => Config {
+                objective: Objective::BagOfNgrams,
+                ..plain
+            },
+            _ => Config {
+                from_length: T::ORDERS,
+                padding: Padding::Zero,
+                input: Input::LogProbs,
+                ..plain
+            },
+        }
     };
 }
 
@@ -369,7 +423,7 @@ fn transcription<T: Real, R: Transcription<T>>() {
         before: any(0),
         rate: real(),
     });
-    let strips = any(Strips {
+    let labels = any(Labels {
         targets: slice(),
         target_lens: any(Some(slice())),
         output_lens: any(Some(slice())),
@@ -380,7 +434,18 @@ fn transcription<T: Real, R: Transcription<T>>() {
         one,
         memory(),
         slice::<T>(),
-        strips,
+        labels,
+        update,
+    ));
+    let packed = Int8 {
+        values: slice(),
+        scale: real(),
+    };
+    keep(fixed::transcribe::<R, _, _>(
+        one,
+        memory(),
+        packed,
+        labels,
         update,
     ));
     let scattered = Int8Rows {
@@ -392,7 +457,7 @@ fn transcription<T: Real, R: Transcription<T>>() {
         one,
         memory(),
         scattered,
-        strips,
+        labels,
         update,
     ));
 }

@@ -69,13 +69,22 @@ fn count(calls: u32, call: &mut dyn FnMut()) -> u64 {
 /// Bytes of stack that are painted: more than any call takes.
 const PAINTED: usize = 64 << 10;
 
-/// Bytes that the measurement itself may write to: a call that takes less counts as none.
-const OWN: usize = 64;
+/// Bytes between the measurement and a call: the empty call does not reach them either, so that the difference of two
+/// is what one of them writes to.
+const OWN: usize = 128;
 
-/// Bytes of stack that one call writes to, at least [`OWN`].
+/// Bytes of stack that one call writes to, and what the measurement itself does.
 #[inline(never)]
 fn stack(call: &mut dyn FnMut()) -> usize {
     let painted = paint(PAINTED);
+    beyond_own(call);
+    painted.used()
+}
+
+#[inline(never)]
+fn beyond_own(call: &mut dyn FnMut()) {
+    let mut own = [0_u8; OWN];
+    black_box(&mut own);
     call();
-    painted.used().max(OWN)
+    black_box(&mut own);
 }

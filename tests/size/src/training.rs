@@ -1,6 +1,6 @@
 //! The losses with their gradients, and a step of training with all that belongs to it.
 
-use rivergram_core::eisl::{Config, Losses, loss_and_gradient_f32};
+use rivergram_core::eisl::{self, Config, Losses, Shape, loss_and_gradient_f32};
 use rivergram_core::error::{EislError, GramError};
 use rivergram_core::gram::contrastive::{
     Anchor, Batch, GramLoss, GramReport, Term, ZeroRows, gram_loss, workspace_len,
@@ -9,7 +9,7 @@ use rivergram_core::head::Head;
 use rivergram_core::lanes::One;
 use rivergram_core::optim::Optimizer;
 use rivergram_core::schedule::{Plan, Settings, State, rate_at};
-use rivergram_core::trainer::fixed::{self, Memory, Recipe, Update};
+use rivergram_core::trainer::fixed::{self, Labels, Memory, Recipe, Transcription, Update};
 use rivergram_core::trainer::{self, Setup, Storage, Trainer};
 
 use crate::data::Numbers;
@@ -238,7 +238,7 @@ fn steps() {
                 let rate = rate_at(Settings::wsd_s(0.01_f32, 0.001), &[1 << 40], *updates);
                 let update = Update { before: *updates, rate };
                 *updates += 1;
-                fixed::align::<$recipe, _>(One::new(), memory, &inputs, None, update).is_ok()
+                fixed::align::<$recipe, _, _>(One::new(), memory, &inputs, None, update).is_ok()
             });
         )*};
     }
@@ -265,5 +265,81 @@ fn steps() {
             heads[k].step(&x[k], &y[k], &lengths[k], &gradient[k], 0.01);
         }
         loss
+    });
+    transcription(&mut numbers);
+}
+
+/// A head that reads sequences.
+struct Reader;
+
+impl Transcription<f32> for Reader {
+    const HEAD: Head = Head {
+        input: 64,
+        hidden: 0,
+        output: 11,
+        normalise: false,
+    };
+    const SHAPE: Shape = Shape {
+        batch: 4,
+        positions: 12,
+        targets: 12,
+        vocabulary: 11,
+    };
+    const OPTIMIZER: Optimizer<f32> = ByAdamW::OPTIMIZER;
+    const LOSS: Config<'static, f32> = Config::with_clamp(&[(1, 0.8), (2, 0.2)], Some(-20.0));
+}
+
+/// The same step by constants and by a trainer.
+fn transcription(numbers: &mut Numbers) {
+    const PARAMETERS: usize = Reader::HEAD.parameters_len();
+    const WORKSPACE: usize = fixed::transcribe_workspace_len::<Reader, f32>();
+    const ROWS: usize = Reader::SHAPE.batch * Reader::SHAPE.positions;
+    const LABELS: [i32; ROWS] = [3; ROWS];
+    let x: [f32; ROWS * 64] = numbers.array();
+    let memory = FLOAT * (3 * PARAMETERS + WORKSPACE);
+    let mut parameters: [f32; PARAMETERS] = numbers.array();
+    let mut moments = [0.0; 2 * PARAMETERS];
+    let mut workspace = [0.0; WORKSPACE];
+    let mut updates = 0_u64;
+    cost!("rivergram: training step by a recipe, head 64 to 11, 4 × 12 positions, EISL n = 1, 2, AdamW", memory, (
+        parameters: &mut [f32; PARAMETERS] = &mut parameters,
+        moments: &mut [f32; 2 * PARAMETERS] = &mut moments,
+        workspace: &mut [f32; WORKSPACE] = &mut workspace,
+        updates: &mut u64 = &mut updates,
+        x: &[f32; ROWS * 64] = &x
+    ) -> bool {
+        let memory = Memory { parameters, moments, workspace };
+        let rate = rate_at(Settings::wsd_s(0.01_f32, 0.001), &[1 << 40], *updates);
+        let update = Update { before: *updates, rate };
+        *updates += 1;
+        let labels = Labels { targets: &LABELS, target_lens: None, output_lens: None };
+        fixed::transcribe::<Reader, _, _>(One::new(), memory, &x[..], labels, update).is_ok()
+    });
+    let mut parameters: [f32; PARAMETERS] = numbers.array();
+    let mut moments = [0.0; 2 * PARAMETERS];
+    let Ok(plan) = Plan::new(Settings::wsd_s(0.01_f32, 0.001), &[1 << 40]) else {
+        return;
+    };
+    let heads = [Reader::HEAD];
+    let setup = Setup {
+        heads: &heads,
+        optimizer: Reader::OPTIMIZER,
+        clip: None,
+    };
+    let storage = Storage {
+        parameters: &mut parameters,
+        gradient: &mut [],
+        moments: &mut moments,
+        workspace: &mut workspace,
+    };
+    let Ok(mut trainer) = Trainer::new(setup, storage, State::new(&plan)) else {
+        return;
+    };
+    cost!("rivergram: training step, head 64 to 11, 4 × 12 positions, EISL n = 1, 2, AdamW", memory, (
+        trainer: &mut Trainer<'_, f32> = &mut trainer,
+        x: &[f32; ROWS * 64] = &x
+    ) -> bool {
+        let batch = eisl::Batch::new(Reader::SHAPE, &LABELS);
+        trainer.transcribe(One::new(), &Reader::LOSS, &batch, x).is_ok()
     });
 }

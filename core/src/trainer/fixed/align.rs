@@ -14,9 +14,38 @@ use crate::trainer::learn::{Backward, Learn};
 use crate::trainer::{Bundle, Packing, Setup, Step, align_len, check_input, parameters_len};
 
 /// The options of a training by the GRAM loss.
+///
+/// What a recipe cannot do does not build:
+///
+/// ```compile_fail,E0080
+/// use rivergram_core::gram::contrastive::{Anchor, GramLoss, Term, ZeroRows};
+/// use rivergram_core::lanes::One;
+/// use rivergram_core::trainer::fixed::{Memory, Recipe, Update, align};
+/// use rivergram_core::{head::Head, optim::Optimizer};
+///
+/// struct Deep;
+///
+/// impl Recipe<f32> for Deep {
+///     const HEADS: &[Head] = &[Head { input: 2, hidden: 4, output: 2, normalise: true }; 2];
+///     const ROWS: usize = 2;
+///     const OPTIMIZER: Optimizer<f32> = Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 };
+///     const LOSS: GramLoss<f32> = GramLoss {
+///         term: Term::Volume(Anchor::One(0)),
+///         pairs: 0.0,
+///         temperature: 0.07,
+///         label_smoothing: 0.1,
+///         normalise: false,
+///         zero_rows: ZeroRows::Missing,
+///     };
+/// }
+///
+/// let memory = Memory { parameters: &mut [], moments: &mut [], workspace: &mut [] };
+/// let inputs = [&[1.0, 0.0, 0.05, 0.9][..], &[0.9, 0.1, 0.2, 0.8]];
+/// let _ = align::<Deep, _, _>(One::new(), memory, &inputs, None, Update { before: 0, rate: 0.1 });
+/// ```
 pub trait Recipe<T: Real> {
     /// One per modality. A recipe without heads, with a hidden layer or with outputs of different lengths does not
-    /// compile.
+    /// build.
     const HEADS: &'static [Head];
     /// Tuples of a batch.
     const ROWS: usize;

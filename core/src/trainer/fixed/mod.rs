@@ -51,7 +51,7 @@ mod align;
 mod transcribe;
 
 pub use align::{Done, Recipe, align, workspace_len};
-pub use transcribe::{Strips, Transcribed, Transcription, transcribe, transcribe_workspace_len};
+pub use transcribe::{Labels, Transcribed, Transcription, transcribe, transcribe_workspace_len};
 
 use super::learn::Rates;
 use crate::error::{TrainBuffer, TrainError};

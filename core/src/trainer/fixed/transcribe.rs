@@ -14,9 +14,31 @@ use crate::trainer::learn::{Backward, Learn};
 use crate::trainer::{Bundle, Setup, Step, check_input, lean_transcribe_workspace_len};
 
 /// The options of a training by a sequence loss.
+///
+/// What does not fit does not build, such as a head with fewer outputs than tokens:
+///
+/// ```compile_fail,E0080
+/// use rivergram_core::lanes::One;
+/// use rivergram_core::trainer::fixed::{Labels, Memory, Transcription, Update, transcribe};
+/// use rivergram_core::{eisl::{Config, Shape}, head::Head, optim::Optimizer};
+///
+/// struct Short;
+///
+/// impl Transcription<f32> for Short {
+///     const HEAD: Head = Head { input: 2, hidden: 0, output: 2, normalise: false };
+///     const SHAPE: Shape = Shape { batch: 1, positions: 2, targets: 2, vocabulary: 3 };
+///     const OPTIMIZER: Optimizer<f32> = Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 };
+///     const LOSS: Config<'static, f32> = Config::cross_entropy(0.0);
+/// }
+///
+/// let memory = Memory { parameters: &mut [], moments: &mut [], workspace: &mut [] };
+/// let labels = Labels { targets: &[2, 0], target_lens: None, output_lens: None };
+/// let update = Update { before: 0, rate: 0.1 };
+/// let _ = transcribe::<Short, _, _>(One::new(), memory, &[0.0_f32; 4][..], labels, update);
+/// ```
 pub trait Transcription<T: Real> {
     /// The head whose outputs are the logits. One with a hidden layer, one that normalises and one with other outputs
-    /// than the vocabulary do not compile.
+    /// than the vocabulary do not build.
     const HEAD: Head;
     /// The sizes of a batch.
     const SHAPE: Shape;
@@ -31,7 +53,7 @@ pub trait Transcription<T: Real> {
 /// The labels of a batch, and what of it is in use.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Strips<'a> {
+pub struct Labels<'a> {
     /// \[B\]\[U\], as in [`Batch::targets`].
     pub targets: &'a [i32],
     /// \[B\], as in [`Batch::target_lens`].
@@ -55,7 +77,7 @@ pub type Transcribed<T> = (Step<T>, Losses<T>);
 /// #     const HEAD: Head = Head { input: 2, hidden: 0, output: 3, normalise: false };
 /// #     const SHAPE: Shape = Shape { batch: 1, positions: 2, targets: 2, vocabulary: 3 };
 /// #     const OPTIMIZER: Optimizer<f32> = Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 };
-/// #     const LOSS: Config<'static, f32> = Config::clamped(&[(1, 0.8), (2, 0.2)], Some(-20.0));
+/// #     const LOSS: Config<'static, f32> = Config::with_clamp(&[(1, 0.8), (2, 0.2)], Some(-20.0));
 /// # }
 /// // `Reader` is a transcription by two orders.
 /// const LEN: usize = transcribe_workspace_len::<Reader, f32>();
@@ -81,7 +103,7 @@ pub const fn transcribe_workspace_len<R: Transcription<T>, T: Real>() -> usize {
 /// use rivergram_core::lanes::One;
 /// use rivergram_core::optim::Optimizer;
 /// use rivergram_core::trainer::fixed::{
-///     Memory, Strips, Transcription, Update, transcribe, transcribe_workspace_len,
+///     Memory, Labels, Transcription, Update, transcribe, transcribe_workspace_len,
 /// };
 ///
 /// struct Reader;
@@ -90,16 +112,16 @@ pub const fn transcribe_workspace_len<R: Transcription<T>, T: Real>() -> usize {
 ///     const HEAD: Head = Head { input: 2, hidden: 0, output: 3, normalise: false };
 ///     const SHAPE: Shape = Shape { batch: 1, positions: 2, targets: 2, vocabulary: 3 };
 ///     const OPTIMIZER: Optimizer<f32> = Optimizer::Sgd { momentum: 0.0, weight_decay: 0.0 };
-///     const LOSS: Config<'static, f32> = Config::clamped(&[(1, 0.8), (2, 0.2)], Some(-20.0));
+///     const LOSS: Config<'static, f32> = Config::with_clamp(&[(1, 0.8), (2, 0.2)], Some(-20.0));
 /// }
 ///
 /// let (mut parameters, mut losses) = ([0.1; 9], [0.0; 2]);
 /// let mut workspace = [0.0; transcribe_workspace_len::<Reader, f32>()];
 /// for (before, loss) in (0..).zip(&mut losses) {
 ///     let memory = Memory { parameters: &mut parameters, moments: &mut [], workspace: &mut workspace };
-///     let strips = Strips { targets: &[2, 0], target_lens: None, output_lens: None };
+///     let labels = Labels { targets: &[2, 0], target_lens: None, output_lens: None };
 ///     let update = Update { before, rate: 0.5 };
-///     let (step, _) = transcribe::<Reader, _, _>(One::new(), memory, &[1.0, 0.0, 0.0, 1.0][..], strips, update)?;
+///     let (step, _) = transcribe::<Reader, _, _>(One::new(), memory, &[1.0, 0.0, 0.0, 1.0][..], labels, update)?;
 ///     *loss = step.loss;
 /// }
 /// assert!(losses[1] < losses[0]);
@@ -110,13 +132,13 @@ pub fn transcribe<R: Transcription<I::Scalar>, I: Isa, F: Features<I::Scalar>>(
     isa: I,
     memory: Memory<'_, I::Scalar>,
     inputs: F,
-    strips: Strips<'_>,
+    labels: Labels<'_>,
     update: Update<I::Scalar>,
 ) -> Result<Transcribed<I::Scalar>, TrainError> {
     isa.enter(Transcribe::<_, _, R> {
         memory,
         inputs,
-        strips,
+        labels,
         update,
         recipe: PhantomData,
     })
@@ -125,7 +147,7 @@ pub fn transcribe<R: Transcription<I::Scalar>, I: Isa, F: Features<I::Scalar>>(
 struct Transcribe<'a, T, F, R> {
     memory: Memory<'a, T>,
     inputs: F,
-    strips: Strips<'a>,
+    labels: Labels<'a>,
     update: Update<T>,
     recipe: PhantomData<R>,
 }
@@ -157,7 +179,7 @@ impl<T: Real, F: Features<T>, R: Transcription<T>> Kernel<T> for Transcribe<'_, 
         let Transcribe {
             memory,
             inputs,
-            strips,
+            labels,
             update,
             ..
         } = self;
@@ -178,9 +200,9 @@ impl<T: Real, F: Features<T>, R: Transcription<T>> Kernel<T> for Transcribe<'_, 
         };
         bundle.forward::<true, I>(isa, parameters, logits, caches, scratch);
         let batch = Batch {
-            target_lens: strips.target_lens,
-            output_lens: strips.output_lens,
-            ..Batch::new(R::SHAPE, strips.targets)
+            target_lens: labels.target_lens,
+            output_lens: labels.output_lens,
+            ..Batch::new(R::SHAPE, labels.targets)
         };
         let losses = eisl::known_loss_in_place(isa, &R::LOSS, &batch, logits, scratch)?;
         let learn = Learn::<_, _, _, true> {

@@ -7,7 +7,7 @@ use rivergram_core::head::Head;
 use rivergram_core::lanes::One;
 use rivergram_core::optim::Optimizer;
 use rivergram_core::trainer::fixed::{
-    Memory, Strips, Transcription, Update, transcribe, transcribe_workspace_len,
+    Labels, Memory, Transcription, Update, transcribe, transcribe_workspace_len,
 };
 use rivergram_core::trainer::{self, Step};
 
@@ -62,7 +62,7 @@ impl Transcription<f32> for EditInvariant {
     const HEAD: Head = HEAD;
     const SHAPE: Shape = SHAPE;
     const OPTIMIZER: Optimizer<f32> = OPTIMIZER;
-    const LOSS: Config<'static, f32> = Config::clamped(ORDERS, Some(-20.0));
+    const LOSS: Config<'static, f32> = Config::with_clamp(ORDERS, Some(-20.0));
 }
 
 /// Floats of workspace for a step, and for [`Transcriber::wrong`].
@@ -114,7 +114,7 @@ impl<'a> Transcriber<'a> {
                 rows: own.batch.rows.as_flattened(),
                 scale: PIXEL_SCALE,
             };
-            let strips = Strips {
+            let strips = Labels {
                 targets: own.batch.targets.as_flattened(),
                 target_lens: None,
                 output_lens: Some(&own.batch.lengths),

@@ -6,7 +6,7 @@
 use defmt_semihosting as _;
 use rivergram_board as board;
 use rivergram_board::memory::Memory;
-use rivergram_firmware::golden::{self, Worst};
+use rivergram_firmware::golden;
 
 static MEMORY: Memory<golden::Memory> = Memory::new(golden::Memory::new());
 
@@ -16,11 +16,9 @@ fn main() -> ! {
 }
 
 fn run(memory: &mut golden::Memory) -> bool {
-    let kinds: [(&str, Worst); 9] = [
+    let kinds = [
         ("volume", golden::volumes(memory)),
         ("gradient of a volume", golden::volume_gradients(memory)),
-        ("volume in 8 bits", golden::volumes_i8(memory)),
-        ("nearest in 8 bits", golden::nearest_i8(memory)),
         ("GRAM loss", golden::losses(memory)),
         ("gradient of a GRAM loss", golden::loss_gradients(memory)),
         ("EISL loss", golden::sequences(memory)),
@@ -30,24 +28,5 @@ fn run(memory: &mut golden::Memory) -> bool {
         ),
         ("learning rate", golden::rates()),
     ];
-    let mut passed = true;
-    for (kind, worst) in &kinds {
-        // In units that need no float to be printed.
-        let units = |x: f64| (x * 1e9) as u32;
-        let Worst {
-            name,
-            deviation,
-            count,
-        } = worst;
-        defmt::println!(
-            "{=str}: {=u32} rows, the worst {=str}: error {=u32}e-9, at most {=u32}e-9",
-            kind,
-            count,
-            name,
-            units(deviation.error),
-            units(deviation.cap)
-        );
-        passed &= deviation.is_small();
-    }
-    passed
+    golden::report(&kinds)
 }
