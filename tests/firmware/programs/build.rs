@@ -36,7 +36,7 @@ fn main() {
     for argument in ["-Tlink.x", "--nmagic"] {
         println!("cargo:rustc-link-arg-bins={argument}");
     }
-    for program in ["golden", "fine-tune", "reports"] {
+    for program in ["golden", "eight-bits", "fine-tune", "reports"] {
         println!("cargo:rustc-link-arg-bin={program}=-Tdefmt.x");
     }
     // The most vectors of a tuple, and rates of a schedule.
