@@ -97,6 +97,20 @@ pub trait Isa: Copy + 'static {
     /// assert_eq!(numbers, [2.0, 3.0]);
     /// ```
     fn pieces_mut(self, numbers: &mut [Self::Scalar]) -> impl Iterator<Item = &mut [Self::Scalar]>;
+    /// Σ a·b of integers, of one row with four: exact where the sum fits 32 bits. Rows of one length. Cost: a
+    /// multiply-add per number and row.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::{Isa, One};
+    ///
+    /// let (one, rows) = (One::<f32>::new(), [[1, 0], [0, 1], [2, 2], [-128, 127]]);
+    /// let rows = rows.each_ref().map(|row| &row[..]);
+    /// assert_eq!(one.dots_i8(&[3, 4], rows), [3, 4, 14, 124]);
+    /// ```
+    #[inline(always)]
+    fn dots_i8(self, a: &[i16], b: [&[i8]; 4]) -> [i32; 4] {
+        b.map(|b| dot_i8(a, b))
+    }
     /// Runs a kernel in a function of its own that has this instruction set. Cost: one call.
     ///
     /// ```
@@ -139,6 +153,16 @@ pub trait Isa: Copy + 'static {
     fn share<K: Kernel<Self::Scalar>>(self, kernel: K) -> K::Output {
         kernel.run(self)
     }
+}
+
+/// Σ a·b.
+#[inline(always)]
+fn dot_i8(a: &[i16], b: &[i8]) -> i32 {
+    let mut sum = 0_i32;
+    for (a, b) in a.iter().zip(b) {
+        sum = sum.wrapping_add(i32::from(*a).wrapping_mul(i32::from(*b)));
+    }
+    sum
 }
 
 /// Work that runs on the lanes of any instruction set.

@@ -67,6 +67,28 @@ fn first_lanes(_: Avx2, length: usize) -> __m256i {
     }
 }
 
+/// The first numbers, zeros after them.
+#[inline(always)]
+fn padded<T: Copy + Default>(numbers: &[T]) -> [T; 16] {
+    let mut all = [T::default(); 16];
+    all.iter_mut().zip(numbers).for_each(|(to, x)| *to = *x);
+    all
+}
+
+/// Adds the products of sixteen numbers with those of four rows, in pairs.
+#[inline(always)]
+fn add_products(_: Avx2, a: &[i16; 16], b: [&[i8; 16]; 4], sums: &mut [__m256i; 4]) {
+    // SAFETY: the token was made after detection; the array holds sixteen numbers.
+    let a = unsafe { _mm256_loadu_si256(a.as_ptr().cast()) };
+    for (sum, b) in sums.iter_mut().zip(b) {
+        // SAFETY: as above.
+        *sum = unsafe {
+            let b = _mm256_cvtepi8_epi16(_mm_loadu_si128(b.as_ptr().cast()));
+            _mm256_add_epi32(*sum, _mm256_madd_epi16(a, b))
+        };
+    }
+}
+
 impl Isa for Avx2 {
     type Scalar = f32;
     type Lanes = F32x8;
@@ -115,6 +137,32 @@ impl Isa for Avx2 {
     #[inline(always)]
     fn pieces_mut(self, numbers: &mut [f32]) -> impl Iterator<Item = &mut [f32]> {
         numbers.chunks_mut(Self::WIDTH)
+    }
+    #[inline(always)]
+    fn dots_i8(self, a: &[i16], b: [&[i8]; 4]) -> [i32; 4] {
+        let (blocks, a_tail) = a.as_chunks::<16>();
+        let [(b0, t0), (b1, t1), (b2, t2), (b3, t3)] = b.map(|row| row.as_chunks::<16>());
+        // SAFETY: the token was made after detection.
+        let mut sums = [unsafe { _mm256_setzero_si256() }; 4];
+        for ((((a, b0), b1), b2), b3) in blocks.iter().zip(b0).zip(b1).zip(b2).zip(b3) {
+            add_products(self, a, [b0, b1, b2, b3], &mut sums);
+        }
+        if !a_tail.is_empty() {
+            let [t0, t1, t2, t3] = [t0, t1, t2, t3].map(padded);
+            add_products(self, &padded(a_tail), [&t0, &t1, &t2, &t3], &mut sums);
+        }
+        let [s0, s1, s2, s3] = sums;
+        let mut totals = [0; 4];
+        // SAFETY: as above; the array holds four numbers.
+        unsafe {
+            let all = _mm256_hadd_epi32(_mm256_hadd_epi32(s0, s1), _mm256_hadd_epi32(s2, s3));
+            let (low, high) = (
+                _mm256_castsi256_si128(all),
+                _mm256_extracti128_si256::<1>(all),
+            );
+            _mm_storeu_si128(totals.as_mut_ptr().cast(), _mm_add_epi32(low, high));
+        }
+        totals
     }
     #[inline(always)]
     fn enter<K: Kernel<f32>>(self, kernel: K) -> K::Output {

@@ -25,6 +25,7 @@
 
 use super::check_len;
 use crate::error::OptimError;
+use crate::lanes::{Isa, Kernel};
 
 /// A floating-point format of 16 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -409,6 +410,26 @@ impl Half {
             lost = lost.saturating_add(usize::from(moves && self.stays(*weight, lr * *d)));
         }
         Ok(lost)
+    }
+}
+
+/// [`Half::widen`] of each number, in a kernel of its own: integers, which the compiler takes as vectors where the entry
+/// has them. Each format has a loop of its own, in which its constants are known.
+pub(crate) struct Widen<'a> {
+    pub(crate) format: Half,
+    pub(crate) x: &'a [u16],
+    pub(crate) wide: &'a mut [f32],
+}
+
+impl Kernel<f32> for Widen<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa<Scalar = f32>>(self, _: I) {
+        let numbers = self.wide.iter_mut().zip(self.x);
+        match self.format {
+            Half::F16 => numbers.for_each(|(wide, x)| *wide = Half::F16.widen(*x)),
+            Half::Bf16 => numbers.for_each(|(wide, x)| *wide = Half::Bf16.widen(*x)),
+        }
     }
 }
 
