@@ -14,6 +14,7 @@ use core::fmt::{Debug, Display};
 use core::marker::PhantomData;
 use core::ops::{Add, AddAssign, Div, Mul, Neg, Sub, SubAssign};
 
+use crate::optim::rounding::Half;
 use crate::{fpu, math};
 
 /// An instruction set, as a zero-sized token that makes [`Lanes`] values.
@@ -111,6 +112,21 @@ pub trait Isa: Copy + 'static {
     fn dots_i8(self, a: &[i16], b: [&[i8]; 4]) -> [i32; 4] {
         b.map(|b| dot_i8(a, b))
     }
+    /// [`Half::widen`] of each number, of as many as both slices have. Cost: a conversion per number, by an instruction
+    /// where there is one.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::{Isa, One};
+    /// use rivergram_core::optim::rounding::Half;
+    ///
+    /// let mut wide = [0.0; 2];
+    /// One::<f32>::new().widen(Half::F16, &[0x3c00, 0xbc00], &mut wide);
+    /// assert_eq!(wide, [1.0, -1.0]);
+    /// ```
+    #[inline(always)]
+    fn widen(self, format: Half, from: &[u16], to: &mut [f32]) {
+        widen(format, from, to);
+    }
     /// Runs a kernel in a function of its own that has this instruction set. Cost: one call.
     ///
     /// ```
@@ -152,6 +168,17 @@ pub trait Isa: Copy + 'static {
     #[inline(always)]
     fn share<K: Kernel<Self::Scalar>>(self, kernel: K) -> K::Output {
         kernel.run(self)
+    }
+}
+
+/// Integers, which the compiler takes as vectors where the entry has them. Each format has a loop of its own, in which
+/// its constants are known.
+#[inline(always)]
+fn widen(format: Half, from: &[u16], to: &mut [f32]) {
+    let numbers = to.iter_mut().zip(from);
+    match format {
+        Half::F16 => numbers.for_each(|(to, x)| *to = Half::F16.widen(*x)),
+        Half::Bf16 => numbers.for_each(|(to, x)| *to = Half::Bf16.widen(*x)),
     }
 }
 

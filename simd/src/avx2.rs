@@ -1,7 +1,7 @@
-//! Eight lanes on AVX2 with FMA, chosen at run time.
+//! Eight lanes on AVX2 with FMA and F16C, chosen at run time.
 //!
 //! The intrinsics are `unsafe` because a CPU without them would misbehave. Here each needs the token
-//! [`Avx2`] or a value made from it, and the token is only made where both instruction sets are known
+//! [`Avx2`] or a value made from it, and the token is only made where these instruction sets are known
 //! to be there: that is the reason behind every `unsafe` block of this file.
 
 #![allow(unsafe_code)]
@@ -12,40 +12,47 @@ use core::arch::x86::*;
 use core::arch::x86_64::*;
 use core::ops::{Add, Div, Mul, Neg, Sub};
 
-use rivergram_core::lanes::{Isa, Kernel, Lanes};
+use rivergram_core::lanes::{Isa, Kernel, Lanes, One};
 use rivergram_core::math;
+use rivergram_core::optim::rounding::Half;
 
 use crate::level::LevelError;
 
-/// The token: the CPU has AVX2 and FMA.
+/// The token: the CPU has AVX2, FMA and F16C, as every CPU with AVX2 has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Avx2(());
 
 impl Avx2 {
-    /// The token if the CPU has both.
+    /// The token if the CPU has them.
     #[cfg(feature = "std")]
     pub(crate) fn find() -> Result<Self, LevelError> {
         use std::arch::is_x86_feature_detected;
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        let has_lanes = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        if has_lanes && is_x86_feature_detected!("f16c") {
             Ok(Avx2(()))
         } else {
             Err(LevelError::NotOnCpu {
-                needs: "AVX2 and FMA",
+                needs: "AVX2, FMA and F16C",
             })
         }
     }
 
-    /// The token if the build promises both: without `std` the CPU cannot be asked.
+    /// The token if the build promises them: without `std` the CPU cannot be asked.
     #[cfg(not(feature = "std"))]
     pub(crate) fn find() -> Result<Self, LevelError> {
         Self::compiled().ok_or(LevelError::NotInBuild {
-            needs: "the target features avx2 and fma, or the feature std to ask the CPU",
+            needs: "the target features avx2, fma and f16c, or the feature std to ask the CPU",
         })
     }
 
-    /// The token if the build promises both.
+    /// The token if the build promises them.
     pub(crate) fn compiled() -> Option<Self> {
-        cfg!(all(target_feature = "avx2", target_feature = "fma")).then_some(Avx2(()))
+        cfg!(all(
+            target_feature = "avx2",
+            target_feature = "fma",
+            target_feature = "f16c"
+        ))
+        .then_some(Avx2(()))
     }
 }
 
@@ -75,18 +82,37 @@ fn padded<T: Copy + Default>(numbers: &[T]) -> [T; 16] {
     all
 }
 
-/// Adds the products of sixteen numbers with those of four rows, in pairs.
+/// Adds the products of sixteen numbers, in pairs.
 #[inline(always)]
-fn add_products(_: Avx2, a: &[i16; 16], b: [&[i8; 16]; 4], sums: &mut [__m256i; 4]) {
-    // SAFETY: the token was made after detection; the array holds sixteen numbers.
-    let a = unsafe { _mm256_loadu_si256(a.as_ptr().cast()) };
-    for (sum, b) in sums.iter_mut().zip(b) {
-        // SAFETY: as above.
-        *sum = unsafe {
-            let b = _mm256_cvtepi8_epi16(_mm_loadu_si128(b.as_ptr().cast()));
-            _mm256_add_epi32(*sum, _mm256_madd_epi16(a, b))
-        };
+fn add_products(_: Avx2, a: &[i16; 16], b: &[i8; 16], sum: &mut __m256i) {
+    // SAFETY: the token was made after detection, and both arrays hold sixteen numbers.
+    *sum = unsafe {
+        let a = _mm256_loadu_si256(a.as_ptr().cast());
+        let b = _mm256_cvtepi8_epi16(_mm_loadu_si128(b.as_ptr().cast()));
+        _mm256_add_epi32(*sum, _mm256_madd_epi16(a, b))
+    };
+}
+
+/// The products of two rows, added up by lane. A row from end to end: rows side by side would be streams too short for
+/// the CPU to fetch ahead.
+#[inline(always)]
+fn sums_of_row(isa: Avx2, a: &[i16], b: &[i8]) -> __m256i {
+    let ((a, a_tail), (b, b_tail)) = (a.as_chunks::<16>(), b.as_chunks::<16>());
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<2>(), b.as_chunks::<2>());
+    // SAFETY: the token was made after detection.
+    let mut sums = [unsafe { _mm256_setzero_si256() }; 2];
+    for (a, b) in a.iter().zip(b) {
+        add_products(isa, &a[0], &b[0], &mut sums[0]);
+        add_products(isa, &a[1], &b[1], &mut sums[1]);
     }
+    for (a, b) in a_rest.iter().zip(b_rest) {
+        add_products(isa, a, b, &mut sums[0]);
+    }
+    if !a_tail.is_empty() {
+        add_products(isa, &padded(a_tail), &padded(b_tail), &mut sums[1]);
+    }
+    // SAFETY: as above.
+    unsafe { _mm256_add_epi32(sums[0], sums[1]) }
 }
 
 impl Isa for Avx2 {
@@ -140,20 +166,11 @@ impl Isa for Avx2 {
     }
     #[inline(always)]
     fn dots_i8(self, a: &[i16], b: [&[i8]; 4]) -> [i32; 4] {
-        let (blocks, a_tail) = a.as_chunks::<16>();
-        let [(b0, t0), (b1, t1), (b2, t2), (b3, t3)] = b.map(|row| row.as_chunks::<16>());
-        // SAFETY: the token was made after detection.
-        let mut sums = [unsafe { _mm256_setzero_si256() }; 4];
-        for ((((a, b0), b1), b2), b3) in blocks.iter().zip(b0).zip(b1).zip(b2).zip(b3) {
-            add_products(self, a, [b0, b1, b2, b3], &mut sums);
-        }
-        if !a_tail.is_empty() {
-            let [t0, t1, t2, t3] = [t0, t1, t2, t3].map(padded);
-            add_products(self, &padded(a_tail), [&t0, &t1, &t2, &t3], &mut sums);
-        }
-        let [s0, s1, s2, s3] = sums;
+        let [b0, b1, b2, b3] = b;
+        let (s0, s1) = (sums_of_row(self, a, b0), sums_of_row(self, a, b1));
+        let (s2, s3) = (sums_of_row(self, a, b2), sums_of_row(self, a, b3));
         let mut totals = [0; 4];
-        // SAFETY: as above; the array holds four numbers.
+        // SAFETY: the token was made after detection; the array holds four numbers.
         unsafe {
             let all = _mm256_hadd_epi32(_mm256_hadd_epi32(s0, s1), _mm256_hadd_epi32(s2, s3));
             let (low, high) = (
@@ -165,6 +182,23 @@ impl Isa for Avx2 {
         totals
     }
     #[inline(always)]
+    fn widen(self, format: Half, from: &[u16], to: &mut [f32]) {
+        if format != Half::F16 {
+            return One::<f32>::new().widen(format, from, to);
+        }
+        let n = from.len().min(to.len());
+        let (from, from_tail) = from[..n].as_chunks::<8>();
+        let (to, to_tail) = to[..n].as_chunks_mut::<8>();
+        for (from, to) in from.iter().zip(to) {
+            // SAFETY: the token was made after detection, and both arrays hold eight numbers.
+            unsafe {
+                let x = _mm_loadu_si128(from.as_ptr().cast());
+                _mm256_storeu_ps(to.as_mut_ptr(), _mm256_cvtph_ps(x));
+            }
+        }
+        One::<f32>::new().widen(format, from_tail, to_tail);
+    }
+    #[inline(always)]
     fn enter<K: Kernel<f32>>(self, kernel: K) -> K::Output {
         // SAFETY: the token was made after detection.
         unsafe { run_avx2(kernel, self) }
@@ -172,7 +206,7 @@ impl Isa for Avx2 {
 }
 
 /// Never inlined, so that a disassembly shows one kernel as one function.
-#[target_feature(enable = "avx2,fma")]
+#[target_feature(enable = "avx2,fma,f16c")]
 #[inline(never)]
 fn run_avx2<K: Kernel<f32>>(kernel: K, isa: Avx2) -> K::Output {
     kernel.run(isa)

@@ -464,6 +464,42 @@ fn products_of_integers_are_exact_at_any_length() {
     }
 }
 
+struct Widened<'a>(Half, &'a [u16], &'a mut [f32]);
+
+impl rivergram_simd::Kernel<f32> for Widened<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: rivergram_core::lanes::Isa<Scalar = f32>>(self, isa: I) {
+        isa.widen(self.0, self.1, self.2);
+    }
+}
+
+#[test]
+fn numbers_in_16_bits_are_widened_to_the_same_bits_by_every_level() {
+    let all: Vec<u16> = (0..=u16::MAX).collect();
+    for format in Half::ALL {
+        let want: Vec<u32> = all.iter().map(|x| format.widen(*x).to_bits()).collect();
+        for level in Level::available() {
+            let mut wide = vec![0.0; all.len()];
+            level.run(Widened(format, &all, &mut wide));
+            let got: Vec<u32> = wide.iter().map(|x| x.to_bits()).collect();
+            assert!(got == want, "{level} {format:?}");
+            // Of as many as both have.
+            for (from, to) in [(0, 3), (7, 9), (12, 20), (20, 12), (17, 17)] {
+                let mut wide = vec![7.0; to];
+                level.run(Widened(format, &all[0x3c00..][..from], &mut wide));
+                for (at, x) in wide.iter().enumerate() {
+                    let want = match at < from {
+                        true => format.widen(all[0x3c00 + at]),
+                        false => 7.0,
+                    };
+                    assert_eq!(*x, want, "{level} {format:?} {from} to {to}: {at}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn weights_of_cosines_are_those_of_the_vectors() {
     let mut random = Random::new(86);

@@ -413,8 +413,7 @@ impl Half {
     }
 }
 
-/// [`Half::widen`] of each number, in a kernel of its own: integers, which the compiler takes as vectors where the entry
-/// has them. Each format has a loop of its own, in which its constants are known.
+/// [`Half::widen`] of each number, in a kernel of its own, by [`Isa::widen`].
 pub(crate) struct Widen<'a> {
     pub(crate) format: Half,
     pub(crate) x: &'a [u16],
@@ -424,12 +423,8 @@ pub(crate) struct Widen<'a> {
 impl Kernel<f32> for Widen<'_> {
     type Output = ();
     #[inline(always)]
-    fn run<I: Isa<Scalar = f32>>(self, _: I) {
-        let numbers = self.wide.iter_mut().zip(self.x);
-        match self.format {
-            Half::F16 => numbers.for_each(|(wide, x)| *wide = Half::F16.widen(*x)),
-            Half::Bf16 => numbers.for_each(|(wide, x)| *wide = Half::Bf16.widen(*x)),
-        }
+    fn run<I: Isa<Scalar = f32>>(self, isa: I) {
+        isa.widen(self.format, self.x, self.wide);
     }
 }
 
