@@ -14,6 +14,7 @@ use core::fmt::{Debug, Display};
 use core::marker::PhantomData;
 use core::ops::{Add, AddAssign, Div, Mul, Neg, Sub, SubAssign};
 
+use crate::optim::rounding::Half;
 use crate::{fpu, math};
 
 /// An instruction set, as a zero-sized token that makes [`Lanes`] values.
@@ -97,6 +98,35 @@ pub trait Isa: Copy + 'static {
     /// assert_eq!(numbers, [2.0, 3.0]);
     /// ```
     fn pieces_mut(self, numbers: &mut [Self::Scalar]) -> impl Iterator<Item = &mut [Self::Scalar]>;
+    /// Σ a·b of integers, of one row with four: exact where the sum fits 32 bits. Rows of one length. Cost: a
+    /// multiply-add per number and row.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::{Isa, One};
+    ///
+    /// let (one, rows) = (One::<f32>::new(), [[1, 0], [0, 1], [2, 2], [-128, 127]]);
+    /// let rows = rows.each_ref().map(|row| &row[..]);
+    /// assert_eq!(one.dots_i8(&[3, 4], rows), [3, 4, 14, 124]);
+    /// ```
+    #[inline(always)]
+    fn dots_i8(self, a: &[i16], b: [&[i8]; 4]) -> [i32; 4] {
+        b.map(|b| dot_i8(a, b))
+    }
+    /// [`Half::widen`] of each number, of as many as both slices have. Cost: a conversion per number, by an instruction
+    /// where there is one.
+    ///
+    /// ```
+    /// use rivergram_core::lanes::{Isa, One};
+    /// use rivergram_core::optim::rounding::Half;
+    ///
+    /// let mut wide = [0.0; 2];
+    /// One::<f32>::new().widen(Half::F16, &[0x3c00, 0xbc00], &mut wide);
+    /// assert_eq!(wide, [1.0, -1.0]);
+    /// ```
+    #[inline(always)]
+    fn widen(self, format: Half, from: &[u16], to: &mut [f32]) {
+        widen(format, from, to);
+    }
     /// Runs a kernel in a function of its own that has this instruction set. Cost: one call.
     ///
     /// ```
@@ -139,6 +169,27 @@ pub trait Isa: Copy + 'static {
     fn share<K: Kernel<Self::Scalar>>(self, kernel: K) -> K::Output {
         kernel.run(self)
     }
+}
+
+/// Integers, which the compiler takes as vectors where the entry has them. Each format has a loop of its own, in which
+/// its constants are known.
+#[inline(always)]
+fn widen(format: Half, from: &[u16], to: &mut [f32]) {
+    let numbers = to.iter_mut().zip(from);
+    match format {
+        Half::F16 => numbers.for_each(|(to, x)| *to = Half::F16.widen(*x)),
+        Half::Bf16 => numbers.for_each(|(to, x)| *to = Half::Bf16.widen(*x)),
+    }
+}
+
+/// Σ a·b.
+#[inline(always)]
+fn dot_i8(a: &[i16], b: &[i8]) -> i32 {
+    let mut sum = 0_i32;
+    for (a, b) in a.iter().zip(b) {
+        sum = sum.wrapping_add(i32::from(*a).wrapping_mul(i32::from(*b)));
+    }
+    sum
 }
 
 /// Work that runs on the lanes of any instruction set.

@@ -7,6 +7,8 @@
 pub mod data;
 pub mod engine;
 pub mod error;
+pub mod gallery;
+mod map;
 pub mod path;
 pub mod plot;
 pub mod random;

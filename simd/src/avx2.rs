@@ -1,7 +1,7 @@
-//! Eight lanes on AVX2 with FMA, chosen at run time.
+//! Eight lanes on AVX2 with FMA and F16C, chosen at run time.
 //!
 //! The intrinsics are `unsafe` because a CPU without them would misbehave. Here each needs the token
-//! [`Avx2`] or a value made from it, and the token is only made where both instruction sets are known
+//! [`Avx2`] or a value made from it, and the token is only made where these instruction sets are known
 //! to be there: that is the reason behind every `unsafe` block of this file.
 
 #![allow(unsafe_code)]
@@ -12,40 +12,47 @@ use core::arch::x86::*;
 use core::arch::x86_64::*;
 use core::ops::{Add, Div, Mul, Neg, Sub};
 
-use rivergram_core::lanes::{Isa, Kernel, Lanes};
+use rivergram_core::lanes::{Isa, Kernel, Lanes, One};
 use rivergram_core::math;
+use rivergram_core::optim::rounding::Half;
 
 use crate::level::LevelError;
 
-/// The token: the CPU has AVX2 and FMA.
+/// The token: the CPU has AVX2, FMA and F16C, as every CPU with AVX2 has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Avx2(());
 
 impl Avx2 {
-    /// The token if the CPU has both.
+    /// The token if the CPU has them.
     #[cfg(feature = "std")]
     pub(crate) fn find() -> Result<Self, LevelError> {
         use std::arch::is_x86_feature_detected;
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        let has_lanes = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        if has_lanes && is_x86_feature_detected!("f16c") {
             Ok(Avx2(()))
         } else {
             Err(LevelError::NotOnCpu {
-                needs: "AVX2 and FMA",
+                needs: "AVX2, FMA and F16C",
             })
         }
     }
 
-    /// The token if the build promises both: without `std` the CPU cannot be asked.
+    /// The token if the build promises them: without `std` the CPU cannot be asked.
     #[cfg(not(feature = "std"))]
     pub(crate) fn find() -> Result<Self, LevelError> {
         Self::compiled().ok_or(LevelError::NotInBuild {
-            needs: "the target features avx2 and fma, or the feature std to ask the CPU",
+            needs: "the target features avx2, fma and f16c, or the feature std to ask the CPU",
         })
     }
 
-    /// The token if the build promises both.
+    /// The token if the build promises them.
     pub(crate) fn compiled() -> Option<Self> {
-        cfg!(all(target_feature = "avx2", target_feature = "fma")).then_some(Avx2(()))
+        cfg!(all(
+            target_feature = "avx2",
+            target_feature = "fma",
+            target_feature = "f16c"
+        ))
+        .then_some(Avx2(()))
     }
 }
 
@@ -65,6 +72,47 @@ fn first_lanes(_: Avx2, length: usize) -> __m256i {
         let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
         _mm256_cmpgt_epi32(_mm256_set1_epi32(length as i32), lane)
     }
+}
+
+/// The first numbers, zeros after them.
+#[inline(always)]
+fn padded<T: Copy + Default>(numbers: &[T]) -> [T; 16] {
+    let mut all = [T::default(); 16];
+    all.iter_mut().zip(numbers).for_each(|(to, x)| *to = *x);
+    all
+}
+
+/// Adds the products of sixteen numbers, in pairs.
+#[inline(always)]
+fn add_products(_: Avx2, a: &[i16; 16], b: &[i8; 16], sum: &mut __m256i) {
+    // SAFETY: the token was made after detection, and both arrays hold sixteen numbers.
+    *sum = unsafe {
+        let a = _mm256_loadu_si256(a.as_ptr().cast());
+        let b = _mm256_cvtepi8_epi16(_mm_loadu_si128(b.as_ptr().cast()));
+        _mm256_add_epi32(*sum, _mm256_madd_epi16(a, b))
+    };
+}
+
+/// The products of two rows, added up by lane. A row from end to end: rows side by side would be streams too short for
+/// the CPU to fetch ahead.
+#[inline(always)]
+fn sums_of_row(isa: Avx2, a: &[i16], b: &[i8]) -> __m256i {
+    let ((a, a_tail), (b, b_tail)) = (a.as_chunks::<16>(), b.as_chunks::<16>());
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<2>(), b.as_chunks::<2>());
+    // SAFETY: the token was made after detection.
+    let mut sums = [unsafe { _mm256_setzero_si256() }; 2];
+    for (a, b) in a.iter().zip(b) {
+        add_products(isa, &a[0], &b[0], &mut sums[0]);
+        add_products(isa, &a[1], &b[1], &mut sums[1]);
+    }
+    for (a, b) in a_rest.iter().zip(b_rest) {
+        add_products(isa, a, b, &mut sums[0]);
+    }
+    if !a_tail.is_empty() {
+        add_products(isa, &padded(a_tail), &padded(b_tail), &mut sums[1]);
+    }
+    // SAFETY: as above.
+    unsafe { _mm256_add_epi32(sums[0], sums[1]) }
 }
 
 impl Isa for Avx2 {
@@ -117,6 +165,40 @@ impl Isa for Avx2 {
         numbers.chunks_mut(Self::WIDTH)
     }
     #[inline(always)]
+    fn dots_i8(self, a: &[i16], b: [&[i8]; 4]) -> [i32; 4] {
+        let [b0, b1, b2, b3] = b;
+        let (s0, s1) = (sums_of_row(self, a, b0), sums_of_row(self, a, b1));
+        let (s2, s3) = (sums_of_row(self, a, b2), sums_of_row(self, a, b3));
+        let mut totals = [0; 4];
+        // SAFETY: the token was made after detection; the array holds four numbers.
+        unsafe {
+            let all = _mm256_hadd_epi32(_mm256_hadd_epi32(s0, s1), _mm256_hadd_epi32(s2, s3));
+            let (low, high) = (
+                _mm256_castsi256_si128(all),
+                _mm256_extracti128_si256::<1>(all),
+            );
+            _mm_storeu_si128(totals.as_mut_ptr().cast(), _mm_add_epi32(low, high));
+        }
+        totals
+    }
+    #[inline(always)]
+    fn widen(self, format: Half, from: &[u16], to: &mut [f32]) {
+        if format != Half::F16 {
+            return One::<f32>::new().widen(format, from, to);
+        }
+        let n = from.len().min(to.len());
+        let (from, from_tail) = from[..n].as_chunks::<8>();
+        let (to, to_tail) = to[..n].as_chunks_mut::<8>();
+        for (from, to) in from.iter().zip(to) {
+            // SAFETY: the token was made after detection, and both arrays hold eight numbers.
+            unsafe {
+                let x = _mm_loadu_si128(from.as_ptr().cast());
+                _mm256_storeu_ps(to.as_mut_ptr(), _mm256_cvtph_ps(x));
+            }
+        }
+        One::<f32>::new().widen(format, from_tail, to_tail);
+    }
+    #[inline(always)]
     fn enter<K: Kernel<f32>>(self, kernel: K) -> K::Output {
         // SAFETY: the token was made after detection.
         unsafe { run_avx2(kernel, self) }
@@ -124,7 +206,7 @@ impl Isa for Avx2 {
 }
 
 /// Never inlined, so that a disassembly shows one kernel as one function.
-#[target_feature(enable = "avx2,fma")]
+#[target_feature(enable = "avx2,fma,f16c")]
 #[inline(never)]
 fn run_avx2<K: Kernel<f32>>(kernel: K, isa: Avx2) -> K::Output {
     kernel.run(isa)

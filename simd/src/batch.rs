@@ -9,6 +9,7 @@ use rivergram_core::gram::negatives::{self, Own};
 use rivergram_core::gram::pair::{self, Bases, BasesMut, Measure};
 use rivergram_core::gram::retrieval::TopK;
 use rivergram_core::gram::search::{self, Search};
+use rivergram_core::gram::stored::{self, Anchors, Stored};
 use rivergram_core::head::Head;
 use rivergram_core::lanes::Isa;
 use rivergram_core::ops;
@@ -234,10 +235,81 @@ impl Level {
         top: &mut [TopK<f32, K>],
         workspace: &mut [f32],
     ) -> Result<(), GramError> {
+        self.nearest_prepared_part(search, anchors, bases, [0, bases.items], top, workspace)
+    }
+
+    /// [`search::nearest_prepared_part`]: the same among some items of the bases, the first and how many. Cost, errors and
+    /// source are its.
+    ///
+    /// ```
+    /// use rivergram_core::gram::pair::{Bases, Measure};
+    /// use rivergram_core::gram::retrieval::TopK;
+    /// use rivergram_core::gram::search::Search;
+    /// use rivergram_simd::Level;
+    ///
+    /// let (q, ones) = ([0.0, 1.0, /**/ 1.0, 0.0, /**/ 0.6, 0.8], [1.0; 3]);
+    /// let (r, skip) = (&[][..], usize::MAX);
+    /// let bases = Bases { q: &q, r, volume: &ones, vectors: &q, present: &ones, skip, m: 1, items: 3, d: 2 };
+    /// let (level, search) = (Level::detect(), Search::by(Measure::Distance));
+    /// let mut top = [TopK::<f32, 1>::new(search.measure.order())];
+    /// level.nearest_prepared_part(search, &[0.0, 1.0], &bases, [1, 2], &mut top, &mut [0.0; 7])?;
+    /// assert_eq!(top[0].best()[0].1, 2);
+    /// # Ok::<(), rivergram_core::error::GramError>(())
+    /// ```
+    pub fn nearest_prepared_part<const K: usize>(
+        self,
+        search: Search,
+        anchors: &[f32],
+        bases: &Bases<'_, f32>,
+        part: [usize; 2],
+        top: &mut [TopK<f32, K>],
+        workspace: &mut [f32],
+    ) -> Result<(), GramError> {
         self.run(NearestPrepared {
             search,
             anchors,
             bases,
+            part,
+            top,
+            workspace,
+        })
+    }
+
+    /// [`stored::nearest_stored`]: candidates among items whose bases are stored in fewer bits. Cost, errors and source
+    /// are its.
+    ///
+    /// ```
+    /// use rivergram_core::gram::pair::Measure;
+    /// use rivergram_core::gram::retrieval::TopK;
+    /// use rivergram_core::gram::search::Search;
+    /// use rivergram_core::gram::stored::{Anchors, Numbers, Stored};
+    /// use rivergram_core::optim::rounding::Half;
+    /// use rivergram_simd::Level;
+    ///
+    /// let (q, ones) = ([0.0, 1.0, /**/ 1.0, 0.0].map(|q| Half::F16.nearest(q)), [1.0; 2]);
+    /// let q = Numbers::Half(Half::F16, &q);
+    /// let stored = Stored { q, volume: &ones, cosines: &ones, present: &ones, m: 1, items: 2, d: 2 };
+    /// let anchors = Anchors { vectors: &[2.0, 0.5], numbers: &[], scales: &[] };
+    /// let (level, search) = (Level::detect(), Search::by(Measure::Distance));
+    /// let mut top = [TopK::<f32, 1>::new(search.measure.order())];
+    /// level.nearest_stored(search, anchors, &stored, [0, 2], &mut top, &mut [0.0; 8])?;
+    /// assert_eq!(top[0].best(), [(0.5, 1)]);
+    /// # Ok::<(), rivergram_core::error::GramError>(())
+    /// ```
+    pub fn nearest_stored<const K: usize>(
+        self,
+        search: Search,
+        anchors: Anchors<'_>,
+        stored: &Stored<'_>,
+        items: [usize; 2],
+        top: &mut [TopK<f32, K>],
+        workspace: &mut [f32],
+    ) -> Result<(), GramError> {
+        self.run(NearestStored {
+            search,
+            anchors,
+            stored,
+            items,
             top,
             workspace,
         })
@@ -797,6 +869,7 @@ struct NearestPrepared<'a, 'b, const K: usize> {
     search: Search,
     anchors: &'a [f32],
     bases: &'a Bases<'b, f32>,
+    part: [usize; 2],
     top: &'a mut [TopK<f32, K>],
     workspace: &'a mut [f32],
 }
@@ -809,10 +882,36 @@ impl<const K: usize> Kernel<f32> for NearestPrepared<'_, '_, K> {
             search,
             anchors,
             bases,
+            part,
             top,
             workspace,
         } = self;
-        search::nearest_prepared(isa, search, anchors, bases, top, workspace)
+        search::nearest_prepared_part(isa, search, anchors, bases, part, top, workspace)
+    }
+}
+
+struct NearestStored<'a, 'b, const K: usize> {
+    search: Search,
+    anchors: Anchors<'a>,
+    stored: &'a Stored<'b>,
+    items: [usize; 2],
+    top: &'a mut [TopK<f32, K>],
+    workspace: &'a mut [f32],
+}
+
+impl<const K: usize> Kernel<f32> for NearestStored<'_, '_, K> {
+    type Output = Result<(), GramError>;
+    #[inline(always)]
+    fn run<I: Isa<Scalar = f32>>(self, isa: I) -> Self::Output {
+        let NearestStored {
+            search,
+            anchors,
+            stored,
+            items,
+            top,
+            workspace,
+        } = self;
+        stored::nearest_stored(isa, search, anchors, stored, items, top, workspace)
     }
 }
 

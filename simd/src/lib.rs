@@ -2,7 +2,7 @@
 //!
 //! [`Level`] says what the CPU has and is the only way in. Whatever core writes over
 //! [`Isa`](rivergram_core::lanes::Isa) becomes a [`Kernel`], and [`Level::run`] runs it on the lanes of
-//! that level: one `f32` at a time, SSE2, AVX2 with FMA, NEON or WebAssembly's 128 bits.
+//! that level: one `f32` at a time, SSE2, AVX2 with FMA and F16C, NEON or WebAssembly's 128 bits.
 //!
 //! ```
 //! use rivergram_core::{lanes::Isa, ops};

@@ -23,6 +23,8 @@ mod gram_prepared;
 mod gram_retrieval;
 #[path = "../tests/gram_shards.rs"]
 mod gram_shards;
+#[path = "../tests/gram_stored.rs"]
+mod gram_stored;
 #[path = "../tests/head.rs"]
 mod head;
 #[path = "../tests/lanes.rs"]

@@ -13,7 +13,7 @@ const UNSAFE_IN_CORE: &[&str] = &["core/src/fpu.rs"];
 /// firmware tests stand for a board. In those of the C functions every function takes pointers; `raw.rs` alone looks
 /// behind them. Their test calls them. Those of the costs read a counter, and name
 /// functions. That of the bench calls the products of crates that take pointers. Those of the kernels hold the
-/// instructions of a GPU, and the functions that its driver calls.
+/// instructions of a GPU, and the functions that its driver calls. That of the host maps a file into memory.
 const UNSAFE_ELSEWHERE: &[&str] = &[
     "bench/src/products.rs",
     "c-api/src/continual.rs",
@@ -27,6 +27,7 @@ const UNSAFE_ELSEWHERE: &[&str] = &[
     "c-api/src/wsds.rs",
     "cuda-kernels/src/device/nvptx.rs",
     "cuda-kernels/src/entries.rs",
+    "host/src/map.rs",
     "simd/src/avx2.rs",
     "tests/firmware/board/src/lib.rs",
     "tests/firmware/board/src/memory.rs",

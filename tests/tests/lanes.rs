@@ -614,9 +614,12 @@ fn a_level_that_is_not_there_says_why() {
     let error = Level::named(foreign).expect_err("another target's");
     assert!(matches!(error, LevelError::NotInBuild { .. }));
     assert!(error.to_string().starts_with("needs a"), "{error}");
-    let needs = "AVX2 and FMA";
+    let needs = "AVX2, FMA and F16C";
     let error = LevelError::NotOnCpu { needs };
-    assert_eq!(error.to_string(), "this CPU does not have AVX2 and FMA");
+    assert_eq!(
+        error.to_string(),
+        "this CPU does not have AVX2, FMA and F16C"
+    );
 }
 
 /// Below a `#[target_feature]` entry everything must be inlined: a function that is not would be

@@ -13,7 +13,7 @@ use super::work::{Work, workspace_len};
 use crate::error::{EislBuffer, EislError};
 use crate::lanes::{Isa, Kernel};
 use crate::ops::Walk;
-use crate::optim::rounding::Half;
+use crate::optim::rounding::{Half, Widen};
 
 /// The workspace of [`half_loss_and_gradient_in_place`] with one reference: [`workspace_len`] and V numbers. With
 /// several it is [`Batch::workspace_len`] and V numbers. Cost: O(1).
@@ -160,27 +160,7 @@ impl Checked<'_, f32> {
     }
 }
 
-// Conversions without a word of lanes: integers, which the compiler takes as vectors where the entry has them. Each
-// format has a loop of its own, in which its constants are known.
-
-struct Widen<'a> {
-    format: Half,
-    x: &'a [u16],
-    wide: &'a mut [f32],
-}
-
-impl Kernel<f32> for Widen<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<I: Isa<Scalar = f32>>(self, _: I) {
-        let numbers = self.wide.iter_mut().zip(self.x);
-        match self.format {
-            Half::F16 => numbers.for_each(|(wide, x)| *wide = Half::F16.widen(*x)),
-            Half::Bf16 => numbers.for_each(|(wide, x)| *wide = Half::Bf16.widen(*x)),
-        }
-    }
-}
-
+/// [`Half::nearest`] of each number, as [`Widen`].
 struct Narrow<'a> {
     format: Half,
     wide: &'a [f32],

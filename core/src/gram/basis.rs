@@ -435,6 +435,31 @@ pub fn column_entry<T: Real>(q: usize, p: usize, found: Residual<T>, near: T, y:
     }
 }
 
+/// The weights c \[m\] of an item's basis rows in the sum of its cosines: Σ_p cos(a, x_p) = Σ_q c_q·(q_q·a)/|a|, since
+/// x_p = Σ_q R_qp q_q; c_q = Σ_p R_qp/|x_p|, |x_p|² = Σ_q R_qp². So the cosines need no more of an item than its basis
+/// and m numbers. `r` \[m, m\] is R. A zero vector has cosine 0; a vector that is absent has a basis row of zeros, and any
+/// weight. Cost: 2·m² operations and m roots.
+///
+/// ```
+/// use rivergram_core::gram::basis::cosine_weights;
+///
+/// let mut weights = [0.0_f32; 2];
+/// cosine_weights(&[2.0, 3.0, /**/ 0.0, 4.0], &mut weights); // x_1 = 2·q_1, x_2 = 3·q_1 + 4·q_2
+/// assert!((weights[0] - 1.6).abs() < 1e-6 && (weights[1] - 0.8).abs() < 1e-6);
+/// ```
+pub fn cosine_weights<T: Real>(r: &[T], weights: &mut [T]) {
+    let m = weights.len();
+    weights.fill(T::ZERO);
+    for p in 0..m {
+        let column = r.rows(m).map(|row| row.get(p).copied().unwrap_or_default());
+        let square = column.clone().fold(T::ZERO, |sum, x| sum + x * x);
+        let inverse = ops::inverse_norm(square);
+        for (weight, x) in weights.iter_mut().zip(column) {
+            *weight += x * inverse;
+        }
+    }
+}
+
 /// G ← R⁻¹·G for rows G \[m, d\] and R \[m, m\]; all zero where an R_pp is 0. Cost: m²/2 · d multiply-adds.
 ///
 /// ```

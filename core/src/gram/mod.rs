@@ -21,6 +21,7 @@
 //! | [`retrieval`], [`search`] | ranks, recall and the best few; the nearest items without the matrix of scores |
 //! | [`negatives`], [`matching`] | hard negatives by their volumes, and the loss that tells them from matches |
 //! | [`int8`] | volumes and nearest items of vectors in eight bits, for cores without a floating-point unit |
+//! | [`stored`] | nearest items among bases in 16 or 8 bits: candidates, found in one pass over fewer bytes |
 //! | [`related`] | the triangle's area, the singular values of a tuple |
 
 pub mod basis;
@@ -35,6 +36,7 @@ pub mod pair;
 pub mod related;
 pub mod retrieval;
 pub mod search;
+pub mod stored;
 mod strip;
 pub mod tuple;
 

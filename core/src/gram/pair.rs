@@ -313,10 +313,26 @@ impl<T: Real> Bases<'_, T> {
         y: &mut [T],
         scratch: &mut [T],
     ) {
-        let (d, items) = (self.d.max(1), self.items.max(1));
+        self.distances_of(isa, anchors, [0, self.items], distance, y, scratch);
+    }
+
+    /// [`Bases::distances`] of some items: the first, and how many.
+    #[inline(always)]
+    pub(super) fn distances_of<I: Isa<Scalar = T>>(
+        &self,
+        isa: I,
+        anchors: &[T],
+        [first, items]: [usize; 2],
+        distance: &mut [T],
+        y: &mut [T],
+        scratch: &mut [T],
+    ) {
+        let (d, items) = (self.d.max(1), items.max(1));
         y.fill(T::ZERO);
         let plane = distance.len().max(1);
-        for (q, y) in self.q.rows(items.saturating_mul(d)).zip(y.rows_mut(plane)) {
+        let planes = self.q.rows(self.items.max(1).saturating_mul(d));
+        for (q, y) in planes.zip(y.rows_mut(plane)) {
+            let q = ops::part(q, first.saturating_mul(d), items.saturating_mul(d));
             ops::matmul_nt(isa, items, d, anchors, q, y);
         }
         let rows = anchors.rows(d).zip(distance.rows_mut(items));
@@ -324,7 +340,7 @@ impl<T: Real> Bases<'_, T> {
             let square = ops::dot(isa, anchor, anchor);
             let start = i.saturating_mul(items);
             projection_squares(isa, y, plane, start, distance);
-            self.finish_row(isa, anchor, square, 0, distance, scratch);
+            self.finish_row(isa, anchor, square, first, distance, scratch);
         }
     }
 

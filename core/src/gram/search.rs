@@ -170,10 +170,44 @@ pub fn nearest_prepared<I: Isa, const K: usize>(
     top: &mut [TopK<I::Scalar, K>],
     workspace: &mut [I::Scalar],
 ) -> Result<(), GramError> {
+    let items = [0, bases.items];
+    nearest_prepared_part(isa, search, anchors, bases, items, top, workspace)
+}
+
+/// [`nearest_prepared`] among some items of the bases, `part` \[the first, how many\]: those of a mapped file a few at a
+/// time, where they lie. What is found keeps its index in the bases, and `workspace` has [`nearest_prepared_workspace_len`] floats for so many items. Cost and source are those of it. Errors:
+/// those of it, and [`GramError::Shard`] where not all of these items are there.
+///
+/// ```
+/// use rivergram_core::gram::pair::{Bases, Measure};
+/// use rivergram_core::gram::retrieval::TopK;
+/// use rivergram_core::gram::search::{Search, nearest_prepared_part};
+/// use rivergram_core::lanes::One;
+///
+/// let (q, volume, present) = ([0.0_f32, 1.0, /**/ 1.0, 0.0, /**/ 0.6, 0.8], [1.0; 3], [1.0; 3]);
+/// let (r, skip) = (&[][..], usize::MAX);
+/// let bases = Bases { q: &q, r, volume: &volume, vectors: &q, present: &present, skip, m: 1, items: 3, d: 2 };
+/// let search = Search::by(Measure::Distance);
+/// let mut top = [TopK::<f32, 1>::new(search.measure.order())];
+/// nearest_prepared_part(One::new(), search, &[0.0, 1.0], &bases, [1, 2], &mut top, &mut [0.0; 7])?;
+/// assert_eq!(top[0].best()[0].1, 2);
+/// # Ok::<(), rivergram_core::error::GramError>(())
+/// ```
+#[inline(always)]
+pub fn nearest_prepared_part<I: Isa, const K: usize>(
+    isa: I,
+    search: Search,
+    anchors: &[I::Scalar],
+    bases: &Bases<'_, I::Scalar>,
+    part: [usize; 2],
+    top: &mut [TopK<I::Scalar, K>],
+    workspace: &mut [I::Scalar],
+) -> Result<(), GramError> {
     isa.enter(Prepared {
         search,
         anchors,
         bases,
+        part,
         top,
         workspace,
     })
@@ -183,6 +217,7 @@ struct Prepared<'a, 'b, T, const K: usize> {
     search: Search,
     anchors: &'a [T],
     bases: &'a Bases<'b, T>,
+    part: [usize; 2],
     top: &'a mut [TopK<T, K>],
     workspace: &'a mut [T],
 }
@@ -195,37 +230,53 @@ impl<T: Real, const K: usize> Kernel<T> for Prepared<'_, '_, T, K> {
             search,
             anchors,
             bases,
+            part,
             top,
             workspace,
         } = self;
-        let (b1, items, d) = (top.len(), bases.items, bases.d);
-        check_prepared(isa, search, anchors, bases, top, workspace.len())?;
+        let [first, items] = part;
+        let (b1, d) = (top.len(), bases.d);
+        check_prepared(isa, search, anchors, bases, part, top, workspace.len())?;
         let len = b1.saturating_mul(items);
         let (scores, workspace) = take(workspace, len);
         let (y, scratch) = take(workspace, len.saturating_mul(bases.m));
         match search.measure {
             Measure::Volume | Measure::Distance => {
-                bases.distances(isa, anchors, scores, y, scratch);
+                bases.distances_of(isa, anchors, part, scores, y, scratch);
             }
-            Measure::Cosine => cosines(isa, anchors, bases, scores, y),
+            Measure::Cosine => cosines(isa, anchors, bases, part, scores, y),
         }
+        let volumes = ops::part(bases.volume, first, items);
         let rows = scores.rows_mut(items).zip(top.iter_mut());
         for ((scores, top), anchor) in rows.zip(anchors.rows(d)) {
             if !search.zero_rows.keeps(ops::dot(isa, anchor, anchor)) {
                 continue;
             }
             if search.measure == Measure::Volume {
-                for (score, volume) in scores.iter_mut().zip(bases.volume) {
-                    *score = *score * *volume;
+                for (score, volume) in scores.iter_mut().zip(volumes) {
+                    *score = pair::volume(*score, *volume);
                 }
             }
-            for (j, score) in (0..items).zip(scores.iter()) {
-                if top.takes(*score, search.offset.saturating_add(j)) && has_any(bases, j) {
-                    top.push(*score, search.offset.saturating_add(j));
-                }
-            }
+            offer(search, first, scores, top, |j| has_any(bases, j));
         }
         Ok(())
+    }
+}
+
+/// The scores of the items from `first` on to the best of an anchor, but for items that are no candidates.
+#[inline(always)]
+pub(super) fn offer<T: Real, const K: usize>(
+    search: Search,
+    first: usize,
+    scores: &[T],
+    top: &mut TopK<T, K>,
+    is_candidate: impl Fn(usize) -> bool,
+) {
+    for (j, score) in (first..usize::MAX).zip(scores) {
+        let index = search.offset.saturating_add(j);
+        if top.takes(*score, index) && is_candidate(j) {
+            top.push(*score, index);
+        }
     }
 }
 
@@ -235,20 +286,22 @@ fn cosines<I: Isa>(
     isa: I,
     anchors: &[I::Scalar],
     bases: &Bases<'_, I::Scalar>,
+    [first, items]: [usize; 2],
     scores: &mut [I::Scalar],
     y: &mut [I::Scalar],
 ) {
-    let (items, d) = (bases.items, bases.d);
-    let plane = items.saturating_mul(d);
+    let d = bases.d;
     scores.fill(I::Scalar::ZERO);
     y.fill(I::Scalar::ZERO);
-    let vectors = (0..usize::MAX).zip(bases.vectors.rows(plane));
-    let flags = bases.present.rows(items);
+    let vectors = (0..usize::MAX).zip(bases.vectors.rows(bases.items.saturating_mul(d)));
+    let flags = bases.present.rows(bases.items);
     let planes = vectors
         .zip(flags)
         .filter(|((p, _), _)| *p != bases.skip)
         .zip(y.rows_mut(scores.len()));
     for (((_, vectors), flags), y) in planes {
+        let vectors = ops::part(vectors, first.saturating_mul(d), items.saturating_mul(d));
+        let flags = ops::part(flags, first, items);
         ops::matmul_nt(isa, items, d, anchors, vectors, y);
         for (j, (x, flag)) in (0..items).zip(vectors.rows(d).zip(flags)) {
             let inverse = match *flag == I::Scalar::ZERO {
@@ -281,6 +334,7 @@ fn check_prepared<I: Isa, const K: usize>(
     search: Search,
     anchors: &[I::Scalar],
     bases: &Bases<'_, I::Scalar>,
+    [first, count]: [usize; 2],
     top: &[TopK<I::Scalar, K>],
     have: usize,
 ) -> Result<(), GramError> {
@@ -296,18 +350,43 @@ fn check_prepared<I: Isa, const K: usize>(
             return Err(GramError::BufferSize { need, have });
         }
     }
-    if b1 == 0 || m == 0 || plane == 0 {
+    if b1 == 0 || m == 0 || plane == 0 || count == 0 {
         return Err(GramError::Empty {
             k: m.saturating_add(1),
-            rows: b1.min(items),
+            rows: b1.min(items).min(count),
             d,
         });
     }
-    let need = nearest_prepared_workspace_len(b1, m, items, d);
+    check_part([first, count], items)?;
+    let need = nearest_prepared_workspace_len(b1, m, count, d);
     if have < need {
         return Err(GramError::Workspace { need, have });
     }
     check_top(search, top, b1)?;
+    check_anchors(isa, search, anchors, b1, d)
+}
+
+/// That some items are among all.
+pub(super) fn check_part([first, count]: [usize; 2], items: usize) -> Result<(), GramError> {
+    match first.checked_add(count) {
+        Some(end) if end <= items => Ok(()),
+        _ => Err(GramError::Shard {
+            offset: first,
+            rows: count,
+            all: items,
+        }),
+    }
+}
+
+/// That anchors are finite, and no zeros that the policy refuses.
+#[inline(always)]
+pub(super) fn check_anchors<I: Isa>(
+    isa: I,
+    search: Search,
+    anchors: &[I::Scalar],
+    b1: usize,
+    d: usize,
+) -> Result<(), GramError> {
     for (row, x) in (0..b1).zip(anchors.rows(d)) {
         check_finite(isa, x, None, 1, d, 0).map_err(|_| not_finite(0, row))?;
         search.zero_rows.check(ops::dot(isa, x, x), 0, row)?;
@@ -383,12 +462,12 @@ impl<T: Real, const K: usize> Kernel<T> for Nearest<'_, T, K> {
 
 /// Whether any vector of item j is there.
 #[inline(always)]
-fn any_there<T: Real>(flags: &[T], items: usize, j: usize) -> bool {
+pub(super) fn any_there<T: Real>(flags: &[T], items: usize, j: usize) -> bool {
     let mut planes = flags.rows(items);
     planes.any(|flags| flags.get(j).is_some_and(|flag| *flag != T::ZERO))
 }
 
-fn check_top<T: Real, const K: usize>(
+pub(super) fn check_top<T: Real, const K: usize>(
     search: Search,
     top: &[TopK<T, K>],
     need: usize,

@@ -367,6 +367,13 @@ pub(crate) fn split<T>(values: &[T], n: usize) -> (&[T], &[T]) {
     values.split_at_checked(n).unwrap_or_default()
 }
 
+/// `n` numbers from `start` on; nothing where there are fewer.
+#[inline(always)]
+pub(crate) fn part<T>(values: &[T], start: usize, n: usize) -> &[T] {
+    let end = start.saturating_add(n);
+    values.get(start..end).unwrap_or(&[])
+}
+
 /// [`split`] to write to.
 #[inline(always)]
 pub(crate) fn take<T>(storage: &mut [T], n: usize) -> (&mut [T], &mut [T]) {

@@ -25,6 +25,7 @@
 
 use super::check_len;
 use crate::error::OptimError;
+use crate::lanes::{Isa, Kernel};
 
 /// A floating-point format of 16 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -409,6 +410,21 @@ impl Half {
             lost = lost.saturating_add(usize::from(moves && self.stays(*weight, lr * *d)));
         }
         Ok(lost)
+    }
+}
+
+/// [`Half::widen`] of each number, in a kernel of its own, by [`Isa::widen`].
+pub(crate) struct Widen<'a> {
+    pub(crate) format: Half,
+    pub(crate) x: &'a [u16],
+    pub(crate) wide: &'a mut [f32],
+}
+
+impl Kernel<f32> for Widen<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa<Scalar = f32>>(self, isa: I) {
+        isa.widen(self.format, self.x, self.wide);
     }
 }
 

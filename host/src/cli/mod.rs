@@ -1,11 +1,13 @@
 //! The command line: flags in, tables and lines out. No mathematics.
 
 mod ask;
+mod gallery;
 mod interrupt;
 mod machine;
 mod output;
 mod paths;
 mod progress;
+mod search;
 #[cfg(feature = "demo-data")]
 mod stream;
 mod table;
@@ -33,6 +35,8 @@ Examples:
   rivergram train --resume runs/001           goes on where a run stopped
   rivergram ask runs/001 decay 100            a decay now, while it trains
   rivergram train --json > run.jsonl          for programs
+  rivergram gallery --data items.safetensors --out items.gallery
+  rivergram search items.gallery --queries texts.npy --by distance
   rivergram stream --seeds 3                  schedules on a stream that drifts
   rivergram paths                             what this machine has";
 
@@ -79,6 +83,32 @@ Examples:
   rivergram ask runs/mine extend 50           the decay, else the budget, ends 50 steps later
   rivergram train --resume runs/mine --add-budgets 2000,3000";
 
+const GALLERY_EXAMPLES: &str = "\
+An item is one row of each modality. The file has its vectors, an orthonormal basis of them, their
+volume and checksums. A search reads the bases from end to end and of the vectors those of a few
+candidates; it is a safetensors file, which other programs read too (docs/search.md).
+
+Examples:
+  rivergram gallery --data items.safetensors --out items.gallery
+  rivergram gallery --modality image=i.npy --modality audio=a.npy --out items.gallery
+  rivergram gallery --data items.safetensors --items image,audio --bases int8 --out small.gallery
+  rivergram gallery --run runs/mine --out numbers.gallery
+
+Ctrl-C leaves no file. Exit codes: 0 done, 1 the system failed, 2 bad input, 130 interrupted.";
+
+const SEARCH_EXAMPLES: &str = "\
+A query is one row: the nearest items are those whose vectors span the smallest volume with it, are
+the least distance from it, or have the largest sum of cosines. Equals come by their index.
+
+Examples:
+  rivergram search items.gallery --queries texts.npy --top 5
+  rivergram search items.gallery --queries texts.safetensors --modality text --by distance
+  rivergram search items.gallery --queries texts.npy --format jsonl > found.jsonl
+  rivergram search numbers.gallery --run runs/mine --first 3
+
+With --format jsonl each query is one line: {\"query\":0,\"found\":[{\"item\":7,\"score\":0.12}]}.
+Exit codes: 0 done, 1 the system failed, 2 bad input, 130 interrupted.";
+
 /// Aligns modalities by Gramian volumes and fine-tunes sequence heads on noisy labels
 #[derive(Parser, Debug)]
 #[command(version, after_help = EXAMPLES, allow_negative_numbers = true)]
@@ -103,6 +133,12 @@ enum Command {
     #[cfg(feature = "demo-data")]
     #[command(after_help = STREAM_EXAMPLES, allow_negative_numbers = true)]
     Stream(Box<stream::Flags>),
+    /// Make a gallery: a file of items in which a search finds the nearest
+    #[command(after_help = GALLERY_EXAMPLES)]
+    Gallery(gallery::Flags),
+    /// Find the items of a gallery that are nearest to each of some queries
+    #[command(after_help = SEARCH_EXAMPLES)]
+    Search(search::Flags),
     /// Say which paths (instruction sets) this machine has and why one is chosen
     Paths(paths::Flags),
 }
@@ -125,6 +161,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Ask(flags) => ask::run(&flags),
         #[cfg(feature = "demo-data")]
         Command::Stream(flags) => stream::run(&flags),
+        Command::Gallery(flags) => gallery::run(&flags),
+        Command::Search(flags) => search::run(&flags),
         Command::Paths(flags) => paths::run(&flags),
     };
     done.unwrap_or_else(|e| {

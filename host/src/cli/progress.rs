@@ -76,6 +76,48 @@ impl Screen {
     }
 }
 
+/// How far a piece of work of known length is: a live line, or plain ones.
+pub(crate) struct Bar {
+    screen: Screen,
+    what: &'static str,
+    total: usize,
+    live: Option<ProgressBar>,
+    shown: Instant,
+}
+
+impl Bar {
+    /// Of so many things, which are called `what`.
+    pub(crate) fn new(screen: &Screen, what: &'static str, total: usize) -> Self {
+        let live = match &screen.0 {
+            Kind::Live(lines) => Some(add_bar(lines, what, total as u64)),
+            Kind::Plain | Kind::Quiet => None,
+        };
+        Bar {
+            screen: screen.clone(),
+            what,
+            total,
+            live,
+            shown: Instant::now(),
+        }
+    }
+
+    /// So many are done.
+    pub(crate) fn set(&mut self, done: usize) {
+        if self.shown.elapsed() < self.screen.between() {
+            return;
+        }
+        self.shown = Instant::now();
+        let Bar { what, total, .. } = self;
+        match &self.live {
+            Some(bar) => {
+                bar.set_message(format!("{done} of {total}"));
+                bar.set_position(done as u64);
+            }
+            None => self.screen.tell(&format!("{done} of {total} {what}")),
+        }
+    }
+}
+
 /// Hears the events of all jobs.
 pub(crate) struct Progress {
     screen: Screen,

@@ -112,7 +112,7 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
         &Context {
             level: choice.level,
             threads: flags.machine.threads,
-            stop: interrupt::listen(screen.clone()),
+            stop: interrupt::listen(screen.clone(), "update"),
             observe: &|event| progress.observe(event),
         },
     );

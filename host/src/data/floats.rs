@@ -21,6 +21,21 @@ impl Storage {
         }
     }
 
+    /// The first numbers in `bytes`, as many as `to` has room for and as there are.
+    pub(super) fn read_into(self, bytes: &[u8], to: &mut [f32]) {
+        fn each<const N: usize>(bytes: &[u8], to: &mut [f32], read: impl Fn([u8; N]) -> f32) {
+            to.iter_mut()
+                .zip(words(bytes))
+                .for_each(|(to, word)| *to = read(word));
+        }
+        match self {
+            Self::F16 => each(bytes, to, |b| f16::from_le_bytes(b).to_f32()),
+            Self::Bf16 => each(bytes, to, |b| bf16::from_le_bytes(b).to_f32()),
+            Self::F32 => each(bytes, to, f32::from_le_bytes),
+            Self::F64 => each(bytes, to, |b| f64::from_le_bytes(b) as f32),
+        }
+    }
+
     /// The numbers in `bytes`; an incomplete last one is left out.
     ///
     /// A number beyond the range of `f32` becomes infinite, which the check of the rows then names.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`safetensors`] | `--data FILE.safetensors` |
 //! | [`npy`] | `--modality NAME=FILE.npy` |
+//! | [`rows`] | rows of either file where they lie, a few at a time |
 //! | `numbers`, `strips` | the built-in data (feature `demo-data`) |
 //! | [`noise`] | weak transcriptions |
 //! | [`standardise`] | centred columns, one deviation per modality |
@@ -20,6 +21,7 @@ pub mod noise;
 pub mod npy;
 #[cfg(feature = "demo-data")]
 pub mod numbers;
+pub mod rows;
 pub mod safetensors;
 pub mod sample;
 pub mod standardise;

@@ -56,16 +56,23 @@ pub fn read_all(files: &[(String, PathBuf)]) -> Result<Dataset> {
 /// dimensions than two; and what [`Modality::new`] refuses.
 pub fn read(name: &str, file: &Path) -> Result<Modality> {
     let bytes = fs::read(file).map_err(|e| Error::unreadable(file, &e))?;
-    let (header, data) = split_header(file, &bytes)?;
-    let storage = storage(file, &header.dtype())?;
-    let (n, dim) = shape(file, header.shape(), storage, data.len())?;
-    let numbers = storage.read(data);
-    let rows = match header.order() {
+    let (storage, order, [n, dim], start) = locate(file, &bytes)?;
+    let numbers = storage.read(bytes.get(start..).unwrap_or(&[]));
+    let rows = match order {
         Order::C => numbers,
         Order::Fortran => transpose(&numbers, n, dim),
     };
     let place = format!("{}: modality \"{name}\"", file.display());
     Modality::new(&place, name, dim, rows)
+}
+
+/// How the numbers of a file are stored, N and D, and where the first begins.
+pub(super) fn locate(file: &Path, bytes: &[u8]) -> Result<(Storage, Order, [usize; 2], usize)> {
+    let (header, data) = split_header(file, bytes)?;
+    let storage = storage(file, &header.dtype())?;
+    let (n, dim) = shape(file, header.shape(), storage, data.len())?;
+    let start = bytes.len().saturating_sub(data.len());
+    Ok((storage, header.order(), [n, dim], start))
 }
 
 /// Reads the header, after its length and its numbers were found to be possible.

@@ -118,7 +118,7 @@ fn read_modality(file: &Path, name: &str, tensor: &TensorView<'_>) -> Result<Mod
     Modality::new(&tensor_place(file, name), name, dim, rows)
 }
 
-fn read_labels(file: &Path, tensor: &TensorView<'_>) -> Result<Vec<i64>> {
+pub(super) fn read_labels(file: &Path, tensor: &TensorView<'_>) -> Result<Vec<i64>> {
     let &[_] = tensor.shape() else {
         let problem = format!("shape {:?}: [N] expected", tensor.shape());
         return Err(Error::tensor(file, LABELS, problem));

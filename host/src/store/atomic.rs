@@ -1,7 +1,7 @@
 //! Writing a file so that its name stands for the old content or the new, never for a part.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -22,6 +22,71 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
         return Err(Error::io(path, "write it", source));
     }
     sync_folder_of(path)
+}
+
+/// A file that is written in parts and takes its name when it is whole; dropped before, it is removed.
+#[derive(Debug)]
+pub(crate) struct Replacement {
+    path: PathBuf,
+    unfinished: PathBuf,
+    file: Option<File>,
+}
+
+impl Replacement {
+    /// Begins to write a file beside its name.
+    ///
+    /// # Errors
+    /// Whatever the system refuses; so it is below.
+    pub(crate) fn create(path: &Path) -> Result<Self> {
+        let unfinished = unfinished(path);
+        let file = File::create(&unfinished).map_err(|e| Error::io(path, "write it", e))?;
+        Ok(Replacement {
+            path: path.to_path_buf(),
+            unfinished,
+            file: Some(file),
+        })
+    }
+
+    /// Makes the file as long as it will be.
+    pub(crate) fn set_len(&mut self, length: u64) -> Result<()> {
+        let done = self.file.as_mut().map(|file| file.set_len(length));
+        done.unwrap_or(Ok(()))
+            .map_err(|e| Error::io(&self.path, "write it", e))
+    }
+
+    /// Writes bytes at a place.
+    pub(crate) fn write_at(&mut self, place: u64, bytes: &[u8]) -> Result<()> {
+        let Some(file) = &mut self.file else {
+            return Ok(());
+        };
+        let done = file.seek(SeekFrom::Start(place));
+        let done = done.and_then(|_| file.write_all(bytes));
+        done.map_err(|e| Error::io(&self.path, "write it", e))
+    }
+
+    /// Gives the file its name.
+    pub(crate) fn commit(mut self) -> Result<()> {
+        let Some(file) = self.file.take() else {
+            return Ok(());
+        };
+        let done = file.sync_all();
+        drop(file);
+        if let Err(e) = done.and_then(|()| fs::rename(&self.unfinished, &self.path)) {
+            // Best effort, as below.
+            let _ = fs::remove_file(&self.unfinished);
+            return Err(Error::io(&self.path, "write it", e));
+        }
+        sync_folder_of(&self.path)
+    }
+}
+
+impl Drop for Replacement {
+    fn drop(&mut self) {
+        if self.file.take().is_some() {
+            // Best effort: what could not be written can perhaps not be removed either.
+            let _ = fs::remove_file(&self.unfinished);
+        }
+    }
 }
 
 /// Gives a file a second name, which stood for something else or for nothing. Where a file system has no second names

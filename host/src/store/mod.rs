@@ -8,7 +8,7 @@ mod checkpoint;
 mod metrics;
 mod run;
 
-pub(crate) use atomic::replace;
+pub(crate) use atomic::{Replacement, replace};
 pub use checkpoint::{Checkpoint, Tensor};
 pub use metrics::Metrics;
 pub(crate) use metrics::{is_whole, sealed};

@@ -100,6 +100,19 @@ impl Align {
         })
     }
 
+    /// The data that are evaluated, through heads of these weights: a row of zeros stays one.
+    pub(super) fn embedded(&self, level: Level, parameters: &[f32]) -> Result<Dataset> {
+        let data = self.evaluation.data();
+        let embedded = Embedded::new(level, &self.heads, parameters, data);
+        embedded.dataset(data, self.evaluation.present())
+    }
+
+    /// The name of the anchor.
+    pub(super) fn anchor(&self) -> &str {
+        let anchor = self.train.modalities.get(self.anchor);
+        anchor.map_or("", |modality| &modality.name)
+    }
+
     /// What core refuses, with the modality's name and the row of the data instead of places in the batch.
     fn refused(&self, e: TrainError, rows: &[usize]) -> Error {
         let TrainError::Gram(GramError::NotFinite { modality, row }) = e else {

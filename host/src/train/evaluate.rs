@@ -7,8 +7,8 @@ use rivergram_simd::Level;
 
 use super::align::Present;
 use super::event::Metrics;
-use crate::data::Dataset;
 use crate::data::gallery::{Galleries, galleries};
+use crate::data::{Dataset, Modality};
 use crate::error::{Error, Result};
 
 /// Queries that are compared with a gallery at a time: the matrix of a large gallery would not fit.
@@ -62,6 +62,23 @@ impl Embedded {
         Embedded { rows, dim }
     }
 
+    /// The outputs under the names of their inputs; an absent row becomes zeros.
+    pub(super) fn dataset(&self, data: &Dataset, present: Option<&Present>) -> Result<Dataset> {
+        let modality = |(index, (rows, inputs)): (usize, (&Vec<f32>, &Modality))| {
+            let mut rows = rows.clone();
+            let there = present.and_then(|present| present.get(index));
+            let each = rows.chunks_exact_mut(self.dim.max(1));
+            let absent = each
+                .zip(there.into_iter().flatten())
+                .filter(|(_, there)| !**there);
+            absent.for_each(|(row, _)| row.fill(0.0));
+            Modality::new("the embeddings", &inputs.name, self.dim, rows)
+        };
+        let modalities = self.rows.iter().zip(&data.modalities).enumerate();
+        let modalities = modalities.map(modality).collect::<Result<_>>()?;
+        Dataset::new("the embeddings", modalities, data.labels.clone())
+    }
+
     /// Some rows of a modality.
     fn gather(&self, modality: usize, rows: &[usize]) -> Vec<f32> {
         let all = self.rows.get(modality).map_or(&[][..], Vec::as_slice);
@@ -112,6 +129,10 @@ impl Evaluation {
 
     pub(super) fn data(&self) -> &Dataset {
         &self.data
+    }
+
+    pub(super) fn present(&self) -> Option<&Present> {
+        self.present.as_ref()
     }
 
     /// `{query}_to_{others}_r1` by volume, `…_distance_r1`, `…_cosine_r1`; `{a}_to_{b}_r1` by cosine.

@@ -3,6 +3,7 @@
 mod align;
 mod beside;
 pub mod defaults;
+mod embed;
 mod evaluate;
 mod event;
 mod job;
@@ -18,6 +19,7 @@ pub mod tune;
 use std::sync::atomic::AtomicBool;
 
 pub use beside::{AverageKind, WeightKind};
+pub use embed::{Embeddings, embed};
 pub use event::{BudgetReport, Event, JobReport, Metrics, RunReport};
 pub use options::{
     AlignOptions, DataFile, DecayKind, JobKind, JobOptions, LossKind, RunOptions, ScheduleKind,

@@ -18,8 +18,10 @@ use rivergram_core::gram::related::{
 };
 use rivergram_core::gram::retrieval::{self, Metrics, Order, TopK};
 use rivergram_core::gram::search::{self, Search};
+use rivergram_core::gram::stored::{self, Anchors, Numbers, Stored};
 use rivergram_core::gram::tuple;
 use rivergram_core::lanes::{One, Real};
+use rivergram_core::optim::rounding::Half;
 
 use crate::{any, keep, real, size, slice, slice_mut};
 
@@ -109,6 +111,7 @@ fn flags() -> impl Iterator<Item = bool> + Clone {
 }
 
 fn bases<T: Real>(one: One<T>) {
+    basis::cosine_weights::<T>(slice(), slice_mut());
     let of_item = any(Rows::<T>::of_item(slice(), size(), size(), size(), size()));
     for row in Rows::iter(of_item) {
         keep(row);
@@ -239,6 +242,17 @@ fn search<T: Real>(one: One<T>) {
     let (top, workspace) = (slice_mut::<TopK<T, 5>>(), slice_mut());
     let nearest = search::nearest_prepared(one, search, slice(), &bases, top, workspace);
     keep(nearest);
+    let (top, workspace) = (slice_mut::<TopK<T, 5>>(), slice_mut());
+    let part = any([0; 2]);
+    keep(search::nearest_prepared_part(
+        one,
+        search,
+        slice(),
+        &bases,
+        part,
+        top,
+        workspace,
+    ));
 }
 
 fn loss<T: Real>(one: One<T>) {
@@ -524,10 +538,53 @@ pub fn single_precision() {
     eight_bits::<4, 64>();
     eight_bits::<8, 32>();
     eight_bits_of_any_size();
+    stored_bases();
     galleries::<1>();
     galleries::<2>();
     galleries::<3>();
     galleries::<7>();
+}
+
+fn stored_bases() {
+    keep(stored::quantise_anchor(slice(), slice_mut()));
+    keep(stored::nearest_stored_workspace_len(
+        size(),
+        size(),
+        size(),
+        size(),
+    ));
+    let half = Numbers::Half(any(Half::F16), slice());
+    for q in [
+        Numbers::F32(slice()),
+        half,
+        Numbers::Int8(slice(), slice()),
+    ] {
+        let bases = any(Stored {
+            q,
+            volume: slice(),
+            cosines: slice(),
+            present: slice(),
+            m: size(),
+            items: size(),
+            d: size(),
+        });
+        let anchors = any(Anchors {
+            vectors: slice(),
+            numbers: slice(),
+            scales: slice(),
+        });
+        let search = any(Search::by(any(Measure::Volume)));
+        let (top, workspace) = (slice_mut::<TopK<f32, 5>>(), slice_mut());
+        keep(stored::nearest_stored(
+            One::new(),
+            search,
+            anchors,
+            &bases,
+            any([0; 2]),
+            top,
+            workspace,
+        ));
+    }
 }
 
 fn galleries<const M: usize>() {

@@ -85,7 +85,7 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
     let context = Context {
         level: choice.level,
         threads: flags.machine.threads,
-        stop: interrupt::listen(screen.clone()),
+        stop: interrupt::listen(screen.clone(), "update"),
         observe: &observe,
     };
     let done = match flags.run.resume {

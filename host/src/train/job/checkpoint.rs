@@ -6,7 +6,7 @@ use std::path::Path;
 use rivergram_core::head::Head;
 use rivergram_core::schedule::{Plan, State};
 
-use super::{Job, Moment, Place, recover};
+use super::{Job, Moment, Place, Task, recover};
 use crate::error::{Error, Result};
 use crate::store::{self, Checkpoint, LATEST, MAINS, Tensor};
 
@@ -51,6 +51,31 @@ pub(super) fn shapes(heads: &[(String, Head)]) -> Vec<(String, Vec<usize>)> {
     heads.iter().flat_map(layers).collect()
 }
 
+/// The weights of a task in a checkpoint, which `file` names, if it began with the same data.
+pub(in super::super) fn parameters(
+    task: &dyn Task,
+    file: &Path,
+    checkpoint: &Checkpoint,
+) -> Result<Vec<f32>> {
+    check_extra(&task.tensors(), file, checkpoint)?;
+    let mut parameters = Vec::new();
+    for (tensor, shape) in shapes(task.heads()) {
+        parameters.extend_from_slice(checkpoint.values(file, &tensor, &shape)?);
+    }
+    Ok(parameters)
+}
+
+/// Refuses a checkpoint of other data.
+fn check_extra(own: &[Tensor], file: &Path, checkpoint: &Checkpoint) -> Result<()> {
+    for own in own {
+        if checkpoint.values(file, &own.name, &own.shape)? != own.values {
+            let problem = "not what the data have now: they have changed since the run began";
+            return Err(Error::tensor(file, &own.name, problem));
+        }
+    }
+    Ok(())
+}
+
 impl<'p> Job<'_, 'p> {
     /// The state of the schedule in a checkpoint, also of one that did not know of all budgets.
     pub(super) fn schedule_of(
@@ -79,12 +104,7 @@ impl<'p> Job<'_, 'p> {
     /// Weights, moments and counts of a checkpoint.
     pub(super) fn take(&mut self, name: &str, checkpoint: &Checkpoint) -> Result<()> {
         let file = self.folder.file(name);
-        for own in &self.extra {
-            if checkpoint.values(&file, &own.name, &own.shape)? != own.values {
-                let problem = "not what the data have now: they have changed since the run began";
-                return Err(Error::tensor(&file, &own.name, problem));
-            }
-        }
+        check_extra(&self.extra, &file, checkpoint)?;
         let mut parameters = Vec::new();
         for (tensor, shape) in shapes(&self.heads) {
             parameters.extend_from_slice(checkpoint.values(&file, &tensor, &shape)?);

@@ -26,6 +26,7 @@ use crate::schedule::{Leg, phase_name};
 use crate::store::{
     self, BEFORE_DECAY, BUDGETS, Checkpoint, MAINS, RunFolder, Tensor, budget_name,
 };
+pub(super) use checkpoint::parameters;
 use checkpoint::{AVERAGE, shapes};
 use log::Line;
 use recover::Taken;

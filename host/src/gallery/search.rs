@@ -1,0 +1,357 @@
+//! The nearest items of queries: a pass over the bases, then the candidates once more by their vectors.
+
+use std::ops::Range;
+
+use rivergram_core::crew::{Crew, Work};
+use rivergram_core::error::GramError;
+use rivergram_core::gram::pair::{Measure, volume_matrix, volume_matrix_workspace_len};
+use rivergram_core::gram::retrieval::TopK;
+use rivergram_core::gram::search::{Search, nearest_prepared_part, nearest_prepared_workspace_len};
+use rivergram_core::gram::stored::{
+    Anchors, Numbers, nearest_stored, nearest_stored_workspace_len, quantise_anchor,
+};
+use rivergram_core::lanes::Isa;
+
+use super::{Gallery, Kind};
+use crate::engine::Threads;
+use crate::error::{Error, Result};
+
+/// The most items that are found, and the most candidates.
+pub const MOST: usize = 1024;
+
+/// Candidates per item that is asked for, where nothing else is said: this many times as many, and as many besides.
+pub const CANDIDATES: (usize, usize) = (4, 32);
+
+/// Items of a tile in `f32` or in 8 bits.
+const TILE: usize = 256;
+
+/// Items of a tile in 16 bits, of which a nearer cache holds a plane that is widened.
+const TILE_HALF: usize = 64;
+
+/// Ranges of items per thread, so that none waits long for the last.
+const RANGES: usize = 4;
+
+/// How to search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// What ranks the items.
+    pub measure: Measure,
+    /// How many are found.
+    pub top: usize,
+    /// How many candidates are scored by their vectors; `None` for [`CANDIDATES`]. Where bases and vectors are in
+    /// `f32` there are none.
+    pub candidates: Option<usize>,
+}
+
+/// An item that was found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Found {
+    /// Its index.
+    pub item: usize,
+    /// Its volume, its distance or its sum of cosines with the query.
+    pub score: f32,
+}
+
+/// A search in a gallery, for any number of queries.
+#[derive(Debug)]
+pub struct Searcher<'a> {
+    gallery: &'a Gallery,
+    threads: &'a Threads,
+    options: Options,
+    /// How many the pass over the bases keeps.
+    kept: usize,
+    is_exact: bool,
+}
+
+impl<'a> Searcher<'a> {
+    /// Prepares a search.
+    ///
+    /// # Errors
+    /// A number of items or of candidates that is 0 or above [`MOST`]; fewer candidates than items.
+    pub fn new(gallery: &'a Gallery, threads: &'a Threads, options: Options) -> Result<Self> {
+        let in_range = |flag, number: usize, least: usize| match (least..=MOST).contains(&number) {
+            true => Ok(()),
+            false => {
+                let problem = format!("{number}: a number from {least} to {MOST} expected");
+                Err(Error::flag(flag, problem))
+            }
+        };
+        in_range("--top", options.top, 1)?;
+        if let Some(candidates) = options.candidates {
+            in_range("--candidates", candidates, options.top)?;
+        }
+        let is_exact = gallery.bases().is_some();
+        let (times, besides) = CANDIDATES;
+        let usual = (options.top * times + besides).min(MOST);
+        let kept = match is_exact {
+            true => options.top,
+            false => options.candidates.unwrap_or(usual),
+        };
+        Ok(Searcher {
+            gallery,
+            threads,
+            options,
+            kept,
+            is_exact,
+        })
+    }
+
+    /// How many candidates are scored by their vectors; `None` where the pass over the bases is exact.
+    pub fn candidates(&self) -> Option<usize> {
+        (!self.is_exact).then_some(self.kept)
+    }
+
+    /// The nearest items of each query, `queries` \[n, D\], best first and of equals the lower index first. A query of
+    /// zeros finds nothing, and an item of which nothing is there is not found. The same on any number of threads.
+    /// Memory: n·(m + 1) numbers per tile and thread, and what is found. Cost: one pass over the bases for all queries,
+    /// 2·n·items·m·D operations, and per query m²·D multiply-adds for each candidate.
+    ///
+    /// # Errors
+    /// Queries that are no whole rows, or not finite: the row is that of `queries`.
+    pub fn nearest(&self, queries: &[f32]) -> Result<Vec<Vec<Found>>> {
+        let d = self.gallery.dimensions();
+        if queries.is_empty() {
+            return Ok(Vec::new());
+        }
+        if !queries.len().is_multiple_of(d) {
+            let problem = format!("{} numbers: rows of {d} expected", queries.len());
+            return Err(Error::input("the queries", problem));
+        }
+        match self.kept {
+            0..=16 => self.found::<16>(queries),
+            17..=128 => self.found::<128>(queries),
+            _ => self.found::<MOST>(queries),
+        }
+    }
+
+    fn found<const K: usize>(&self, queries: &[f32]) -> Result<Vec<Vec<Found>>> {
+        let scanned = self.scan::<K>(queries)?;
+        let kept = |top: &TopK<f32, K>, most: usize| -> Vec<Found> {
+            let best = top.best().iter().take(most);
+            best.map(|&(score, item)| Found { item, score }).collect()
+        };
+        if self.is_exact {
+            return Ok(scanned
+                .iter()
+                .map(|top| kept(top, self.options.top))
+                .collect());
+        }
+        let d = self.gallery.dimensions();
+        let mut found: Vec<Scored<'_>> = scanned
+            .iter()
+            .zip(queries.chunks_exact(d))
+            .map(|(top, query)| Scored {
+                query,
+                items: kept(top, self.kept),
+                done: Ok(()),
+            })
+            .collect();
+        let work = Score {
+            gallery: self.gallery,
+            options: self.options,
+        };
+        self.threads.each(found.iter_mut(), &work);
+        let each = found.into_iter();
+        each.map(|scored| scored.done.map(|()| scored.items).map_err(refused))
+            .collect()
+    }
+
+    /// The best of all items by their bases.
+    fn scan<const K: usize>(&self, queries: &[f32]) -> Result<Vec<TopK<f32, K>>> {
+        let d = self.gallery.dimensions();
+        let count = queries.len() / d;
+        let integers = Integers::new(self.gallery, queries)?;
+        let (tile, items) = (self.tile(), self.gallery.items());
+        let hands = self.threads.hands();
+        let ranges = if hands > 1 { hands * RANGES } else { 1 };
+        let step = items.div_ceil(tile).div_ceil(ranges) * tile;
+        let empty = TopK::new(self.options.measure.order());
+        let mut parts: Vec<Part<K>> = (0..items)
+            .step_by(step)
+            .map(|first| Part {
+                items: first..items.min(first + step),
+                top: vec![empty.clone(); count],
+                done: Ok(()),
+            })
+            .collect();
+        let work = Scan {
+            gallery: self.gallery,
+            search: Search::by(self.options.measure),
+            anchors: Anchors {
+                vectors: queries,
+                numbers: &integers.numbers,
+                scales: &integers.scales,
+            },
+            tile,
+        };
+        self.threads.each(parts.iter_mut(), &work);
+        let mut all = vec![empty; count];
+        for part in parts {
+            part.done.map_err(refused)?;
+            for (all, top) in all.iter_mut().zip(&part.top) {
+                all.merge(top);
+            }
+        }
+        Ok(all)
+    }
+
+    fn tile(&self) -> usize {
+        match self.gallery.kinds() {
+            [Kind::Half(_), _] => TILE_HALF,
+            _ => TILE,
+        }
+    }
+}
+
+/// What core refuses: only a query can be wrong here.
+fn refused(e: GramError) -> Error {
+    match e {
+        GramError::NotFinite { row, .. } => Error::input(
+            "the queries",
+            format!("row {row}: NaN, infinite or too long"),
+        ),
+        other => Error::input("the search", other),
+    }
+}
+
+/// Queries in integers, where the bases are.
+struct Integers {
+    numbers: Vec<i16>,
+    scales: Vec<f32>,
+}
+
+impl Integers {
+    fn new(gallery: &Gallery, queries: &[f32]) -> Result<Self> {
+        let mut integers = Integers {
+            numbers: Vec::new(),
+            scales: Vec::new(),
+        };
+        let d = gallery.dimensions();
+        if !matches!(gallery.stored().q, Numbers::Int8(..)) {
+            return Ok(integers);
+        }
+        integers.numbers.resize(queries.len(), 0);
+        let rows = queries
+            .chunks_exact(d)
+            .zip(integers.numbers.chunks_exact_mut(d));
+        for (row, (query, numbers)) in rows.enumerate() {
+            let scale = quantise_anchor(query, numbers).map_err(|e| match e {
+                GramError::NotFinite { modality, .. } => {
+                    refused(GramError::NotFinite { modality, row })
+                }
+                other => refused(other),
+            })?;
+            integers.scales.push(scale);
+        }
+        Ok(integers)
+    }
+}
+
+/// A range of items, and the best of them.
+struct Part<const K: usize> {
+    items: Range<usize>,
+    top: Vec<TopK<f32, K>>,
+    done: std::result::Result<(), GramError>,
+}
+
+struct Scan<'a> {
+    gallery: &'a Gallery,
+    search: Search,
+    anchors: Anchors<'a>,
+    tile: usize,
+}
+
+impl<const K: usize> Work<f32, &mut Part<K>> for Scan<'_> {
+    #[inline(always)]
+    fn run<I: Isa<Scalar = f32>>(&self, isa: I, part: &mut Part<K>) {
+        let stored = self.gallery.stored();
+        let bases = self.gallery.bases();
+        let (m, d, count) = (stored.m, stored.d, part.top.len());
+        let need = nearest_prepared_workspace_len(count, m, self.tile, d)
+            .max(nearest_stored_workspace_len(count, m, self.tile, d));
+        let mut workspace = vec![0.0; need];
+        for first in part.items.clone().step_by(self.tile) {
+            let items = [first, self.tile.min(part.items.end - first)];
+            let top = &mut part.top;
+            part.done = match &bases {
+                Some(bases) if self.search.measure != Measure::Cosine => nearest_prepared_part(
+                    isa,
+                    self.search,
+                    self.anchors.vectors,
+                    bases,
+                    items,
+                    top,
+                    &mut workspace,
+                ),
+                _ => nearest_stored(
+                    isa,
+                    self.search,
+                    self.anchors,
+                    &stored,
+                    items,
+                    top,
+                    &mut workspace,
+                ),
+            };
+            if part.done.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// A query with its candidates, which give way to what is found.
+struct Scored<'a> {
+    query: &'a [f32],
+    items: Vec<Found>,
+    done: std::result::Result<(), GramError>,
+}
+
+struct Score<'a> {
+    gallery: &'a Gallery,
+    options: Options,
+}
+
+impl Work<f32, &mut Scored<'_>> for Score<'_> {
+    #[inline(always)]
+    fn run<I: Isa<Scalar = f32>>(&self, isa: I, scored: &mut Scored<'_>) {
+        let (m, d) = (self.gallery.modalities().len(), self.gallery.dimensions());
+        let n = scored.items.len();
+        if n == 0 {
+            return;
+        }
+        // In the order in which they lie in the file.
+        scored.items.sort_unstable_by_key(|found| found.item);
+        let mut vectors = vec![0.0; m * n * d];
+        let mut present = vec![false; m * n];
+        let places = (0..m).flat_map(|p| scored.items.iter().map(move |found| (p, found.item)));
+        let rows = vectors.chunks_exact_mut(d).zip(&mut present);
+        for ((p, item), (x, there)) in places.zip(rows) {
+            self.gallery.vector(p, item, x);
+            *there = self.gallery.is_present(p, item);
+        }
+        let mut scores = vec![0.0; n];
+        let mut workspace = vec![0.0; volume_matrix_workspace_len(1, m, n, d)];
+        scored.done = volume_matrix(
+            isa,
+            self.options.measure,
+            scored.query,
+            &vectors,
+            Some(&present),
+            [1, m, n, d],
+            &mut scores,
+            &mut workspace,
+        );
+        for (found, score) in scored.items.iter_mut().zip(scores) {
+            found.score = score;
+        }
+        let order = self.options.measure.order();
+        scored.items.sort_unstable_by(|a, b| {
+            match order.before((a.score, a.item), (b.score, b.item)) {
+                true => std::cmp::Ordering::Less,
+                false => std::cmp::Ordering::Greater,
+            }
+        });
+        scored.items.truncate(self.options.top);
+    }
+}
