@@ -2,7 +2,7 @@
 
 use rivergram_core::error::TrainError;
 use rivergram_core::features::Int8;
-use rivergram_core::gram::contrastive::{Anchor, GramLoss, Term, ZeroRows};
+use rivergram_core::gram::contrastive::{Anchor, GramLoss, GramReport, Term, ZeroRows};
 use rivergram_core::head::Head;
 use rivergram_core::lanes::{One, Real};
 use rivergram_core::optim::Optimizer;
@@ -156,6 +156,17 @@ fn train<T: Real>(trainer: &mut Trainer<'_, T>) {
         slice(),
         any(None),
         size(),
+    ));
+    keep(Trainer::align_by::<_, TrainError>(
+        any(&mut *trainer),
+        one,
+        slice(),
+        any(None),
+        size(),
+        |batch, gradient| {
+            keep((batch.vectors, gradient));
+            any(Ok(any(GramReport::default())))
+        },
     ));
     keep(Trainer::align_int8(
         any(&mut *trainer),

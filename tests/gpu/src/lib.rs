@@ -1,0 +1,8 @@
+//! The tests of the path to a GPU, as functions of a device: under emulation they run as ordinary tests, on a real GPU as
+//! the program `gpu-test`. Each compares with core in double precision, or with golden values, and panics where they
+//! differ.
+
+pub mod cases;
+mod checks;
+
+pub use checks::{ALL, Check};
