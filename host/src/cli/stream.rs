@@ -11,7 +11,7 @@ use rivergram::plot::releases::{self, Bar, Line, Panel, Releases};
 use rivergram::train::stream::{
     self, Estimate, StreamOptions, StreamReport, StreamRow, StreamSchedule,
 };
-use rivergram::train::{Context, DecayKind};
+use rivergram::train::{Context, DecayKind, Event};
 use serde::Serialize;
 
 use super::interrupt::{self, INTERRUPTED};

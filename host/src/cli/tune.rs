@@ -10,7 +10,7 @@ use rivergram::error::Result;
 use rivergram::path;
 use rivergram::train::defaults::HIDDEN;
 use rivergram::train::tune::{self, TuneOptions, TuneReport};
-use rivergram::train::{Context, LossKind};
+use rivergram::train::{Context, Event, LossKind};
 use serde::Serialize;
 
 use super::machine::MachineFlags;
