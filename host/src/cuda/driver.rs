@@ -176,10 +176,6 @@ pub enum GramPass {
 
 /// A kernel and its parameters. The views in them must be memory of the device that it runs on.
 #[derive(Clone, Copy, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it lives for one call, on the stack"
-)]
 pub enum Task {
     /// `normalise`.
     Normalise(Normalise),
