@@ -2,6 +2,7 @@
 
 mod bench;
 mod cross;
+mod gpu;
 mod job;
 mod panic_paths;
 mod parts;
@@ -27,6 +28,9 @@ Commands:
   firmware [--setup] [--bless]        run the firmware under QEMU and compare what it prints with
                                       tests/firmware/snapshots, or write them anew
   ptx [--setup] [--check]             build the kernels' PTX and assemble it: write cuda-kernels/ptx, or compare with it
+  gpu-test [--build-only] [--out FOLDER] [PART]
+                                      build the checks of the kernels in a folder that needs no Rust, and run it on this
+                                      machine's GPU; exit code 3: nothing ran on a GPU
   faults [--setup]                    inject every fault of the stores for some minutes: power cuts at every write,
                                       kills, full disks, damage, firmware cut under QEMU
   help                                print this
@@ -60,6 +64,10 @@ fn main() -> ExitCode {
         // The part of the same name.
         ["firmware", ..] => run_parts(&arguments),
         ["faults", words @ ..] => run_parts(&[&["faults", "--long"], words].concat()),
+        ["gpu-test", words @ ..] => match gpu::answer(words) {
+            Ok(code) => code,
+            Err(message) => usage_error(&message),
+        },
         ["ptx", words @ ..] if words.contains(&"--check") => {
             let words: Vec<&str> = words.iter().copied().filter(|w| *w != "--check").collect();
             run_parts(&[&["ptx"], &words[..]].concat())

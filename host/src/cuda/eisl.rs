@@ -43,11 +43,6 @@ fn check(config: &Config<'_, f32>, batch: &Batch<'_, f32>) -> Result<(), Failure
             "bags of n-grams",
         ),
         (config.axis != Axis::Positions, "a selection over targets"),
-        (
-            config.padding != Padding::Mask,
-            "padding that is not masked",
-        ),
-        (config.pad_id.is_some(), "a pad id"),
         (config.input != Input::Logits, "log-probabilities"),
         (config.orders.len() > ORDERS, "more than eight orders"),
         (batch.noise.is_some(), "noise"),
@@ -97,16 +92,24 @@ impl Given {
         };
         for row in 0..rows {
             let labels = &batch.targets[row * targets..(row + 1) * targets];
-            let last = labels.iter().rposition(|label| *label != IGNORE);
+            let is_pad = |label: i32| label == IGNORE || Some(label) == config.pad_id;
+            let last = labels.iter().rposition(|label| !is_pad(*label));
             let length = match batch.target_lens {
                 Some(lengths) => lengths[row],
                 None => last.map_or(0, |last| last + 1),
             };
-            let outputs = batch.output_lens.map_or(positions, |lengths| lengths[row]);
-            let outputs = outputs.min(positions);
             let own = &labels[..length.min(targets)];
-            if own.contains(&IGNORE) {
+            let masked = config.padding == Padding::Mask;
+            let outputs = batch.output_lens.filter(|_| masked);
+            let outputs = outputs.map_or(positions, |lengths| lengths[row]);
+            let outputs = outputs.min(positions);
+            // What is not masked is not shortened either.
+            let grams_of = if masked { own } else { labels };
+            if grams_of.contains(&IGNORE) {
                 return Err(Failure::NoKernel("gaps within a target"));
+            }
+            if config.padding == Padding::Zero && grams_of.iter().any(|label| is_pad(*label)) {
+                return Err(Failure::NoKernel("pads that score 0"));
             }
             if config.ce_factor != 0.0 {
                 let tokens = &mut given.tokens[row * positions..][..outputs];
@@ -115,9 +118,9 @@ impl Given {
                 }
             }
             given.outputs.push(count(outputs)?);
-            given.lengths.push(count(own.len())?);
+            given.lengths.push(count(grams_of.len())?);
             for (n, weight) in &given.orders {
-                let grams = (own.len() + 1).saturating_sub(*n).max(1);
+                let grams = (grams_of.len() + 1).saturating_sub(*n).max(1);
                 let mean = (rows * grams) as f32;
                 given.factors.push(-config.ngram_factor * weight / mean);
                 let share = if config.ngram_factor == 0.0 {
@@ -274,8 +277,8 @@ impl Device {
     /// becomes the gradient. The batch goes by in as many rows as fit the device's memory. Waits for each part.
     ///
     /// # Errors
-    /// [`Failure::NoKernel`]: noise, several references, a selection over targets, gaps within a target, padding that is
-    /// not masked, log-probabilities, other reductions. [`Failure::Input`]: what core refuses. Others: what became of the
+    /// [`Failure::NoKernel`]: noise, several references, a selection over targets, gaps within a target, pads that score 0,
+    /// log-probabilities, other reductions. [`Failure::Input`]: what core refuses. Others: what became of the
     /// device. After an error `x` is as it was.
     pub fn eisl_loss(
         &self,

@@ -11,6 +11,7 @@ use rivergram_core::optim::{AdamW, Optimizer};
 use rivergram_tests::precision::SINGLE;
 
 use crate::cases::{Against, Rows, Tuples, assert_close, double, norm, normals};
+use crate::golden;
 
 /// A check, by name.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +24,18 @@ pub struct Check {
 
 /// Every check.
 pub const ALL: &[Check] = &[
+    Check {
+        name: "gram loss: golden values",
+        run: golden::losses,
+    },
+    Check {
+        name: "volume matrix: golden values",
+        run: golden::volumes,
+    },
+    Check {
+        name: "sequence loss: golden values",
+        run: golden::sequences,
+    },
     Check {
         name: "gram loss: losses and gradients are those of core",
         run: gram_losses,

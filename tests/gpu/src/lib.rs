@@ -4,5 +4,6 @@
 
 pub mod cases;
 mod checks;
+mod golden;
 
 pub use checks::{ALL, Check};
