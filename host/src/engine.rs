@@ -184,7 +184,7 @@ impl Engine {
         } else {
             Room::Large
         };
-        let mut workspace = vec![0.0; contrastive::room_len(room, k, rows, d, 1)];
+        let mut workspace = vec![0.0; contrastive::room_len(room, 1, k, rows, d)];
         gram_loss_by(&self.level, config, batch, gradient, &mut workspace)
     }
 

@@ -87,6 +87,11 @@ int cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t bytes, void *stream) {
     memcpy(to, (const void *)(uintptr_t)from, bytes);
     return OK;
 }
+int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes, void *stream) {
+    (void)stream;
+    memmove((void *)(uintptr_t)to, (const void *)(uintptr_t)from, bytes);
+    return OK;
+}
 int cuMemsetD32Async(uint64_t to, unsigned word, size_t words, void *stream) {
     (void)stream;
     if (word != 0) return LAUNCH_FAILED;
@@ -99,6 +104,10 @@ int cuStreamSynchronize(void *stream) { return (void)stream, OK; }
 int cuEventCreate(void **event, unsigned flags) { return (void)flags, *event = &events, events++, OK; }
 int cuEventDestroy_v2(void *event) { return (void)event, events_freed++, OK; }
 int cuEventRecord(void *event, void *stream) { return (void)event, (void)stream, OK; }
+int cuEventElapsedTime(float *milliseconds, void *from, void *to) {
+    (void)from, (void)to;
+    return *milliseconds = 1, OK;
+}
 int cuEventSynchronize(void *event) { return (void)event, fails("wait") ? LAUNCH_FAILED : OK; }
 int cuLaunchKernel(void *function, unsigned x, unsigned y, unsigned z, unsigned threads, unsigned threads_y,
                    unsigned threads_z, unsigned shared, void *stream, void **parameters, void **extra) {

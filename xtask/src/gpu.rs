@@ -1,6 +1,6 @@
-//! `cargo xtask gpu-test`: the checks of the kernels on a real GPU, in a folder that runs without Rust.
+//! `cargo xtask gpu-test` and `gpu-bench`: programs for a real GPU, in a folder that runs without Rust.
 //!
-//! The folder has the program, the golden files and a script. Where the machine has a GPU, the script runs here too.
+//! The folder has the program, the files that it needs and a script. Where this machine has a GPU, the script runs here.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,12 +8,34 @@ use std::process::{Command, ExitCode};
 
 use crate::workspace::Workspace;
 
-/// The program of the tests.
-const PROGRAM: &str = "gpu-test";
+/// A program for a machine with a GPU, and what lies beside it.
+pub(crate) struct Kit {
+    program: &'static str,
+    script: &'static str,
+    /// From where in the workspace to where in the folder.
+    files: &'static [(&'static str, &'static str)],
+}
+
+/// `gpu-test`.
+pub(crate) const TEST: Kit = Kit {
+    program: "gpu-test",
+    script: CHECKS,
+    files: &[
+        ("tests/golden/gram", "golden/gram"),
+        ("tests/golden/eisl", "golden/eisl"),
+    ],
+};
+
+/// `gpu-bench`.
+pub(crate) const BENCH: Kit = Kit {
+    program: "gpu-bench",
+    script: MEASURES,
+    files: &[("tests/gpu/rivals.py", "rivals.py")],
+};
 
 /// What the folder runs: the checks, then a part of them under NVIDIA's tool where it is installed. 3 is what the program
 /// answers where there is no GPU.
-const SCRIPT: &str = "\
+const CHECKS: &str = "\
 #!/bin/sh
 # The checks of rivergram's kernels on this machine's GPU. It needs the NVIDIA driver, and nothing else.
 # Exit codes: 0 all passed, 1 something failed, 2 wrong usage, 3 nothing ran on a GPU.
@@ -28,6 +50,21 @@ for tool in memcheck racecheck initcheck; do
     echo \"compute-sanitizer --tool $tool\"
     compute-sanitizer --tool $tool --error-exitcode 1 ./gpu-test \"$@\" || exit 1
 done
+";
+
+/// Our times, then those of the rivals where Python has torch. A JSON object a line.
+const MEASURES: &str = "\
+#!/bin/sh
+# The times of rivergram's kernels on this machine's GPU, and of what torch takes where it is installed. JSON lines.
+# Exit codes: 0 all measured, 1 something failed, 2 wrong usage, 3 nothing ran on a GPU.
+cd \"$(dirname \"$0\")\" || exit 1
+nvidia-smi --query-gpu=name,driver_version,clocks.max.sm --format=csv,noheader >&2
+./gpu-bench \"$@\" || exit $?
+if ! python3 -c 'import torch' 2>/dev/null; then
+    echo 'torch is not installed: no rival was measured' >&2
+    exit 0
+fi
+python3 rivals.py \"$@\"
 ";
 
 /// What was asked for.
@@ -62,14 +99,14 @@ impl<'a> Request<'a> {
 }
 
 /// Builds the folder and, unless only that was asked for, runs it; its exit code is ours.
-pub(crate) fn answer(words: &[&str]) -> Result<ExitCode, String> {
+pub(crate) fn answer(kit: &Kit, words: &[&str]) -> Result<ExitCode, String> {
     let request = Request::parse(words)?;
     let workspace = Workspace::load()?;
     let folder = match request.out {
         Some(folder) => PathBuf::from(folder),
-        None => workspace.target.join(PROGRAM),
+        None => workspace.target.join(kit.program),
     };
-    match build(&workspace, &folder) {
+    match build(kit, &workspace, &folder) {
         Ok(true) => {}
         Ok(false) => return Ok(ExitCode::FAILURE),
         Err(e) => return Err(format!("{}: {e}", folder.display())),
@@ -88,35 +125,36 @@ pub(crate) fn answer(words: &[&str]) -> Result<ExitCode, String> {
     Ok(ExitCode::from(code))
 }
 
-/// The program, the golden files and the script; whether cargo could build it.
-fn build(workspace: &Workspace, folder: &Path) -> std::io::Result<bool> {
-    let words = [
-        "build",
-        "--release",
-        "--package",
-        "rivergram-gpu",
-        "--bin",
-        PROGRAM,
-    ];
-    if !workspace.cargo(&words).status()?.success() {
+/// The program, its files and the script; whether cargo could build it.
+fn build(kit: &Kit, workspace: &Workspace, folder: &Path) -> std::io::Result<bool> {
+    let words = ["build", "--release", "--package", "rivergram-gpu", "--bin"];
+    let mut cargo = workspace.cargo(&words);
+    if !cargo.arg(kit.program).status()?.success() {
         return Ok(false);
     }
     fs::create_dir_all(folder)?;
-    let program = workspace.target.join("release").join(PROGRAM);
-    fs::copy(program, folder.join(PROGRAM))?;
-    let golden = workspace.root.join("tests/golden");
-    for room in ["gram", "eisl"] {
-        let to = folder.join("golden").join(room);
-        fs::create_dir_all(&to)?;
-        for entry in fs::read_dir(golden.join(room))? {
-            let entry = entry?;
-            fs::copy(entry.path(), to.join(entry.file_name()))?;
-        }
+    let program = workspace.target.join("release").join(kit.program);
+    fs::copy(program, folder.join(kit.program))?;
+    for (from, to) in kit.files {
+        copy(&workspace.root.join(from), &folder.join(to))?;
     }
     let script = folder.join("run.sh");
-    fs::write(&script, SCRIPT)?;
+    fs::write(&script, kit.script)?;
     make_executable(&script)?;
     Ok(true)
+}
+
+/// Copies a file, or the files of a folder.
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    if from.is_file() {
+        return fs::copy(from, to).map(|_| ());
+    }
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
 }
 
 #[cfg(unix)]

@@ -73,6 +73,11 @@ impl Device {
         self.lock().release();
     }
 
+    /// Frees memory of [`Session::keep`].
+    pub(super) fn give_back(&self, address: u64) {
+        self.lock().driver.free(address);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -208,6 +213,13 @@ impl Session<'_> {
     pub(super) fn download(&mut self, parts: &mut [(u64, Room<'_>)]) -> Result<(), Failure> {
         let done = self.state.driver.download(parts);
         self.state.noted(done)
+    }
+
+    /// Memory that outlives the operation.
+    pub(super) fn keep(&mut self, len: usize) -> Result<u64, Failure> {
+        let view = self.room::<F32>(len.max(1))?;
+        self.taken.pop();
+        Ok(view.at(0))
     }
 
     /// Takes kernels and memory of the caller's: raw handles.

@@ -104,6 +104,12 @@ pub trait Driver: Debug + Send {
     /// The call fails.
     fn zero(&mut self, at: u64, words: usize) -> Result<(), Failure>;
 
+    /// Queues a copy within the device.
+    ///
+    /// # Errors
+    /// The call fails.
+    fn copy(&mut self, from: u64, to: u64, words: usize) -> Result<(), Failure>;
+
     /// Queues a copy to the device. `numbers` may change as soon as this returns. What is longer than the pinned
     /// memory between the two waits for its own first part.
     ///
@@ -123,11 +129,32 @@ pub trait Driver: Debug + Send {
     /// It does not start.
     fn launch(&mut self, launch: Launch, task: &Task) -> Result<(), Failure>;
 
+    /// Queues one of two marks, the first or the second, in the place of an earlier one.
+    ///
+    /// # Errors
+    /// The call fails.
+    fn mark(&mut self, which: Mark) -> Result<(), Failure>;
+
+    /// Milliseconds between the two marks, by the device's clock; waits for the second.
+    ///
+    /// # Errors
+    /// A mark is missing, or a kernel failed.
+    fn between(&mut self) -> Result<f32, Failure>;
+
     /// Waits for all that was queued.
     ///
     /// # Errors
     /// A kernel failed.
     fn wait(&mut self) -> Result<(), Failure>;
+}
+
+/// A place among what is queued, for its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// Where the time begins.
+    First,
+    /// Where it ends.
+    Second,
 }
 
 /// The passes of the sequence loss.

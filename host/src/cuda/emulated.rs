@@ -7,13 +7,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
+use std::time::Instant;
 
 use rivergram_cuda_kernels::device::{Fault, Global, Launch, Memory, Order};
 use rivergram_cuda_kernels::kernels::{basis, contrastive, eisl, optim, pairs, prepare, search};
 use rivergram_cuda_kernels::lanes::F32;
 
 use super::Failure;
-use super::driver::{Driver, EislPass, GramPass, Numbers, Properties, Room, Task};
+use super::driver::{Driver, EislPass, GramPass, Mark, Numbers, Properties, Room, Task};
 
 /// What the device is, and what fails.
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +79,7 @@ struct State {
     counts: Counts,
     /// Bytes of what is given out, by address.
     given: BTreeMap<u64, u64>,
+    marks: [Option<Instant>; 2],
 }
 
 impl Emulated {
@@ -117,7 +119,7 @@ impl Emulated {
     }
 
     /// Counts a copy; fails where it is told to.
-    fn copy(&self) -> Result<(), Failure> {
+    fn moves(&self) -> Result<(), Failure> {
         let mut state = self.state();
         let this = state.counts.copies;
         state.counts.copies += 1;
@@ -169,14 +171,14 @@ impl Driver for Emulated {
     }
 
     fn zero(&mut self, at: u64, words: usize) -> Result<(), Failure> {
-        self.copy()?;
+        self.moves()?;
         let zeros = vec![F32(0.0); words];
         self.on(move |memory| memory.store(Global::new(at, words as u64), &zeros));
         Ok(())
     }
 
     fn upload(&mut self, numbers: Numbers<'_>, to: u64) -> Result<(), Failure> {
-        self.copy()?;
+        self.moves()?;
         let words: Vec<u32> = match numbers {
             Numbers::F32(x) => x.iter().map(|x| x.to_bits()).collect(),
             Numbers::I32(x) => x.iter().map(|x| x.cast_unsigned()).collect(),
@@ -223,9 +225,32 @@ impl Driver for Emulated {
         Ok(())
     }
 
+    fn copy(&mut self, from: u64, to: u64, words: usize) -> Result<(), Failure> {
+        self.moves()?;
+        let words = words as u64;
+        self.on(move |memory| {
+            let numbers: Vec<u32> = memory.numbers(Global::new(from, words));
+            memory.store(Global::new(to, words), &numbers);
+        });
+        Ok(())
+    }
+
+    fn mark(&mut self, which: Mark) -> Result<(), Failure> {
+        self.state().marks[which as usize] = Some(Instant::now());
+        Ok(())
+    }
+
+    fn between(&mut self) -> Result<f32, Failure> {
+        let marks = self.state().marks;
+        let [Some(first), Some(second)] = marks else {
+            return Err(Failure::Input);
+        };
+        Ok(second.duration_since(first).as_secs_f32() * 1e3)
+    }
+
     fn wait(&mut self) -> Result<(), Failure> {
         self.state().counts.waits += 1;
-        self.copy()
+        self.moves()
     }
 }
 

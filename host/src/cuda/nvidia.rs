@@ -15,7 +15,7 @@ use rivergram_cuda_kernels::ptx;
 use sys::{CUdevice_attribute, CUresult};
 
 use super::Failure;
-use super::driver::{Driver, Numbers, Properties, Room, Task};
+use super::driver::{Driver, Mark, Numbers, Properties, Room, Task};
 
 /// Bytes of a piece of pinned memory.
 const PIECE: usize = 4 << 20;
@@ -48,6 +48,7 @@ const FUNCTIONS: &[&str] = &[
     "cuMemFreeHost",
     "cuMemcpyHtoDAsync_v2",
     "cuMemcpyDtoHAsync_v2",
+    "cuMemcpyDtoDAsync_v2",
     "cuMemsetD32Async",
     "cuStreamCreate",
     "cuStreamDestroy_v2",
@@ -56,6 +57,7 @@ const FUNCTIONS: &[&str] = &[
     "cuEventDestroy_v2",
     "cuEventRecord",
     "cuEventSynchronize",
+    "cuEventElapsedTime",
     "cuLaunchKernel",
 ];
 
@@ -191,6 +193,8 @@ pub(super) struct Nvidia {
     kernels: HashMap<&'static str, sys::CUfunction>,
     pinned: Vec<Pinned>,
     next: usize,
+    /// The two marks, made when they are first asked for.
+    marks: [sys::CUevent; 2],
 }
 
 // SAFETY: a context and what belongs to it may be used from any thread; each call makes the context current first. The
@@ -229,6 +233,7 @@ impl Nvidia {
             kernels: HashMap::new(),
             pinned: Vec::new(),
             next: 0,
+            marks: [ptr::null_mut(); 2],
         };
         // From here on what is there is given back when the driver is dropped.
         let current = Current::new(context)?;
@@ -269,6 +274,7 @@ impl Nvidia {
             kernels: HashMap::new(),
             pinned: Vec::new(),
             next: 0,
+            marks: [ptr::null_mut(); 2],
         };
         driver.load(text)?;
         drop(current);
@@ -479,6 +485,45 @@ impl Driver for Nvidia {
         }
     }
 
+    fn copy(&mut self, from: u64, to: u64, words: usize) -> Result<(), Failure> {
+        let _current = self.current()?;
+        // SAFETY: who asks for it has so many words at either address.
+        done("cuMemcpyDtoDAsync", unsafe {
+            sys::cuMemcpyDtoDAsync_v2(to, from, words * 4, self.stream)
+        })
+    }
+
+    fn mark(&mut self, which: Mark) -> Result<(), Failure> {
+        let _current = self.current()?;
+        let event = &mut self.marks[which as usize];
+        if event.is_null() {
+            // SAFETY: the pointer is to a field; a context is current.
+            done("cuEventCreate", unsafe { sys::cuEventCreate(event, 0) })?;
+        }
+        // SAFETY: event and stream are alive, and of the same context.
+        done("cuEventRecord", unsafe {
+            sys::cuEventRecord(*event, self.stream)
+        })
+    }
+
+    fn between(&mut self) -> Result<f32, Failure> {
+        let _current = self.current()?;
+        let [first, second] = self.marks;
+        if first.is_null() || second.is_null() {
+            return Err(Failure::Input);
+        }
+        // SAFETY: the event is alive.
+        done("cuEventSynchronize", unsafe {
+            sys::cuEventSynchronize(second)
+        })?;
+        let mut milliseconds = 0.0;
+        // SAFETY: both events are alive and have their times; the pointer is to a variable.
+        done("cuEventElapsedTime", unsafe {
+            sys::cuEventElapsedTime(&raw mut milliseconds, first, second)
+        })?;
+        Ok(milliseconds)
+    }
+
     fn launch(&mut self, launch: Launch, task: &Task) -> Result<(), Failure> {
         let _current = self.current()?;
         let kernel = launch.kernel;
@@ -528,6 +573,10 @@ impl Drop for Nvidia {
             }
             for pinned in self.pinned.drain(..) {
                 pinned.free();
+            }
+            for event in self.marks.into_iter().filter(|event| !event.is_null()) {
+                // SAFETY: the event is ours, and its time has come.
+                let _ = unsafe { sys::cuEventDestroy_v2(event) };
             }
             if !self.module.is_null() {
                 // SAFETY: the module is ours, and nothing of it runs any more.

@@ -18,7 +18,7 @@ use rivergram_cuda_kernels::kernels::optim::Update;
 use rivergram_cuda_kernels::lanes::F32;
 
 use super::device::{Device, Queue, Session, check_blocks};
-use super::driver::Task;
+use super::driver::{Mark, Numbers, Room, Task};
 use super::gram::{self, Plan};
 use super::nvidia::Nvidia;
 use super::{Failure, eisl, optim};
@@ -38,6 +38,77 @@ pub struct GramMemory {
     pub workspace: u64,
     /// How many they are.
     pub workspace_len: u64,
+}
+
+/// Numbers on a device, for who has no other crate to allocate them; given back when it is dropped.
+#[derive(Debug)]
+pub struct Buffer<'a> {
+    device: &'a Device,
+    address: u64,
+    len: usize,
+}
+
+impl Buffer<'_> {
+    /// Its address on the device.
+    pub fn address(&self) -> u64 {
+        self.address
+    }
+
+    /// How many numbers.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// As a kernel takes it.
+    pub fn view<T: Element>(&self) -> Global<T> {
+        Global::new(self.address, self.len as u64)
+    }
+
+    /// Queues a copy of numbers to its start; they may change as soon as this returns.
+    ///
+    /// # Errors
+    /// [`Failure::Input`]: more than there is room for. The call fails.
+    pub fn write(&self, numbers: Numbers<'_>) -> Result<(), Failure> {
+        if numbers.len() > self.len {
+            return Err(Failure::Input);
+        }
+        self.device.session()?.upload(numbers, self.view::<F32>())
+    }
+
+    /// Waits for all that was queued, and copies numbers from its start.
+    ///
+    /// # Errors
+    /// [`Failure::Input`]: fewer than there is room for. A kernel failed.
+    pub fn read(&self, room: Room<'_>) -> Result<(), Failure> {
+        if room.len() > self.len {
+            return Err(Failure::Input);
+        }
+        self.device.session()?.download(&mut [(self.address, room)])
+    }
+
+    /// Queues a copy of all of it into another one, as long or longer.
+    ///
+    /// # Errors
+    /// [`Failure::Input`]: it is shorter. The call fails.
+    pub fn copy_to(&self, other: &Buffer<'_>) -> Result<(), Failure> {
+        if other.len < self.len {
+            return Err(Failure::Input);
+        }
+        let mut session = self.device.session()?;
+        let done = session.driver().copy(self.address, other.address, self.len);
+        session.noted(done)
+    }
+}
+
+impl Drop for Buffer<'_> {
+    fn drop(&mut self) {
+        self.device.give_back(self.address);
+    }
 }
 
 /// Memory of the caller's, given out from its start on.
@@ -94,6 +165,33 @@ impl Device {
     pub unsafe fn launch(&self, task: &Task, blocks: [u32; 2]) -> Result<(), Failure> {
         check_blocks(blocks)?;
         self.session()?.launch(task, blocks)
+    }
+
+    /// Memory for `len` numbers, which hold anything.
+    ///
+    /// # Errors
+    /// [`Failure::Memory`]; the call fails.
+    pub fn buffer(&self, len: usize) -> Result<Buffer<'_>, Failure> {
+        let address = self.session()?.keep(len)?;
+        Ok(Buffer {
+            device: self,
+            address,
+            len,
+        })
+    }
+
+    /// Milliseconds by the device's clock of what `work` queues; waits for its end.
+    ///
+    /// # Errors
+    /// Those of `work`; a kernel failed.
+    pub fn timed(&self, work: impl FnOnce() -> Result<(), Failure>) -> Result<f32, Failure> {
+        let mark = |which| self.session()?.driver().mark(which);
+        mark(Mark::First)?;
+        work()?;
+        mark(Mark::Second)?;
+        let mut session = self.session()?;
+        let found = session.driver().between();
+        session.noted(found)
     }
 
     /// Waits for all that was queued.

@@ -2,6 +2,7 @@
 //! the program `gpu-test`. Each compares with core in double precision, or with golden values, and panics where they
 //! differ.
 
+pub mod bench;
 pub mod cases;
 mod checks;
 mod golden;

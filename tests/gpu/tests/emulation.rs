@@ -15,6 +15,7 @@ use rivergram_core::optim::Optimizer;
 use rivergram_core::schedule::{Plan, Settings as Rates, State};
 use rivergram_core::trainer::{Setup, Storage, Trainer};
 use rivergram_cuda_kernels::device::Order;
+use rivergram_gpu::bench::{Scale, WORKS};
 use rivergram_gpu::cases::{Against, Rows, Tuples, assert_close, double, norm, normals};
 use rivergram_simd::Level;
 use rivergram_tests::precision::SINGLE;
@@ -68,6 +69,28 @@ fn sequence_losses() {
 #[test]
 fn updates() {
     run_checks("adamw");
+}
+
+/// That the bench's works start what they should: the emulation finds views that are too short. Their times mean nothing.
+#[test]
+fn the_works_of_the_bench_run() {
+    for work in WORKS {
+        let (device, driver) = device(Settings {
+            multiprocessors: 2,
+            ..Settings::default()
+        });
+        let line = (work.run)(&device, Scale::Tiny);
+        let line = line.unwrap_or_else(|failure| panic!("{}: {failure}", work.name));
+        assert!(
+            line.bytes + line.operations > 0.0 && !line.times.is_empty(),
+            "{line:?}"
+        );
+        assert!(line.median() >= 0.0, "{line:?}");
+        let done = driver.counts();
+        assert!(done.launches > 0 || work.name == "copy", "{}", work.name);
+        drop(device);
+        assert_eq!(driver.counts().bytes, 0, "{}: memory is left", work.name);
+    }
 }
 
 #[test]
