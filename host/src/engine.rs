@@ -1,13 +1,325 @@
-//! Many hands for one computation: core's pieces of work on a pool of threads.
+//! Where operations run: one signature for every path, and many hands for one computation.
 //!
-//! The pieces are those that one hand would do one after another, and what they give is put together in one order, so
-//! a result has the same bits whatever the number of threads.
+//! [`Engine`] has a level of the CPU and perhaps a GPU. What the GPU cannot do, or fails to do, the level does.
+//!
+//! [`Threads`] is core's pieces of work on a pool of threads. The pieces are those that one hand would do one after
+//! another, and what they give is put together in one order, so a result has the same bits whatever the number of threads.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use rivergram_core::crew::{Crew, Piece, Work};
+use rivergram_core::eisl;
+use rivergram_core::error::{EislError, GramError, TrainError};
+use rivergram_core::gram::contrastive::{
+    self, Anchor, Batch, GramLoss, GramReport, Room, Term, gram_loss_by,
+};
+use rivergram_core::gram::pair::{Measure, volume_matrix_workspace_len};
+use rivergram_core::gram::retrieval::TopK;
+use rivergram_core::gram::search::{Search, nearest_workspace_len};
+use rivergram_core::trainer::{Step, Trainer};
 use rivergram_simd::Level;
 
+use crate::cuda::{Device, Failure};
 use crate::error::{Error, Result};
+
+/// The name of the path to a GPU.
+pub const CUDA: &str = "cuda";
+
+/// B·B·k floats up to which the coordinates of a batch are kept for the backward pass.
+const LARGE: usize = 1 << 24;
+
+/// A path: a level of the CPU and, where there is one and it works, a GPU.
+///
+/// ```
+/// use rivergram::cuda::Failure;
+/// use rivergram::engine::Engine;
+/// use rivergram_core::gram::contrastive::{Batch, GramLoss};
+/// use rivergram_simd::Level;
+///
+/// // A GPU that is not there: told once, and the work is done.
+/// let engine = Engine::with(Level::detect(), Err(Failure::NoDevice));
+/// assert!(engine.warning().is_some_and(|line| line.contains("no device")));
+/// assert_eq!((engine.warning(), engine.failure()), (None, Some(Failure::NoDevice)));
+/// let vectors = [1.0, 0.1, 0.0, 1.0, /* second modality */ 1.0, 0.0, 0.2, 1.0];
+/// let batch = Batch { vectors: &vectors, present: None, k: 2, rows: 2, d: 2 };
+/// let mut gradient = [0.0; 8];
+/// assert!(engine.gram_loss(&GramLoss::paper(0), &batch, &mut gradient)?.loss > 0.0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Engine {
+    level: Level,
+    device: Option<Device>,
+    trouble: Mutex<Trouble>,
+}
+
+/// Why the GPU is not used, or no longer, and whether that was told.
+#[derive(Debug, Default)]
+struct Trouble {
+    failure: Option<Failure>,
+    told: bool,
+}
+
+/// Why a step was not made on a GPU.
+enum Missed {
+    Failed(Failure),
+    Refused(TrainError),
+}
+
+impl From<TrainError> for Missed {
+    fn from(e: TrainError) -> Self {
+        Missed::Refused(e)
+    }
+}
+
+impl Engine {
+    /// The CPU alone.
+    pub fn new(level: Level) -> Self {
+        Engine {
+            level,
+            device: None,
+            trouble: Mutex::default(),
+        }
+    }
+
+    /// A GPU, or the reason why there is none; the level does the rest.
+    pub fn with(level: Level, device: std::result::Result<Device, Failure>) -> Self {
+        let mut engine = Engine::new(level);
+        match device {
+            Ok(device) => engine.device = Some(device),
+            Err(failure) => engine.failed(failure),
+        }
+        engine
+    }
+
+    /// The level of the CPU.
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// The name of the path, as a flag takes it.
+    pub fn name(&self) -> &'static str {
+        match &self.device {
+            Some(_) => CUDA,
+            None => self.level.name(),
+        }
+    }
+
+    /// Why the GPU is not used, or no longer: none where there is none to use, or it works.
+    pub fn failure(&self) -> Option<Failure> {
+        self.trouble().failure
+    }
+
+    /// One line on [`Engine::failure`], once.
+    pub fn warning(&self) -> Option<String> {
+        let mut trouble = self.trouble();
+        let failure = trouble.failure.filter(|_| !trouble.told)?;
+        trouble.told = true;
+        Some(format!(
+            "{CUDA}: {failure}: the work is done on path {}",
+            self.level
+        ))
+    }
+
+    fn trouble(&self) -> MutexGuard<'_, Trouble> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The GPU, as long as nothing failed.
+    fn usable(&self) -> Option<&Device> {
+        let device = self.device.as_ref()?;
+        self.failure().is_none().then_some(device)
+    }
+
+    fn failed(&self, failure: Failure) {
+        if failure.is_told() {
+            let mut trouble = self.trouble();
+            trouble.failure = trouble.failure.or(Some(failure));
+        }
+    }
+
+    /// The result of the GPU, if it has one.
+    fn on_device<T>(
+        &self,
+        work: impl FnOnce(&Device) -> std::result::Result<T, Failure>,
+    ) -> Option<T> {
+        match work(self.usable()?) {
+            Ok(found) => Some(found),
+            Err(failure) => {
+                self.failed(failure);
+                None
+            }
+        }
+    }
+
+    /// [`gram_loss`](contrastive::gram_loss). Of a GPU [`GramLoss::pairs`] are added by the CPU.
+    ///
+    /// # Errors
+    /// Its.
+    pub fn gram_loss(
+        &self,
+        config: &GramLoss<f32>,
+        batch: &Batch<'_, f32>,
+        gradient: &mut [f32],
+    ) -> std::result::Result<GramReport<f32>, GramError> {
+        let found = self.on_device(|device| self.loss_on(device, config, batch, &mut *gradient));
+        match found {
+            Some(report) => Ok(report),
+            None => self.loss(config, batch, gradient),
+        }
+    }
+
+    /// The loss on the CPU.
+    fn loss(
+        &self,
+        config: &GramLoss<f32>,
+        batch: &Batch<'_, f32>,
+        gradient: &mut [f32],
+    ) -> std::result::Result<GramReport<f32>, GramError> {
+        let Batch { k, rows, d, .. } = *batch;
+        let pairs = k.saturating_mul(rows).saturating_mul(rows);
+        let room = if pairs > LARGE {
+            Room::Small
+        } else {
+            Room::Large
+        };
+        let mut workspace = vec![0.0; contrastive::room_len(room, 1, k, rows, d)];
+        gram_loss_by(&self.level, config, batch, gradient, &mut workspace)
+    }
+
+    /// The loss by a GPU, and the cosines of the pairs, which have no kernel.
+    fn loss_on(
+        &self,
+        device: &Device,
+        config: &GramLoss<f32>,
+        batch: &Batch<'_, f32>,
+        gradient: &mut [f32],
+    ) -> std::result::Result<GramReport<f32>, Failure> {
+        if !(config.pairs >= 0.0 && config.pairs.is_finite()) {
+            return Err(Failure::Input);
+        }
+        let mut report = device.gram_loss(config, batch, gradient)?;
+        if config.pairs > 0.0 {
+            let cosines = GramLoss {
+                term: Term::Cosine(Anchor::Each),
+                pairs: 0.0,
+                ..*config
+            };
+            let mut of_pairs = vec![0.0; gradient.len()];
+            let found = self.loss(&cosines, batch, &mut of_pairs);
+            let found = found.map_err(|_| Failure::Input)?;
+            for (g, x) in gradient.iter_mut().zip(&of_pairs) {
+                *g += config.pairs * x;
+            }
+            report.pairs_loss = config.pairs * found.loss;
+            report.loss += report.pairs_loss;
+            report.temperature_gradient += config.pairs * found.temperature_gradient;
+        }
+        Ok(report)
+    }
+
+    /// [`volume_matrix`](rivergram_core::gram::pair::volume_matrix): `sizes` is \[anchors, m, items, d\].
+    ///
+    /// # Errors
+    /// Its.
+    pub fn volume_matrix(
+        &self,
+        measure: Measure,
+        anchors: &[f32],
+        items: &[f32],
+        present: Option<&[bool]>,
+        sizes: [usize; 4],
+        out: &mut [f32],
+    ) -> std::result::Result<(), GramError> {
+        let found = self.on_device(|device| {
+            device.volume_matrix(measure, anchors, items, present, sizes, &mut *out)
+        });
+        if found.is_some() {
+            return Ok(());
+        }
+        let [b1, m, b2, d] = sizes;
+        let mut workspace = vec![0.0; volume_matrix_workspace_len(b1, m, b2, d)];
+        self.level
+            .volume_matrix(measure, anchors, items, present, sizes, out, &mut workspace)
+    }
+
+    /// [`nearest`](rivergram_core::gram::search::nearest): `sizes` is \[anchors, m, items, d\].
+    ///
+    /// # Errors
+    /// Its.
+    pub fn nearest<const K: usize>(
+        &self,
+        search: Search,
+        anchors: &[f32],
+        items: &[f32],
+        present: Option<&[bool]>,
+        sizes: [usize; 4],
+        top: &mut [TopK<f32, K>],
+    ) -> std::result::Result<usize, GramError> {
+        let found = self
+            .on_device(|device| device.nearest(search, anchors, items, present, sizes, &mut *top));
+        if let Some(degenerate) = found {
+            return Ok(degenerate);
+        }
+        let [b1, m, _, d] = sizes;
+        let mut workspace = vec![0.0; nearest_workspace_len(b1, m, search.tile, d)];
+        self.level
+            .nearest(search, anchors, items, present, sizes, top, &mut workspace)
+    }
+
+    /// [`loss_and_gradient_in_place`](eisl::loss_and_gradient_in_place), without parts.
+    ///
+    /// # Errors
+    /// Its.
+    pub fn eisl_loss(
+        &self,
+        config: &eisl::Config<'_, f32>,
+        batch: &eisl::Batch<'_, f32>,
+        x: &mut [f32],
+    ) -> std::result::Result<eisl::Losses<f32>, EislError> {
+        if let Some(losses) = self.on_device(|device| device.eisl_loss(config, batch, &mut *x)) {
+            return Ok(losses);
+        }
+        let mut workspace = vec![0.0; batch.workspace_len(config)];
+        let parts = eisl::Parts::none();
+        self.level
+            .eisl_loss(config, batch, x, parts, &mut workspace)
+    }
+
+    /// [`Trainer::align`]. With a GPU the loss and its gradient are computed there, where all heads normalise and the
+    /// loss is one of volumes; the heads and the update are the CPU's. Without one it is the level's, bit for bit.
+    ///
+    /// # Errors
+    /// Those of [`Trainer::align`].
+    pub fn align(
+        &self,
+        trainer: &mut Trainer<'_, f32>,
+        loss: &GramLoss<f32>,
+        inputs: &[&[f32]],
+        present: Option<&[bool]>,
+        rows: usize,
+    ) -> std::result::Result<(Step<f32>, GramReport<f32>), TrainError> {
+        // Of unit vectors the gradient through their normalisation is what the heads make of it in any case.
+        let normalised = trainer.setup().heads.iter().all(|head| head.normalise);
+        if let (Some(device), true) = (self.usable(), normalised) {
+            let config = GramLoss {
+                normalise: true,
+                ..*loss
+            };
+            let by = |batch: &Batch<'_, f32>, gradient: &mut [f32]| {
+                self.loss_on(device, &config, batch, gradient)
+                    .map_err(Missed::Failed)
+            };
+            match self.level.align_by(trainer, inputs, present, rows, by) {
+                Ok(done) => return Ok(done),
+                Err(Missed::Refused(e)) => return Err(e),
+                Err(Missed::Failed(failure)) => self.failed(failure),
+            }
+        }
+        self.level.align(trainer, loss, inputs, present, rows)
+    }
+}
 
 /// Threads that share the pieces of a computation, each on the lanes of one level.
 ///

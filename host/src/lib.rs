@@ -4,6 +4,7 @@
 //! line that names the file, tensor, row or flag.
 #![deny(unsafe_code)]
 
+pub mod cuda;
 pub mod data;
 pub mod engine;
 pub mod error;

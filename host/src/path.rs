@@ -4,6 +4,8 @@ use std::fmt::{self, Display, Formatter};
 
 use rivergram_simd::{Level, LevelError};
 
+use crate::cuda::{Device, Failure};
+use crate::engine::{CUDA, Engine};
 use crate::error::{Error, Result};
 
 /// The environment variable that forces a path.
@@ -28,10 +30,10 @@ impl Display for Reason {
 }
 
 /// A path and the reason for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Choice {
-    /// The instruction set.
-    pub level: Level,
+    /// The instruction set, and the GPU where it was asked for and is there.
+    pub engine: Engine,
     /// Why this one.
     pub reason: Reason,
 }
@@ -42,26 +44,48 @@ pub struct Availability {
     /// The name, as the flag takes it.
     pub name: &'static str,
     /// Whether this machine has it, or why not.
-    pub available: std::result::Result<(), LevelError>,
+    pub available: std::result::Result<(), Missing>,
+}
+
+/// Why a machine does not have a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// An instruction set.
+    Level(LevelError),
+    /// The GPU.
+    Cuda(Failure),
+}
+
+impl Display for Missing {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Missing::Level(why) => why.fmt(f),
+            Missing::Cuda(why) => why.fmt(f),
+        }
+    }
 }
 
 /// The names that a flag takes.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    std::iter::once("auto").chain(Level::NAMES.iter().copied())
+    let levels = Level::NAMES.iter().copied();
+    std::iter::once("auto").chain(levels).chain([CUDA])
 }
 
 /// Every path, with the reason where this machine does not have it.
 pub fn list() -> Vec<Availability> {
-    Level::NAMES
-        .iter()
-        .map(|name| Availability {
-            name,
-            available: Level::named(name).map(|_| ()),
-        })
-        .collect()
+    let level = |name: &&'static str| Availability {
+        name,
+        available: Level::named(name).map(|_| ()).map_err(Missing::Level),
+    };
+    let cuda = Availability {
+        name: CUDA,
+        available: Device::open().map(|_| ()).map_err(Missing::Cuda),
+    };
+    Level::NAMES.iter().map(level).chain([cuda]).collect()
 }
 
-/// The path that the flag names, else the one that [`VARIABLE`] names, else the fastest.
+/// The path that the flag names, else the one that [`VARIABLE`] names, else the fastest of the CPU. A GPU is used only
+/// where it is asked for; without one the engine holds the reason and the fastest level.
 ///
 /// # Errors
 /// A name that is unknown or that this machine does not have; the flag or the variable is named.
@@ -77,12 +101,20 @@ pub fn choose(flag: Option<&str>) -> Result<Choice> {
     };
     match asked {
         None | Some((_, "auto")) => Ok(Choice {
-            level: Level::detect(),
+            engine: Engine::new(Level::detect()),
             reason: Reason::Fastest,
         }),
+        Some((by, CUDA)) => {
+            let engine = Engine::with(Level::detect(), Device::open());
+            let reason = match engine.failure() {
+                Some(_) => Reason::Fastest,
+                None => Reason::AskedFor(by.to_string()),
+            };
+            Ok(Choice { engine, reason })
+        }
         Some((by, name)) => match Level::named(name) {
             Ok(level) => Ok(Choice {
-                level,
+                engine: Engine::new(level),
                 reason: Reason::AskedFor(by.to_string()),
             }),
             Err(LevelError::Unknown) => {

@@ -4,6 +4,7 @@
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rivergram::engine::Engine;
 use rivergram::error::Result;
 use rivergram::train::stream::{
     Estimate, StreamOptions, StreamReport, StreamRow, StreamRun, StreamSchedule, run,
@@ -31,7 +32,7 @@ fn short() -> StreamOptions {
 
 fn train(options: &StreamOptions, threads: usize) -> StreamReport {
     let context = Context {
-        level: Level::detect(),
+        engine: &Engine::new(Level::detect()),
         threads,
         stop: &AtomicBool::new(false),
         observe: &|_| {},
@@ -273,7 +274,7 @@ fn replay_needs_a_memory_and_none_is_trained_without() {
 fn what_was_finished_is_reported_when_it_is_stopped() {
     let stop = AtomicBool::new(false);
     let context = Context {
-        level: Level::detect(),
+        engine: &Engine::new(Level::detect()),
         threads: 1,
         stop: &stop,
         // The second training is stopped in its middle.
@@ -298,7 +299,7 @@ fn what_was_finished_is_reported_when_it_is_stopped() {
 #[test]
 fn options_that_do_not_fit_are_refused_with_their_flag() {
     let context = Context {
-        level: Level::detect(),
+        engine: &Engine::new(Level::detect()),
         threads: 1,
         stop: &AtomicBool::new(false),
         observe: &|_| {},
@@ -461,7 +462,7 @@ fn the_program_tells_the_same_as_the_library_in_json() {
         ..short()
     };
     let context = Context {
-        level: Level::named("scalar").expect("every machine has it"),
+        engine: &Engine::new(Level::named("scalar").expect("every machine has it")),
         threads: 0,
         stop: &AtomicBool::new(false),
         observe: &|_| {},

@@ -1,6 +1,8 @@
 //! The operations over batches, on the lanes of a level: core's functions, with the level in place of a
 //! token. Shapes, errors and sources are those of the functions they are named after.
 
+use core::marker::PhantomData;
+
 use rivergram_core::eisl;
 use rivergram_core::error::{EislError, GramError, OptimError, TrainError};
 use rivergram_core::gram::basis::{self, Item};
@@ -664,6 +666,57 @@ impl Level {
         })
     }
 
+    /// [`Trainer::align_by`]: one step of alignment whose loss is computed elsewhere, as by a GPU. Cost and errors are
+    /// its.
+    ///
+    /// ```
+    /// # use rivergram_core::error::TrainError;
+    /// # use rivergram_core::gram::contrastive::GramReport;
+    /// # use rivergram_core::head::Head;
+    /// # use rivergram_core::optim::Optimizer;
+    /// # use rivergram_core::schedule::{Plan, Settings, State};
+    /// # use rivergram_core::trainer::{Setup, Storage, Trainer};
+    /// use rivergram_simd::Level;
+    ///
+    /// let heads = [Head { input: 2, hidden: 0, output: 2, normalise: true }; 2];
+    /// # let setup = Setup { heads: &heads, optimizer: Optimizer::sgd(), clip: None };
+    /// # let plan = Plan::new(Settings::constant(0.001_f32), &[])?;
+    /// # let mut parameters = [1.0, 0.2, 0.1, 1.0, 0.0, 0.0, 0.7, -0.7, 0.7, 0.7, 0.0, 0.0];
+    /// # let (mut gradient, mut workspace) = ([0.0; 12], vec![0.0; setup.align_workspace_len(2)]);
+    /// # let storage = Storage {
+    /// #     parameters: &mut parameters,
+    /// #     gradient: &mut gradient,
+    /// #     moments: &mut [],
+    /// #     workspace: &mut workspace,
+    /// # };
+    /// let mut trainer = Trainer::new(setup, storage, State::new(&plan))?;
+    /// let inputs = [&[1.0, 0.0, 0.0, 1.0][..], &[0.9, 0.1, 0.2, 0.8]];
+    /// let (step, _) = Level::detect().align_by(&mut trainer, &inputs, None, 2, |batch, gradient| {
+    ///     gradient.fill(0.5);
+    ///     let report = GramReport { loss: batch.rows as f32, ..GramReport::default() };
+    ///     Ok::<_, TrainError>(report)
+    /// })?;
+    /// assert!(step.loss == 2.0 && trainer.updates() == 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn align_by<E: From<TrainError>>(
+        self,
+        trainer: &mut Trainer<'_, f32>,
+        inputs: &[&[f32]],
+        present: Option<&[bool]>,
+        rows: usize,
+        by: impl FnOnce(&contrastive::Batch<'_, f32>, &mut [f32]) -> Result<GramReport<f32>, E>,
+    ) -> Result<(Step<f32>, GramReport<f32>), E> {
+        self.run(AlignBy {
+            trainer,
+            inputs,
+            present,
+            rows,
+            by,
+            error: PhantomData,
+        })
+    }
+
     /// [`Trainer::average`]: the weights into an average, in the stable phase; whether it did. Cost and errors are
     /// its.
     ///
@@ -1122,6 +1175,28 @@ impl Kernel<f32> for Align<'_, '_> {
     fn run<I: Isa<Scalar = f32>>(self, isa: I) -> Self::Output {
         self.trainer
             .align(isa, self.loss, self.inputs, self.present, self.rows)
+    }
+}
+
+struct AlignBy<'s, 't, B, E> {
+    trainer: &'s mut Trainer<'t, f32>,
+    inputs: &'s [&'s [f32]],
+    present: Option<&'s [bool]>,
+    rows: usize,
+    by: B,
+    error: PhantomData<E>,
+}
+
+impl<B, E> Kernel<f32> for AlignBy<'_, '_, B, E>
+where
+    E: From<TrainError>,
+    B: FnOnce(&contrastive::Batch<'_, f32>, &mut [f32]) -> Result<GramReport<f32>, E>,
+{
+    type Output = Result<(Step<f32>, GramReport<f32>), E>;
+    #[inline(always)]
+    fn run<I: Isa<Scalar = f32>>(self, isa: I) -> Self::Output {
+        self.trainer
+            .align_by(isa, self.inputs, self.present, self.rows, self.by)
     }
 }
 

@@ -18,6 +18,7 @@ pub mod train;
 #[doc = include_str!("../../README.md")]
 #[doc = include_str!("../../core/README.md")]
 #[doc = include_str!("../../simd/README.md")]
+#[doc = include_str!("../../docs/cuda.md")]
 #[doc = include_str!("../../docs/firmware.md")]
 #[doc = include_str!("../../docs/store.md")]
 pub struct Readme;

@@ -13,7 +13,8 @@ const UNSAFE_IN_CORE: &[&str] = &["core/src/fpu.rs"];
 /// firmware tests stand for a board. In those of the C functions every function takes pointers; `raw.rs` alone looks
 /// behind them. Their test calls them. Those of the costs read a counter, and name
 /// functions. That of the bench calls the products of crates that take pointers. Those of the kernels hold the
-/// instructions of a GPU, and the functions that its driver calls. That of the host maps a file into memory.
+/// instructions of a GPU, and the functions that its driver calls; those of the host call that driver, or take raw
+/// handles, and the example, the bench and the test beside them call these. One maps a file into memory.
 const UNSAFE_ELSEWHERE: &[&str] = &[
     "bench/src/products.rs",
     "c-api/src/continual.rs",
@@ -27,12 +28,17 @@ const UNSAFE_ELSEWHERE: &[&str] = &[
     "c-api/src/wsds.rs",
     "cuda-kernels/src/device/nvptx.rs",
     "cuda-kernels/src/entries.rs",
+    "host/examples/cust.rs",
+    "host/src/cuda/nvidia.rs",
+    "host/src/cuda/raw.rs",
     "host/src/map.rs",
     "simd/src/avx2.rs",
     "tests/firmware/board/src/lib.rs",
     "tests/firmware/board/src/memory.rs",
     "tests/firmware/board/src/stack.rs",
     "tests/firmware/programs/src/bin/faults.rs",
+    "tests/gpu/src/bench.rs",
+    "tests/gpu/tests/emulation.rs",
     "tests/no-panic/src/bin/c.rs",
     "tests/no-panic/src/bin/f32.rs",
     "tests/no-panic/src/bin/f64.rs",

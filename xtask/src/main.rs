@@ -2,6 +2,7 @@
 
 mod bench;
 mod cross;
+mod gpu;
 mod job;
 mod panic_paths;
 mod parts;
@@ -27,6 +28,11 @@ Commands:
   firmware [--setup] [--bless]        run the firmware under QEMU and compare what it prints with
                                       tests/firmware/snapshots, or write them anew
   ptx [--setup] [--check]             build the kernels' PTX and assemble it: write cuda-kernels/ptx, or compare with it
+  gpu-test [--build-only] [--out FOLDER] [PART]
+                                      build the checks of the kernels in a folder that needs no Rust, and run it on this
+                                      machine's GPU; exit code 3: nothing ran on a GPU
+  gpu-bench [--build-only] [--out FOLDER] [PART]
+                                      the same with what the kernels take, beside torch where it is installed: JSON lines
   faults [--setup]                    inject every fault of the stores for some minutes: power cuts at every write,
                                       kills, full disks, damage, firmware cut under QEMU
   help                                print this
@@ -60,6 +66,8 @@ fn main() -> ExitCode {
         // The part of the same name.
         ["firmware", ..] => run_parts(&arguments),
         ["faults", words @ ..] => run_parts(&[&["faults", "--long"], words].concat()),
+        ["gpu-test", words @ ..] => run_on_gpu(&gpu::TEST, words),
+        ["gpu-bench", words @ ..] => run_on_gpu(&gpu::BENCH, words),
         ["ptx", words @ ..] if words.contains(&"--check") => {
             let words: Vec<&str> = words.iter().copied().filter(|w| *w != "--check").collect();
             run_parts(&[&["ptx"], &words[..]].concat())
@@ -71,6 +79,13 @@ fn main() -> ExitCode {
             Err(message) => usage_error(&message),
         },
         [command, ..] => usage_error(&format!("there is no command `{command}`")),
+    }
+}
+
+fn run_on_gpu(kit: &gpu::Kit, words: &[&str]) -> ExitCode {
+    match gpu::answer(kit, words) {
+        Ok(code) => code,
+        Err(message) => usage_error(&message),
     }
 }
 

@@ -5,6 +5,9 @@ use std::process::Command;
 
 use serde_json::Value;
 
+/// Where the build script of `cust` looks for the driver's library.
+const CUDA: &str = "CUDA_LIBRARY_PATH";
+
 /// The workspace as `cargo metadata` describes it.
 pub(crate) struct Workspace {
     pub(crate) root: PathBuf,
@@ -62,7 +65,19 @@ impl Workspace {
     pub(crate) fn cargo(&self, arguments: &[&str]) -> Command {
         let mut command = self.command(cargo());
         command.args(arguments);
+        if std::env::var_os(CUDA).is_none() {
+            command.env(CUDA, self.no_cuda());
+        }
         command
+    }
+
+    /// A folder that the build script of `cust` takes for a CUDA installation. There is nothing in it, and nothing is
+    /// linked: its example is only checked.
+    fn no_cuda(&self) -> PathBuf {
+        let folder = self.target.join("no-cuda");
+        // Where it cannot be made, that build script says what it lacks.
+        let _ = std::fs::create_dir_all(folder.join("lib64"));
+        folder
     }
 
     /// Any other program in the root of the workspace.

@@ -826,7 +826,77 @@ impl<'a, T: Real> Trainer<'a, T> {
         present: Option<&[bool]>,
         rows: usize,
     ) -> Result<(Step<T>, GramReport<T>), TrainError> {
-        self.align_on(isa, loss, inputs, present, rows)
+        self.align_on(
+            isa,
+            loss.term,
+            inputs,
+            present,
+            rows,
+            |batch, outputs, gradient, scratch| {
+                let found = gram_loss_in_place(isa, loss, batch, outputs, gradient, scratch);
+                found.map_err(TrainError::from)
+            },
+        )
+    }
+
+    /// [`Trainer::align`] whose loss is computed elsewhere, as by a GPU: `by` is given the outputs of the heads as a
+    /// batch, and the buffer for the gradient by them, \[heads, rows, output\], which holds anything. That gradient goes
+    /// through the heads as that of [`Trainer::align`] does. The buffers are those of [`Anchor::Each`].
+    ///
+    /// Cost: 6 operations per parameter and row, and what `by` takes.
+    ///
+    /// # Errors
+    /// Sizes, what `by` returns, a loss that is not finite. After an error nothing has changed.
+    ///
+    /// ```
+    /// # use rivergram_core::error::TrainError;
+    /// # use rivergram_core::gram::contrastive::{GramLoss, gram_loss, workspace_len};
+    /// # use rivergram_core::head::Head;
+    /// # use rivergram_core::lanes::One;
+    /// # use rivergram_core::optim::Optimizer;
+    /// # use rivergram_core::schedule::{Plan, Settings, State};
+    /// # use rivergram_core::trainer::{Setup, Storage, Trainer};
+    /// let heads = [Head { input: 2, hidden: 0, output: 2, normalise: true }; 2];
+    /// # let setup = Setup { heads: &heads, optimizer: Optimizer::sgd(), clip: None };
+    /// # let plan = Plan::new(Settings::constant(0.001_f32), &[])?;
+    /// # let mut parameters = [1.0, 0.2, 0.1, 1.0, 0.0, 0.0, 0.7, -0.7, 0.7, 0.7, 0.0, 0.0];
+    /// # let (mut gradient, mut workspace) = ([0.0; 12], vec![0.0; setup.align_workspace_len(2)]);
+    /// # let storage = Storage {
+    /// #     parameters: &mut parameters,
+    /// #     gradient: &mut gradient,
+    /// #     moments: &mut [],
+    /// #     workspace: &mut workspace,
+    /// # };
+    /// # let mut trainer = Trainer::new(setup, storage, State::new(&plan))?;
+    /// let (loss, inputs) = (GramLoss::paper(0), [&[1.0, 0.0, 0.0, 1.0][..], &[0.9, 0.1, 0.2, 0.8]]);
+    /// let (step, report) = trainer.align_by(One::new(), &inputs, None, 2, |batch, gradient| {
+    ///     let mut work = [0.0; workspace_len(2, 2, 2)];
+    ///     gram_loss(One::new(), &loss, batch, gradient, &mut work).map_err(TrainError::from)
+    /// })?;
+    /// assert!(step.loss == report.loss && trainer.updates() == 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline(always)]
+    pub fn align_by<I: Isa<Scalar = T>, E: From<TrainError>>(
+        &mut self,
+        isa: I,
+        inputs: &[&[T]],
+        present: Option<&[bool]>,
+        rows: usize,
+        by: impl FnOnce(&contrastive::Batch<'_, T>, &mut [T]) -> Result<GramReport<T>, E>,
+    ) -> Result<(Step<T>, GramReport<T>), E> {
+        let term = Term::Volume(Anchor::Each);
+        self.align_on(
+            isa,
+            term,
+            inputs,
+            present,
+            rows,
+            |batch, outputs, gradient, _| {
+                let vectors = &*outputs;
+                by(&contrastive::Batch { vectors, ..*batch }, gradient)
+            },
+        )
     }
 
     /// [`Trainer::align`] of features in 8 bits, such as lie in flash; a step unpacks four rows at a time.
@@ -873,22 +943,39 @@ impl<'a, T: Real> Trainer<'a, T> {
         present: Option<&[bool]>,
         rows: usize,
     ) -> Result<(Step<T>, GramReport<T>), TrainError> {
-        self.align_on(isa, loss, inputs, present, rows)
+        self.align_on(
+            isa,
+            loss.term,
+            inputs,
+            present,
+            rows,
+            |batch, outputs, gradient, scratch| {
+                let found = gram_loss_in_place(isa, loss, batch, outputs, gradient, scratch);
+                found.map_err(TrainError::from)
+            },
+        )
     }
 
+    /// `by` is given a batch without vectors, the outputs, room for their gradient and the rest of the workspace.
     #[inline(always)]
-    fn align_on<I: Isa<Scalar = T>, F: Features<T>>(
+    fn align_on<I: Isa<Scalar = T>, F: Features<T>, E: From<TrainError>>(
         &mut self,
         isa: I,
-        loss: &GramLoss<T>,
+        term: Term,
         inputs: &[F],
         present: Option<&[bool]>,
         rows: usize,
-    ) -> Result<(Step<T>, GramReport<T>), TrainError> {
+        by: impl FnOnce(
+            &contrastive::Batch<'_, T>,
+            &mut [T],
+            &mut [T],
+            &mut [T],
+        ) -> Result<GramReport<T>, E>,
+    ) -> Result<(Step<T>, GramReport<T>), E> {
         let heads = self.setup.heads;
         let d = check_align(
             heads,
-            loss.term,
+            term,
             inputs,
             rows,
             self.packing::<F>(),
@@ -917,7 +1004,7 @@ impl<'a, T: Real> Trainer<'a, T> {
             rows,
             d,
         };
-        let report = gram_loss_in_place(isa, loss, &batch, outputs, d_outputs, scratch)?;
+        let report = by(&batch, outputs, d_outputs, scratch)?;
         let backward = Backward {
             inputs,
             rows,

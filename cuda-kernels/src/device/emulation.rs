@@ -274,6 +274,28 @@ impl Memory {
         self.numbers(view).into_iter().map(f32::from).collect()
     }
 
+    /// Overwrites the start of a view; what lies outside the memory that was given out is left alone.
+    pub fn store<T: Element>(&mut self, to: Global<T>, numbers: &[T]) {
+        let mut machine = self.machine.borrow_mut();
+        for (index, x) in numbers.iter().take(to.len()).enumerate() {
+            if let Some(word) = machine.global(to.at(index)) {
+                (word.bits, word.is_written) = (x.to_word(), true);
+            }
+        }
+    }
+
+    /// Takes back what begins at this address: to use it from now on is a fault.
+    pub fn release(&mut self, address: u64) {
+        let mut machine = self.machine.borrow_mut();
+        let allocation = usize::try_from(address / APART).unwrap_or(usize::MAX);
+        if let Some(words) = allocation
+            .checked_sub(1)
+            .and_then(|index| machine.global.get_mut(index))
+        {
+            *words = Vec::new();
+        }
+    }
+
     /// Runs a kernel to its end.
     ///
     /// # Errors

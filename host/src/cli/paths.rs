@@ -23,7 +23,7 @@ pub(crate) struct Flags {
 /// Lists the paths.
 pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
     let choice = path::choose(flags.path.as_deref())?;
-    let chosen = choice.level.name();
+    let chosen = choice.engine.name();
     let list = path::list();
     if flags.json {
         let paths: Vec<_> = list

@@ -11,7 +11,7 @@ use rivergram::plot::releases::{self, Bar, Line, Panel, Releases};
 use rivergram::train::stream::{
     self, Estimate, StreamOptions, StreamReport, StreamRow, StreamSchedule,
 };
-use rivergram::train::{Context, DecayKind};
+use rivergram::train::{Context, DecayKind, Event};
 use serde::Serialize;
 
 use super::interrupt::{self, INTERRUPTED};
@@ -107,10 +107,13 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
     }
     let screen = Screen::new(flags.machine.quiet);
     let progress = Progress::new(screen.clone(), &flags.machine);
+    if let Some(message) = choice.engine.warning() {
+        progress.observe(Event::Warning { message });
+    }
     let report = stream::run(
         &options,
         &Context {
-            level: choice.level,
+            engine: &choice.engine,
             threads: flags.machine.threads,
             stop: interrupt::listen(screen.clone(), "update"),
             observe: &|event| progress.observe(event),
@@ -121,7 +124,7 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
     match flags.machine.json {
         true => output::print_json(&Json {
             event: "summary",
-            path: choice.level.name(),
+            path: choice.engine.name(),
             seconds: began.elapsed().as_secs_f64(),
             options: &options,
             report: &report,
@@ -133,7 +136,7 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
         std::fs::write(file, svg).map_err(|e| Error::io(file, "write it", e))?;
     }
     let seconds = began.elapsed().as_secs_f64();
-    screen.tell(&format!("{seconds:.1} s on path {}", choice.level));
+    screen.tell(&format!("{seconds:.1} s on path {}", choice.engine.name()));
     if !report.interrupted {
         return Ok(ExitCode::SUCCESS);
     }

@@ -10,7 +10,7 @@ use rivergram::error::Result;
 use rivergram::path;
 use rivergram::train::defaults::HIDDEN;
 use rivergram::train::tune::{self, TuneOptions, TuneReport};
-use rivergram::train::{Context, LossKind};
+use rivergram::train::{Context, Event, LossKind};
 use serde::Serialize;
 
 use super::machine::MachineFlags;
@@ -71,10 +71,13 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
     let progress = Progress::new(screen.clone(), &flags.machine);
     // There is nothing to save: Ctrl-C ends the program at once.
     let stop = AtomicBool::new(false);
+    if let Some(message) = choice.engine.warning() {
+        progress.observe(Event::Warning { message });
+    }
     let report = tune::run(
         &flags.options(),
         &Context {
-            level: choice.level,
+            engine: &choice.engine,
             threads: flags.machine.threads,
             stop: &stop,
             observe: &|event| progress.observe(event),
@@ -86,7 +89,7 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
         let chosen = chosen(&report).map(|(loss, tau)| (loss.name(), tau));
         output::print_json(&Json {
             event: "summary",
-            path: choice.level.name(),
+            path: choice.engine.name(),
             seconds: began.elapsed().as_secs_f64(),
             chosen: chosen.collect(),
             report: &report,

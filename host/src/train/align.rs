@@ -15,6 +15,7 @@ use super::options::{AlignOptions, LossKind, Source, Unit};
 use crate::data::sample::Sampler;
 use crate::data::standardise::Standardiser;
 use crate::data::{Dataset, Modality, npy, safetensors};
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::store::Tensor;
 
@@ -309,7 +310,7 @@ impl Task for Align {
 
     fn step(
         &mut self,
-        level: Level,
+        engine: &Engine,
         trainer: &mut Trainer<'_, f32>,
         _leg: &str,
         step: u64,
@@ -334,7 +335,7 @@ impl Task for Align {
             present.iter().flat_map(of).collect()
         });
         let loss = loss_at(&self.options, self.anchor, step);
-        let (step, report) = level
+        let (step, report) = engine
             .align(trainer, &loss, &inputs, present.as_deref(), rows.len())
             .map_err(|e| self.refused(e, &rows))?;
         self.degenerate = self.degenerate.saturating_add(report.degenerate);

@@ -28,13 +28,13 @@ pub use options::{
 pub use request::{Ask, ask};
 pub use run::{read_options, resume, run};
 
-use rivergram_simd::Level;
+use crate::engine::Engine;
 
 /// What a run needs besides its options; none of it changes the result, but for the path's rounding.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
-    /// The instruction set.
-    pub level: Level,
+    /// The path.
+    pub engine: &'a Engine,
     /// Jobs side by side; 0 for as many as there are cores.
     pub threads: usize,
     /// Set it to stop: the jobs save their latest checkpoints and return.

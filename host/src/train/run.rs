@@ -58,10 +58,11 @@ pub fn resume(
     if !add_budgets.is_empty() {
         write_again(&options, &folder)?;
     }
-    if options.path != context.level.name() {
+    if options.path != context.engine.name() {
         let message = format!(
             "the run began on path {}: on {} the results differ in rounding from an uninterrupted run",
-            options.path, context.level
+            options.path,
+            context.engine.name()
         );
         (context.observe)(Event::Warning { message });
     }

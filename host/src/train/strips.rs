@@ -12,6 +12,7 @@ use super::job::{Done, Task, refused};
 use super::options::{ScheduleOptions, SelectKind, StripsOptions, Unit};
 use crate::data::noise::{NoiseKind, TOKENS};
 use crate::data::strips::{DIM, LENGTH, Split, Strip, make};
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::random::{Purpose, stream};
 use crate::schedule::{self, Leg};
@@ -198,7 +199,7 @@ impl Task for Strips {
 
     fn step(
         &mut self,
-        level: Level,
+        engine: &Engine,
         trainer: &mut Trainer<'_, f32>,
         leg: &str,
         step: u64,
@@ -208,7 +209,8 @@ impl Task for Strips {
             output_lens: Some(&batch.lengths),
             ..eisl::Batch::new(batch.shape, &batch.targets)
         };
-        let (step, _) = level
+        let (step, _) = engine
+            .level()
             .transcribe(trainer, &self.config(leg), &labels, &batch.x)
             .map_err(refused)?;
         let tokens = batch.targets.iter().filter(|token| **token != IGNORE);

@@ -88,7 +88,7 @@ fn row(options: &TuneOptions, loss: LossKind, tau: f32, context: &Context<'_>) -
     let runs: Vec<Metrics> = (options.seed..options.seed.saturating_add(options.seeds.max(1)))
         .map(|seed| {
             let mut task = Align::with_data(&align, seed, parts(options, seed)?)?;
-            job::run_in_memory(&mut task, &legs, seed, context.level)
+            job::run_in_memory(&mut task, &legs, seed, context.engine)
         })
         .collect::<Result<_>>()?;
     let count = runs.len() as f64;

@@ -3,7 +3,7 @@
 use rivergram_core::eisl::{Axis, Config, Input, Objective, Padding, Select, Shape};
 use rivergram_core::error::TrainError;
 use rivergram_core::features::{Int8, Int8Rows};
-use rivergram_core::gram::contrastive::{Anchor, GramLoss, Term, ZeroRows};
+use rivergram_core::gram::contrastive::{Anchor, GramLoss, GramReport, Term, ZeroRows};
 use rivergram_core::head::Head;
 use rivergram_core::lanes::{One, Real};
 use rivergram_core::optim::Optimizer;
@@ -163,6 +163,17 @@ fn train<T: Real>(trainer: &mut Trainer<'_, T>) {
         slice(),
         any(None),
         size(),
+    ));
+    keep(Trainer::align_by::<_, TrainError>(
+        any(&mut *trainer),
+        one,
+        slice(),
+        any(None),
+        size(),
+        |batch, gradient| {
+            keep((batch.vectors, gradient));
+            any(Ok(any(GramReport::default())))
+        },
     ));
     keep(Trainer::align_int8(
         any(&mut *trainer),

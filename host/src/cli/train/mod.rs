@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use rivergram::engine::{CUDA, Engine};
 use rivergram::error::{Error, Result};
 use rivergram::path::{self, Choice, Reason, VARIABLE};
 use rivergram::train::{self, Context, Event, RunOptions};
@@ -61,7 +62,7 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
         }
         None => {
             let choice = path::choose(asked)?;
-            let options = plan::options(flags, choice.level.name())?;
+            let options = plan::options(flags, choice.engine.name())?;
             let folder = flags.run.out.clone().unwrap_or_else(next_folder);
             (choice, options, folder)
         }
@@ -83,11 +84,14 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
         progress.observe(event);
     };
     let context = Context {
-        level: choice.level,
+        engine: &choice.engine,
         threads: flags.machine.threads,
         stop: interrupt::listen(screen.clone(), "update"),
         observe: &observe,
     };
+    if let Some(message) = choice.engine.warning() {
+        observe(Event::Warning { message });
+    }
     let done = match flags.run.resume {
         Some(_) => {
             let more = flags.run.add_budgets.as_ref();
@@ -124,12 +128,23 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
 /// machine does not have it, the fastest.
 fn choose_again(asked: Option<&str>, options: &RunOptions, folder: &Path) -> Result<Choice> {
     let variable = std::env::var_os(VARIABLE).is_some_and(|name| !name.is_empty());
+    if asked.is_some() || variable {
+        return path::choose(asked);
+    }
+    let reason = Reason::AskedFor(folder.join("config.json").display().to_string());
     match Level::named(&options.path) {
-        Ok(level) if asked.is_none() && !variable => Ok(Choice {
-            level,
-            reason: Reason::AskedFor(folder.join("config.json").display().to_string()),
+        Ok(level) => Ok(Choice {
+            engine: Engine::new(level),
+            reason,
         }),
-        _ => path::choose(asked),
+        Err(_) if options.path == CUDA => {
+            let choice = path::choose(Some(CUDA))?;
+            match choice.engine.failure() {
+                Some(_) => Ok(choice),
+                None => Ok(Choice { reason, ..choice }),
+            }
+        }
+        Err(_) => path::choose(None),
     }
 }
 
@@ -150,7 +165,7 @@ fn opening(options: &RunOptions, folder: &Path, choice: &Choice) -> String {
     format!(
         "{jobs} in {}, path {} ({})",
         folder.display(),
-        choice.level,
+        choice.engine.name(),
         choice.reason
     )
 }

@@ -47,7 +47,7 @@ impl Summary<'_> {
         let budgets = told.map_or(&[][..], |job| &job.budgets);
         Json {
             event: "summary",
-            path: self.choice.level.name(),
+            path: self.choice.engine.name(),
             seconds: self.seconds,
             budgets: budgets.iter().map(JsonBudget::of).collect(),
             jobs,
@@ -62,7 +62,9 @@ impl Summary<'_> {
         text += &self.places();
         text += &format!(
             "time         {:.1} s on path {}, {}\n",
-            self.seconds, self.choice.level, self.choice.reason
+            self.seconds,
+            self.choice.engine.name(),
+            self.choice.reason
         );
         text
     }

@@ -89,9 +89,9 @@ impl Job<'_, '_> {
             leg: leg.to_string(),
             step,
             checkpoint: PathBuf::from(checkpoint),
-            metrics: task.evaluate(self.context.level, self.trainer.parameters())?,
+            metrics: task.evaluate(self.context.engine.level(), self.trainer.parameters())?,
             average: match self.beside.release(self.trainer.parameters().len())? {
-                Some(average) => task.evaluate(self.context.level, &average)?,
+                Some(average) => task.evaluate(self.context.engine.level(), &average)?,
                 None => Metrics::new(),
             },
         };

@@ -20,6 +20,7 @@ use super::Context;
 use super::beside::Beside;
 use super::event::{Event, JobReport, Metrics};
 use super::options::{JobOptions, ScheduleKind, Unit};
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::random::{Purpose, stream};
 use crate::schedule::{Leg, phase_name};
@@ -54,7 +55,7 @@ pub(super) trait Task {
     /// Makes the update of a step.
     fn step(
         &mut self,
-        level: Level,
+        engine: &Engine,
         trainer: &mut Trainer<'_, f32>,
         leg: &str,
         step: u64,
@@ -199,7 +200,7 @@ pub(super) fn run(
         clip: None,
     };
     let mut buffers = Buffers::new(&setup, task.workspace_len(&setup), options.seed);
-    let untrained = task.evaluate(context.level, &buffers.parameters)?;
+    let untrained = task.evaluate(context.engine.level(), &buffers.parameters)?;
     let trainer = buffers.trainer(setup, legs)?;
     let mut job = Job {
         options,
@@ -251,7 +252,7 @@ pub(super) fn run_in_memory(
     task: &mut dyn Task,
     legs: &[Leg<'_>],
     seed: u64,
-    level: Level,
+    engine: &Engine,
 ) -> Result<Metrics> {
     let heads: Vec<Head> = task.heads().iter().map(|(_, head)| *head).collect();
     let setup = Setup {
@@ -268,10 +269,10 @@ pub(super) fn run_in_memory(
     for leg in legs {
         *trainer.schedule_mut() = State::at(&leg.plan, leg.start);
         for step in leg.start..leg.end {
-            task.step(level, &mut trainer, &leg.name, step)?;
+            task.step(engine, &mut trainer, &leg.name, step)?;
         }
     }
-    task.evaluate(level, trainer.parameters())
+    task.evaluate(engine.level(), trainer.parameters())
 }
 
 /// The storage of a trainer.
@@ -413,7 +414,12 @@ impl<'p> Job<'_, 'p> {
         let schedule = *self.trainer.schedule();
         let (rate, position) = (schedule.rate(), schedule.position());
         let phase = phase_name(position.phase);
-        let done = task.step(self.context.level, &mut self.trainer, &leg.name, place.step)?;
+        let done = task.step(
+            self.context.engine,
+            &mut self.trainer,
+            &leg.name,
+            place.step,
+        )?;
         // The step has counted one.
         let units = done.units(self.options.schedule().unit);
         if units > 1 {
@@ -421,9 +427,14 @@ impl<'p> Job<'_, 'p> {
         }
         place.step = self.trainer.schedule().step();
         place.update += 1;
-        let warning =
-            self.beside
-                .update(self.context.level, &mut self.trainer, (place.update, rate))?;
+        let warning = self.beside.update(
+            self.context.engine.level(),
+            &mut self.trainer,
+            (place.update, rate),
+        )?;
+        if let Some(warning) = self.context.engine.warning() {
+            self.warn(warning);
+        }
         if let Some(warning) = warning {
             self.warn(format!("{}: {warning}", self.options.name));
         }

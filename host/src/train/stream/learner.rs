@@ -9,10 +9,10 @@ use rivergram_core::optim::average::{Ema, RunningMean, Start};
 use rivergram_core::replay::Reservoir;
 use rivergram_core::schedule::{Plan, Settings, State};
 use rivergram_core::trainer::{Average, EarlyDecay, Setup, Step, Trainer};
-use rivergram_simd::Level;
 
 use super::world::{World, end_of};
 use super::{JOB, Job, Release, StreamOptions, StreamRun, StreamSchedule};
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::schedule::{flag, phase_name, settings};
 use crate::train::align;
@@ -192,7 +192,7 @@ struct Learner<'a> {
     options: &'a StreamOptions,
     world: &'a World,
     job: &'a Job,
-    level: Level,
+    engine: &'a Engine,
     trainer: Trainer<'a, f32>,
     memory: Option<Memory>,
     /// Updates and the sum of their rates, with and without branches.
@@ -249,7 +249,7 @@ pub(super) fn train(
         options,
         world,
         job,
-        level: progress.context.level,
+        engine: progress.context.engine,
         trainer,
         memory: memory(options, world, job)?,
         own: Cost::default(),
@@ -324,7 +324,7 @@ impl Learner<'_> {
         let loss = align::loss_at(&self.options.align(), 0, update);
         let rows = items.len();
         let done = self
-            .level
+            .engine
             .align(&mut self.trainer, &loss, &inputs, None, rows);
         let (step, _) = done.map_err(refused)?;
         if let Some(memory) = &mut self.memory {
@@ -339,6 +339,9 @@ impl Learner<'_> {
     fn update(&mut self, update: u64, progress: &Progress<'_>) -> Result<()> {
         let phase = phase_name(self.trainer.schedule().position().phase);
         let step = self.learn(update)?;
+        if let Some(message) = self.engine.warning() {
+            (progress.context.observe)(Event::Warning { message });
+        }
         self.own.count(&step);
         let replay = if self.job.replay { ", replay" } else { "" };
         let next = self.world.releases.iter().map(|release| release.end);
@@ -394,7 +397,7 @@ impl Learner<'_> {
             }
         }
         let weights = self.trainer.parameters();
-        let release = self.world.measure(self.level, update, weights)?;
+        let release = self.world.measure(self.engine.level(), update, weights)?;
         self.trainer.load(&before).map_err(refused)?;
         // A main branch that stood still hears no more of this.
         if self.job.trunk != Trunk::Paused {
@@ -408,7 +411,7 @@ impl Learner<'_> {
         match self.job.trunk {
             Trunk::Constant => {
                 for (average, storage) in [&mut self.ema, &mut self.mean] {
-                    let done = self.level.average(&self.trainer, average, storage);
+                    let done = self.engine.level().average(&self.trainer, average, storage);
                     done.map_err(of_average)?;
                 }
             }
@@ -437,7 +440,7 @@ impl Learner<'_> {
                 read.map_err(of_average)?;
             }
             let weights = self.snapshot.as_ref().unwrap_or(&weights);
-            found.push(self.world.measure(self.level, update, weights)?);
+            found.push(self.world.measure(self.engine.level(), update, weights)?);
         }
         Ok(())
     }

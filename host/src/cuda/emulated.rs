@@ -1,0 +1,294 @@
+//! A driver without a GPU, for tests: it runs the kernels by the emulation of `rivergram-cuda-kernels`, one thread at a
+//! time, and fails when it is told to.
+//!
+//! A kernel that faults, with an access outside its views, a race or a barrier that not all reach, is a mistake of this
+//! library, not a failure of a device: then this panics with the fault.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread;
+use std::time::Instant;
+
+use rivergram_cuda_kernels::device::{Fault, Global, Launch, Memory, Order};
+use rivergram_cuda_kernels::kernels::{basis, contrastive, eisl, optim, pairs, prepare, search};
+use rivergram_cuda_kernels::lanes::F32;
+
+use super::Failure;
+use super::driver::{Driver, EislPass, GramPass, Mark, Numbers, Properties, Room, Task};
+
+/// What the device is, and what fails.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// In which order its threads run.
+    pub order: Order,
+    /// Its multiprocessors: they decide how many blocks there are.
+    pub multiprocessors: u32,
+    /// Bytes of its memory.
+    pub memory: u64,
+    /// Allocations from this one on fail, counted from 0, though memory is free.
+    pub fails_allocation: Option<u64>,
+    /// Copies, zeros and waits from this one on fail.
+    pub fails_copy: Option<u64>,
+    /// Launches from this one on fail.
+    pub fails_launch: Option<u64>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            order: Order::Forward,
+            multiprocessors: 1,
+            memory: 1 << 32,
+            fails_allocation: None,
+            fails_copy: None,
+            fails_launch: None,
+        }
+    }
+}
+
+/// What a device was asked for so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Allocations.
+    pub allocations: u64,
+    /// Copies, zeros and waits.
+    pub copies: u64,
+    /// Launches.
+    pub launches: u64,
+    /// Downloads and waits: what the host waited for.
+    pub waits: u64,
+    /// Bytes that are given out.
+    pub bytes: u64,
+    /// The most that were at a time.
+    pub most_bytes: u64,
+}
+
+type Work = Box<dyn FnOnce(&mut Memory) + Send>;
+
+/// The driver. A copy of it is the same device.
+#[derive(Clone, Debug)]
+pub struct Emulated {
+    settings: Settings,
+    /// The memory lives on a thread of its own.
+    work: mpsc::Sender<Work>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    counts: Counts,
+    /// Bytes of what is given out, by address.
+    given: BTreeMap<u64, u64>,
+    marks: [Option<Instant>; 2],
+}
+
+impl Emulated {
+    /// A device with nothing in its memory.
+    pub fn new(settings: Settings) -> Self {
+        let (work, received) = mpsc::channel::<Work>();
+        thread::spawn(move || {
+            let mut memory = Memory::new();
+            for work in received {
+                work(&mut memory);
+            }
+        });
+        Emulated {
+            settings,
+            work,
+            state: Arc::default(),
+        }
+    }
+
+    /// What it was asked for so far.
+    pub fn counts(&self) -> Counts {
+        self.state().counts
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something with the memory, and waits for it.
+    fn on<R: Send + 'static>(&self, work: impl FnOnce(&mut Memory) -> R + Send + 'static) -> R {
+        let (answer, received) = mpsc::channel();
+        let work: Work = Box::new(move |memory| {
+            let _ = answer.send(work(memory));
+        });
+        self.work.send(work).expect("the thread of the device");
+        received.recv().expect("an answer of the device")
+    }
+
+    /// Counts a copy; fails where it is told to.
+    fn moves(&self) -> Result<(), Failure> {
+        let mut state = self.state();
+        let this = state.counts.copies;
+        state.counts.copies += 1;
+        match self.settings.fails_copy {
+            Some(first) if this >= first => Err(Failure::Driver {
+                call: "cuMemcpyAsync",
+                code: 719,
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Driver for Emulated {
+    fn properties(&self) -> Properties {
+        Properties {
+            name: "emulation".to_string(),
+            capability: (7, 5),
+            multiprocessors: self.settings.multiprocessors,
+        }
+    }
+
+    fn free_bytes(&mut self) -> Result<u64, Failure> {
+        Ok(self.settings.memory - self.state().counts.bytes)
+    }
+
+    fn allocate(&mut self, words: usize) -> Result<u64, Failure> {
+        let need = 4 * words as u64;
+        let mut state = self.state();
+        let this = state.counts.allocations;
+        state.counts.allocations += 1;
+        let free = self.settings.memory - state.counts.bytes;
+        let fails = self.settings.fails_allocation;
+        if need > free || fails.is_some_and(|first| this >= first) {
+            return Err(Failure::Memory { need, free });
+        }
+        let address = self.on(move |memory| memory.room::<F32>(words).at(0));
+        state.given.insert(address, need);
+        state.counts.bytes += need;
+        state.counts.most_bytes = state.counts.most_bytes.max(state.counts.bytes);
+        Ok(address)
+    }
+
+    fn free(&mut self, address: u64) {
+        let mut state = self.state();
+        let bytes = state.given.remove(&address).expect("an allocation");
+        state.counts.bytes -= bytes;
+        self.on(move |memory| memory.release(address));
+    }
+
+    fn zero(&mut self, at: u64, words: usize) -> Result<(), Failure> {
+        self.moves()?;
+        let zeros = vec![F32(0.0); words];
+        self.on(move |memory| memory.store(Global::new(at, words as u64), &zeros));
+        Ok(())
+    }
+
+    fn upload(&mut self, numbers: Numbers<'_>, to: u64) -> Result<(), Failure> {
+        self.moves()?;
+        let words: Vec<u32> = match numbers {
+            Numbers::F32(x) => x.iter().map(|x| x.to_bits()).collect(),
+            Numbers::I32(x) => x.iter().map(|x| x.cast_unsigned()).collect(),
+            Numbers::U32(x) => x.to_vec(),
+        };
+        self.on(move |memory| memory.store(Global::new(to, words.len() as u64), &words));
+        Ok(())
+    }
+
+    fn download(&mut self, parts: &mut [(u64, Room<'_>)]) -> Result<(), Failure> {
+        self.wait()?;
+        for (from, room) in parts {
+            let view: Global<u32> = Global::new(*from, room.len() as u64);
+            let words = self.on(move |memory| memory.numbers(view));
+            match room {
+                Room::F32(x) => {
+                    let numbers = x.iter_mut().zip(words);
+                    numbers.for_each(|(x, word)| *x = f32::from_bits(word));
+                }
+                Room::U32(x) => x.copy_from_slice(&words),
+            }
+        }
+        Ok(())
+    }
+
+    fn launch(&mut self, launch: Launch, task: &Task) -> Result<(), Failure> {
+        let this = {
+            let mut state = self.state();
+            state.counts.launches += 1;
+            state.counts.launches - 1
+        };
+        if self
+            .settings
+            .fails_launch
+            .is_some_and(|first| this >= first)
+        {
+            let kernel = launch.kernel;
+            return Err(Failure::Launch { kernel, code: 719 });
+        }
+        let (order, task) = (self.settings.order, *task);
+        if let Err(fault) = self.on(move |memory| run(memory, launch, order, task)) {
+            panic!("{fault}");
+        }
+        Ok(())
+    }
+
+    fn copy(&mut self, from: u64, to: u64, words: usize) -> Result<(), Failure> {
+        self.moves()?;
+        let words = words as u64;
+        self.on(move |memory| {
+            let numbers: Vec<u32> = memory.numbers(Global::new(from, words));
+            memory.store(Global::new(to, words), &numbers);
+        });
+        Ok(())
+    }
+
+    fn mark(&mut self, which: Mark) -> Result<(), Failure> {
+        self.state().marks[which as usize] = Some(Instant::now());
+        Ok(())
+    }
+
+    fn between(&mut self) -> Result<f32, Failure> {
+        let marks = self.state().marks;
+        let [Some(first), Some(second)] = marks else {
+            return Err(Failure::Input);
+        };
+        Ok(second.duration_since(first).as_secs_f32() * 1e3)
+    }
+
+    fn wait(&mut self) -> Result<(), Failure> {
+        self.state().counts.waits += 1;
+        self.moves()
+    }
+}
+
+fn run(memory: &mut Memory, launch: Launch, order: Order, task: Task) -> Result<(), Fault> {
+    match task {
+        Task::Normalise(p) => memory.launch(launch, order, prepare::normalise, p),
+        Task::Bases(p) => memory.launch(launch, order, basis::bases, p),
+        Task::Squares(p) => memory.launch(launch, order, pairs::squares, p),
+        Task::Volumes(p) => memory.launch(launch, order, pairs::volumes, p),
+        Task::Nearest(p) => memory.launch(launch, order, search::nearest, p),
+        Task::Merge(p) => memory.launch(launch, order, search::merge, p),
+        Task::AdamW(p) => memory.launch(launch, order, optim::adamw, p),
+        Task::Eisl(pass, p) => {
+            let kernel = match pass {
+                EislPass::Read => eisl::read,
+                EislPass::Ngrams => eisl::ngrams,
+                EislPass::Write => eisl::write,
+            };
+            memory.launch(launch, order, kernel, p)
+        }
+        Task::Gram(pass, p) => {
+            let kernel = match pass {
+                GramPass::Count => contrastive::count,
+                GramPass::Scores => contrastive::scores,
+                GramPass::RowSums => contrastive::row_sums,
+                GramPass::ColumnSums => contrastive::column_sums,
+                GramPass::Losses => contrastive::losses,
+                GramPass::ColumnWeights => contrastive::column_weights,
+                GramPass::RowWeights => contrastive::row_weights,
+                GramPass::NearItems => contrastive::near_items,
+                GramPass::AnchorsProduct => contrastive::anchors_product,
+                GramPass::ItemsProduct => contrastive::items_product,
+                GramPass::Diagonal => contrastive::diagonal,
+                GramPass::ItemsGradient => contrastive::items_gradient,
+                GramPass::AnchorsGradient => contrastive::anchors_gradient,
+                GramPass::Report => contrastive::report,
+            };
+            memory.launch(launch, order, kernel, p)
+        }
+    }
+}

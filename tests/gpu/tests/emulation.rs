@@ -1,0 +1,484 @@
+//! The checks of a GPU on an emulated device, and what becomes of an operation whose device fails.
+
+use rivergram::cuda::driver::{Driver, Numbers, Room};
+use rivergram::cuda::emulated::{Counts, Emulated, Settings};
+use rivergram::cuda::raw::GramMemory;
+use rivergram::cuda::{Device, Failure};
+use rivergram::engine::Engine;
+use rivergram_core::eisl;
+use rivergram_core::gram::contrastive::{Anchor, GramLoss, Term};
+use rivergram_core::gram::pair::Measure;
+use rivergram_core::gram::retrieval::{Order as Ranking, TopK};
+use rivergram_core::gram::search::Search;
+use rivergram_core::head::Head;
+use rivergram_core::optim::Optimizer;
+use rivergram_core::schedule::{Plan, Settings as Rates, State};
+use rivergram_core::trainer::{Setup, Storage, Trainer};
+use rivergram_cuda_kernels::device::Order;
+use rivergram_gpu::bench::{Scale, WORKS};
+use rivergram_gpu::cases::{Against, Rows, Tuples, assert_close, double, norm, normals};
+use rivergram_simd::Level;
+use rivergram_tests::precision::SINGLE;
+
+fn device(settings: Settings) -> (Device, Emulated) {
+    let driver = Emulated::new(settings);
+    (Device::on(Box::new(driver.clone())), driver)
+}
+
+/// Runs the checks whose names begin with this, on devices of several kinds.
+fn run_checks(operation: &str) {
+    let mut ran = 0;
+    for (order, multiprocessors) in [(Order::Forward, 1), (Order::Backward, 3)] {
+        let settings = Settings {
+            order,
+            multiprocessors,
+            ..Settings::default()
+        };
+        let of_operation = |check: &&rivergram_gpu::Check| check.name.starts_with(operation);
+        for check in rivergram_gpu::ALL.iter().filter(of_operation) {
+            let (device, driver) = device(settings);
+            (check.run)(&device);
+            drop(device);
+            assert_eq!(driver.counts().bytes, 0, "{}: memory is left", check.name);
+            ran += 1;
+        }
+    }
+    assert!(ran > 0, "no check of {operation}");
+}
+
+#[test]
+fn gram_losses() {
+    run_checks("gram loss");
+}
+
+#[test]
+fn volume_matrices() {
+    run_checks("volume matrix");
+}
+
+#[test]
+fn searches() {
+    run_checks("search");
+}
+
+#[test]
+fn sequence_losses() {
+    run_checks("sequence loss");
+}
+
+#[test]
+fn updates() {
+    run_checks("adamw");
+}
+
+/// That the bench's works start what they should: the emulation finds views that are too short. Their times mean nothing.
+#[test]
+fn the_works_of_the_bench_run() {
+    for work in WORKS {
+        let (device, driver) = device(Settings {
+            multiprocessors: 2,
+            ..Settings::default()
+        });
+        let line = (work.run)(&device, Scale::Tiny);
+        let line = line.unwrap_or_else(|failure| panic!("{}: {failure}", work.name));
+        assert!(
+            line.bytes + line.operations > 0.0 && !line.times.is_empty(),
+            "{line:?}"
+        );
+        assert!(line.median() >= 0.0, "{line:?}");
+        let done = driver.counts();
+        assert!(done.launches > 0 || work.name == "copy", "{}", work.name);
+        drop(device);
+        assert_eq!(driver.counts().bytes, 0, "{}: memory is left", work.name);
+    }
+}
+
+#[test]
+fn every_check_is_run() {
+    let operations = [
+        "gram loss",
+        "volume matrix",
+        "search",
+        "sequence loss",
+        "adamw",
+    ];
+    for check in rivergram_gpu::ALL {
+        let known = operations.iter().any(|known| check.name.starts_with(known));
+        assert!(known, "{}", check.name);
+    }
+}
+
+/// One operation by an engine: its results as bits.
+type Operation = fn(&Engine) -> Vec<u32>;
+
+fn bits(x: &[f32]) -> Vec<u32> {
+    x.iter().map(|x| x.to_bits()).collect()
+}
+
+fn gram(engine: &Engine) -> Vec<u32> {
+    let mut case = Tuples::odd(1).by(Anchor::Each);
+    case.config.pairs = 0.25;
+    let mut gradient = vec![0.0; case.x.len()];
+    let report = engine.gram_loss(&case.config, &case.batch(), &mut gradient);
+    let report = report.expect("valid inputs");
+    gradient.extend([report.loss, report.temperature_gradient]);
+    gradient.extend([report.missing as f32, report.degenerate as f32]);
+    bits(&gradient)
+}
+
+fn volumes(engine: &Engine) -> Vec<u32> {
+    let case = Against::odd(2);
+    let [b1, _, b2, _] = case.sizes;
+    let mut out = vec![0.0; b1 * b2];
+    let present = case.present.as_deref();
+    let (measure, sizes) = (Measure::Volume, case.sizes);
+    let done = engine.volume_matrix(
+        measure,
+        &case.anchors,
+        &case.items,
+        present,
+        sizes,
+        &mut out,
+    );
+    done.expect("valid inputs");
+    bits(&out)
+}
+
+fn nearest(engine: &Engine) -> Vec<u32> {
+    let case = Against::odd(3);
+    let mut top = vec![TopK::<f32, 3>::new(Ranking::Ascending); case.sizes[0]];
+    let search = Search::by(Measure::Volume);
+    let present = case.present.as_deref();
+    let found = engine.nearest(
+        search,
+        &case.anchors,
+        &case.items,
+        present,
+        case.sizes,
+        &mut top,
+    );
+    let mut out = vec![found.expect("valid inputs") as u32];
+    for (score, index) in top.iter().flat_map(|top| top.best()) {
+        out.extend([score.to_bits(), *index as u32]);
+    }
+    out
+}
+
+fn sequences(engine: &Engine) -> Vec<u32> {
+    let case = Rows::random(4, [2, 5, 4, 9]);
+    let mut x = case.x.clone();
+    let losses = engine.eisl_loss(&case.config(), &case.batch(), &mut x);
+    x.push(losses.expect("valid inputs").total);
+    bits(&x)
+}
+
+const OPERATIONS: [(&str, Operation); 4] = [
+    ("gram loss", gram),
+    ("volume matrix", volumes),
+    ("search", nearest),
+    ("sequence loss", sequences),
+];
+
+#[test]
+fn a_failure_anywhere_ends_on_the_cpu_with_one_warning() {
+    for (name, operation) in OPERATIONS {
+        let level = Level::detect();
+        let want = operation(&Engine::new(level));
+        let (whole, driver) = device(Settings::default());
+        let engine = Engine::with(level, Ok(whole));
+        let by_device = operation(&engine);
+        assert_eq!(engine.failure(), None, "{name}");
+        let Counts {
+            allocations,
+            copies,
+            launches,
+            ..
+        } = driver.counts();
+        assert!(allocations > 3 && copies > 3 && launches > 2, "{name}");
+        let mut settings = Vec::new();
+        for n in 0..allocations {
+            settings.push(Settings {
+                fails_allocation: Some(n),
+                ..Settings::default()
+            });
+        }
+        for n in 0..copies {
+            settings.push(Settings {
+                fails_copy: Some(n),
+                ..Settings::default()
+            });
+        }
+        for n in 0..launches {
+            settings.push(Settings {
+                fails_launch: Some(n),
+                ..Settings::default()
+            });
+        }
+        // Never, but with less memory than the operation takes.
+        settings.push(Settings {
+            memory: 500,
+            ..Settings::default()
+        });
+        for settings in settings {
+            let what = format!("{name}: {settings:?}");
+            let (fails, driver) = device(settings);
+            let engine = Engine::with(level, Ok(fails));
+            assert_eq!(operation(&engine), want, "{what}");
+            let failure = engine.failure();
+            assert!(failure.is_some(), "{what}: no failure");
+            let line = engine.warning().unwrap_or_default();
+            assert!(
+                line.contains(&failure.expect("above").to_string()),
+                "{what}: {line}"
+            );
+            // It is not asked again, and not told again.
+            let asked = driver.counts();
+            assert_eq!(operation(&engine), want, "{what}");
+            assert_eq!(driver.counts(), asked, "{what}");
+            assert_eq!(engine.warning(), None, "{what}");
+            drop(engine);
+            assert_eq!(driver.counts().bytes, 0, "{what}: memory is left");
+        }
+        assert_eq!(by_device.len(), want.len(), "{name}");
+    }
+}
+
+#[test]
+fn what_core_refuses_is_no_failure() {
+    let (whole, _) = device(Settings::default());
+    let (engine, cpu) = (
+        Engine::with(Level::detect(), Ok(whole)),
+        Engine::new(Level::detect()),
+    );
+    let mut case = Tuples::random(5, [3, 4, 6]);
+    case.x[30] = f32::NAN;
+    let mut gradient = vec![0.0; case.x.len()];
+    let [found, want] = [&engine, &cpu].map(|engine| {
+        let found = engine.gram_loss(&case.config, &case.batch(), &mut gradient);
+        found.expect_err("not a number")
+    });
+    assert_eq!(found, want);
+    let mut rows = Rows::random(6, [1, 3, 2, 5]);
+    rows.labels[0] = 5;
+    let mut x = rows.x.clone();
+    let found = engine.eisl_loss(&rows.config(), &rows.batch(), &mut x);
+    let token = found.expect_err("a token beyond the vocabulary");
+    assert!(matches!(
+        token,
+        rivergram_core::error::EislError::Token { .. }
+    ));
+    assert_eq!((engine.failure(), engine.warning()), (None, None));
+    assert_eq!(engine.name(), "cuda");
+}
+
+#[test]
+fn an_operation_waits_once_for_its_result() {
+    let (whole, driver) = device(Settings::default());
+    let case = Tuples::random(7, [3, 20, 8]);
+    let mut gradient = vec![0.0; case.x.len()];
+    let report = whole.gram_loss(&case.config, &case.batch(), &mut gradient);
+    report.expect("a device that works");
+    assert_eq!(driver.counts().waits, 1);
+    let rows = Rows::random(8, [2, 4, 3, 9]);
+    let losses = whole.eisl_loss(&rows.config(), &rows.batch(), &mut rows.x.clone());
+    losses.expect("a device that works");
+    assert_eq!(driver.counts().waits, 2);
+}
+
+#[test]
+fn the_same_memory_serves_the_next_operation() {
+    let (whole, driver) = device(Settings::default());
+    let case = Tuples::random(9, [3, 12, 8]);
+    let run = || {
+        let mut gradient = vec![0.0; case.x.len()];
+        let report = whole.gram_loss(&case.config, &case.batch(), &mut gradient);
+        report.expect("a device that works");
+        driver.counts().allocations
+    };
+    let first = run();
+    assert_eq!(run(), first);
+    whole.release();
+    assert_eq!(driver.counts().bytes, 0);
+}
+
+#[test]
+fn an_old_block_makes_way_for_a_new_one() {
+    let (small, driver) = device(Settings {
+        memory: 40_000,
+        ..Settings::default()
+    });
+    let case = Against::random(10, [8, 1, 200, 16]);
+    let run = |items: usize| {
+        let sizes = [8, 1, items, 16];
+        let mut out = vec![0.0; 8 * items];
+        let items = &case.items[..items * 16];
+        small.volume_matrix(Measure::Volume, &case.anchors, items, None, sizes, &mut out)
+    };
+    for items in [200, 150, 199, 1, 200] {
+        run(items).expect("memory for a part");
+    }
+    assert!(driver.counts().most_bytes <= 40_000);
+}
+
+/// [`Device::gram_loss_at`].
+fn queue_loss(
+    device: &Device,
+    case: &Tuples,
+    strip: usize,
+    memory: GramMemory,
+) -> Result<(), Failure> {
+    // SAFETY: the test allocated each part for these sizes on the device, and holds them.
+    unsafe { device.gram_loss_at(&case.config, case.sizes, strip, memory) }
+}
+
+/// Core's loss through raw addresses, on memory that nobody but the test allocated.
+#[test]
+fn a_loss_runs_on_memory_of_the_callers() {
+    let (whole, mut driver) = device(Settings::default());
+    let case = Tuples::odd(11);
+    let [k, rows, d] = case.sizes;
+    let (want, gradient) = case.oracle();
+    let mut of = |words: usize| driver.allocate(words).expect("memory");
+    let strip = 4;
+    let workspace_len = whole.gram_workspace_len(case.sizes, strip);
+    let memory = GramMemory {
+        vectors: of(k * rows * d),
+        present: of(k * rows),
+        gradient: of(k * rows * d),
+        report: of(3),
+        workspace: of(workspace_len as usize),
+        workspace_len,
+    };
+    let present: Vec<f32> = case
+        .batch()
+        .present
+        .expect("flags")
+        .iter()
+        .map(|there| f32::from(u8::from(*there)))
+        .collect();
+    driver
+        .upload(Numbers::F32(&case.x), memory.vectors)
+        .expect("a copy");
+    driver
+        .upload(Numbers::F32(&present), memory.present)
+        .expect("a copy");
+    let before = driver.counts();
+    queue_loss(&whole, &case, strip, memory).expect("it starts");
+    let after = driver.counts();
+    assert_eq!(after.allocations, before.allocations);
+    assert_eq!(after.waits, before.waits);
+    let (mut report, mut found) = ([0.0; 3], vec![0.0; case.x.len()]);
+    driver
+        .download(&mut [
+            (memory.report, Room::F32(&mut report)),
+            (memory.gradient, Room::F32(&mut found)),
+        ])
+        .expect("a copy");
+    let [a, b] = want.directions;
+    let wanted = [a, b, want.temperature_gradient];
+    assert_close(
+        "report",
+        &report,
+        &wanted,
+        |i| wanted[i].abs().max(1.0),
+        SINGLE.gram_gradient,
+    );
+    let length = norm(&gradient);
+    assert_close(
+        "gradient",
+        &found,
+        &gradient,
+        |_| length,
+        SINGLE.gram_gradient,
+    );
+    // One number less is too little, and said before anything starts.
+    let short = GramMemory {
+        workspace_len: workspace_len - 1,
+        ..memory
+    };
+    let failure = queue_loss(&whole, &case, strip, short);
+    assert!(matches!(failure, Err(Failure::Memory { .. })));
+}
+
+/// The parameters of three heads after some steps of the symmetric loss with cosines.
+fn train(engine: &Engine, steps: u64) -> Vec<f32> {
+    let rows = 8;
+    let heads = [Head {
+        input: 6,
+        hidden: 0,
+        output: 5,
+        normalise: true,
+    }; 3];
+    let setup = Setup {
+        heads: &heads,
+        optimizer: Optimizer::adamw(),
+        clip: Some(1.0),
+    };
+    let mut parameters = normals(70, setup.parameters_len());
+    let mut gradient = vec![0.0; setup.parameters_len()];
+    let mut moments = vec![0.0; setup.moments_len()];
+    let mut workspace = vec![0.0; setup.align_workspace_len(rows)];
+    let storage = Storage {
+        parameters: &mut parameters,
+        gradient: &mut gradient,
+        moments: &mut moments,
+        workspace: &mut workspace,
+    };
+    let plan = Plan::new(Rates::constant(0.01_f32), &[]).expect("a constant rate");
+    let mut trainer = Trainer::new(setup, storage, State::new(&plan)).expect("buffers that fit");
+    let loss = GramLoss {
+        term: Term::Volume(Anchor::Each),
+        pairs: 0.3,
+        normalise: false,
+        ..GramLoss::paper(0)
+    };
+    let x: Vec<Vec<f32>> = (0..3).map(|seed| normals(80 + seed, rows * 6)).collect();
+    let inputs: Vec<&[f32]> = x.iter().map(Vec::as_slice).collect();
+    for _ in 0..steps {
+        let step = engine.align(&mut trainer, &loss, &inputs, None, rows);
+        step.expect("valid inputs");
+    }
+    trainer.parameters().to_vec()
+}
+
+#[test]
+fn training_steps_are_those_of_the_cpu_but_for_rounding() {
+    let level = Level::detect();
+    let on = |engine: &Engine| train(engine, 6);
+    let want = on(&Engine::new(level));
+    let (whole, driver) = device(Settings::default());
+    let engine = Engine::with(level, Ok(whole));
+    let found = on(&engine);
+    assert_eq!(engine.failure(), None);
+    let launches = driver.counts().launches;
+    assert!(launches > 6 * 20, "{launches} launches");
+    let length = norm(&double(&want));
+    assert_close("parameters", &found, &double(&want), |_| length, 1e-5);
+    // The device fails in the middle of the third step: that step is made by the CPU, and all after it.
+    let (fails, _) = device(Settings {
+        fails_launch: Some(launches / 6 * 2 + 7),
+        ..Settings::default()
+    });
+    let engine = Engine::with(level, Ok(fails));
+    let found = on(&engine);
+    assert!(matches!(engine.failure(), Some(Failure::Launch { .. })));
+    assert_close("parameters", &found, &double(&want), |_| length, 1e-5);
+    // And where there is none from the start, the bits are the CPU's.
+    let engine = Engine::with(level, Err(Failure::NoDriver));
+    assert_eq!(bits(&on(&engine)), bits(&want));
+}
+
+#[test]
+fn the_options_of_a_loss_without_a_kernel_stay_on_the_cpu() {
+    let (whole, driver) = device(Settings::default());
+    let engine = Engine::with(Level::detect(), Ok(whole));
+    let rows = Rows::random(12, [1, 4, 3, 9]);
+    let config = eisl::Config {
+        axis: eisl::Axis::Targets,
+        ..rows.config()
+    };
+    let found = engine.eisl_loss(&config, &rows.batch(), &mut rows.x.clone());
+    found.expect("the CPU has it");
+    assert_eq!(driver.counts().launches, 0);
+    assert_eq!(engine.failure(), None);
+}

@@ -1,0 +1,164 @@
+//! That the PTX has what the host starts, with parameters of the size that it passes.
+
+use rivergram::cuda::driver::{EislPass, GramPass, Task};
+use rivergram_cuda_kernels::device::Global;
+use rivergram_cuda_kernels::kernels::basis::Items;
+use rivergram_cuda_kernels::kernels::contrastive::Loss;
+use rivergram_cuda_kernels::kernels::eisl::Eisl;
+use rivergram_cuda_kernels::kernels::optim::Update;
+use rivergram_cuda_kernels::kernels::pairs::{Pairs, Volumes};
+use rivergram_cuda_kernels::kernels::prepare::Normalise;
+use rivergram_cuda_kernels::kernels::search::Nearest;
+use rivergram_cuda_kernels::lanes::F32;
+use rivergram_cuda_kernels::ptx;
+
+const NONE: Global<F32> = Global::new(0, 0);
+
+/// Every kernel that the host starts.
+fn tasks() -> Vec<Task> {
+    let items = Items {
+        vectors: NONE,
+        present: NONE,
+        q: NONE,
+        r: NONE,
+        volume: NONE,
+        any: NONE,
+        items: 0,
+        m: 0,
+        d: 0,
+        skip: 0,
+    };
+    let pairs = Pairs {
+        anchors: NONE,
+        squares: NONE,
+        items,
+        residuals: NONE,
+        rows: 0,
+        measure: 0,
+    };
+    let nearest = Nearest {
+        pairs,
+        scores: NONE,
+        indices: Global::new(0, 0),
+        best_scores: NONE,
+        best_indices: Global::new(0, 0),
+        best: 0,
+        blocks: 0,
+        offset: 0,
+        zeros_are_missing: 0,
+    };
+    let eisl = Eisl {
+        logits: NONE,
+        labels: Global::new(0, 0),
+        tokens: Global::new(0, 0),
+        outputs: Global::new(0, 0),
+        lengths: Global::new(0, 0),
+        factors: NONE,
+        sums: NONE,
+        scores: NONE,
+        work: NONE,
+        gradient: NONE,
+        values: NONE,
+        cross_entropy: NONE,
+        rows: 0,
+        positions: 0,
+        targets: 0,
+        vocabulary: 0,
+        orders: [0; 8],
+        order_count: 0,
+        select: 0,
+        temperature: F32(0.0),
+        clamp: F32(0.0),
+        smoothing: F32(0.0),
+        token_share: F32(0.0),
+    };
+    let loss = Loss {
+        pairs,
+        gradient: NONE,
+        inverse_norm: NONE,
+        distance: NONE,
+        y: NONE,
+        rows: NONE,
+        columns: NONE,
+        sums: NONE,
+        counts: NONE,
+        report: NONE,
+        start: 0,
+        strip: 0,
+        scale: F32(0.0),
+        smoothing: F32(0.0),
+        weight: F32(0.0),
+    };
+    let mut tasks = vec![
+        Task::Normalise(Normalise {
+            vectors: NONE,
+            present: NONE,
+            unit: NONE,
+            there: NONE,
+            inverse_norm: NONE,
+            rows: 0,
+            d: 0,
+        }),
+        Task::Bases(items),
+        Task::Squares(pairs),
+        Task::Volumes(Volumes { pairs, out: NONE }),
+        Task::Nearest(nearest),
+        Task::Merge(nearest),
+        Task::AdamW(Update {
+            parameters: NONE,
+            gradient: NONE,
+            first: NONE,
+            second: NONE,
+            constants: Default::default(),
+        }),
+    ];
+    let passes = [EislPass::Read, EislPass::Ngrams, EislPass::Write];
+    tasks.extend(passes.map(|pass| Task::Eisl(pass, eisl)));
+    let passes = [
+        GramPass::Count,
+        GramPass::Scores,
+        GramPass::RowSums,
+        GramPass::ColumnSums,
+        GramPass::Losses,
+        GramPass::ColumnWeights,
+        GramPass::RowWeights,
+        GramPass::NearItems,
+        GramPass::AnchorsProduct,
+        GramPass::ItemsProduct,
+        GramPass::Diagonal,
+        GramPass::ItemsGradient,
+        GramPass::AnchorsGradient,
+        GramPass::Report,
+    ];
+    tasks.extend(passes.map(|pass| Task::Gram(pass, loss)));
+    tasks
+}
+
+/// Bytes of the one parameter of a kernel in a text.
+fn parameter_bytes(text: &str, kernel: &str) -> Option<usize> {
+    let name = format!("{kernel}_param_0[");
+    let at = text.find(&name)? + name.len();
+    text[at..].split(']').next()?.parse().ok()
+}
+
+#[test]
+fn every_text_has_every_kernel_with_its_parameters() {
+    for (capability, text) in ptx::ALL {
+        for task in tasks() {
+            let kernel = task.kernel();
+            let (_, bytes) = task.parameters();
+            assert_eq!(
+                parameter_bytes(text, kernel),
+                Some(bytes),
+                "sm_{capability}: {kernel}"
+            );
+            let launch = task.launch([1, 1]);
+            assert!(
+                launch.threads.is_multiple_of(32) && launch.threads <= 1024,
+                "{kernel}"
+            );
+            // What a block may have without asking for more.
+            assert!(launch.shared * 4 <= 48 << 10, "{kernel}");
+        }
+    }
+}
