@@ -1,4 +1,5 @@
-//! What a driver finds in the PTX: one function per kernel, each with one parameter, by value.
+//! What a driver finds in the PTX: one function per kernel, each with one parameter, by value. Kernels on tensor cores are
+//! there from sm_80 on.
 #![allow(unsafe_code)]
 
 use crate::device::Thread;
@@ -8,7 +9,12 @@ use crate::kernels::eisl::{self, Eisl};
 use crate::kernels::optim::{self, Update};
 use crate::kernels::pairs::{self, Pairs, Volumes};
 use crate::kernels::prepare::{self, Normalise};
+#[cfg(target_feature = "sm_80")]
+use crate::kernels::search::Scan;
 use crate::kernels::search::{self, Nearest};
+#[cfg(target_feature = "sm_80")]
+use crate::kernels::tensor::{self, Narrow, TensorVolumes};
+use crate::lanes::Bf16;
 
 /// [`prepare::normalise`].
 ///
@@ -90,7 +96,17 @@ pub unsafe extern "ptx-kernel" fn eisl_read(p: Eisl) {
     eisl::read(unsafe { Thread::current() }, p);
 }
 
-/// [`eisl::ngrams`].
+/// [`eisl::read`] of logits in bf16.
+///
+/// # Safety
+/// The contract of [`Thread::current`].
+#[unsafe(no_mangle)]
+pub unsafe extern "ptx-kernel" fn eisl_read_bf16(p: Eisl<Bf16>) {
+    // SAFETY: the contract of this function.
+    eisl::read(unsafe { Thread::current() }, p);
+}
+
+/// [`eisl::ngrams`], whatever the logits are stored as.
 ///
 /// # Safety
 /// The contract of [`Thread::current`].
@@ -106,6 +122,16 @@ pub unsafe extern "ptx-kernel" fn eisl_ngrams(p: Eisl) {
 /// The contract of [`Thread::current`].
 #[unsafe(no_mangle)]
 pub unsafe extern "ptx-kernel" fn eisl_write(p: Eisl) {
+    // SAFETY: the contract of this function.
+    eisl::write(unsafe { Thread::current() }, p);
+}
+
+/// [`eisl::write`] of logits in bf16.
+///
+/// # Safety
+/// The contract of [`Thread::current`].
+#[unsafe(no_mangle)]
+pub unsafe extern "ptx-kernel" fn eisl_write_bf16(p: Eisl<Bf16>) {
     // SAFETY: the contract of this function.
     eisl::write(unsafe { Thread::current() }, p);
 }
@@ -248,4 +274,70 @@ pub unsafe extern "ptx-kernel" fn gram_anchors_gradient(p: Loss) {
 pub unsafe extern "ptx-kernel" fn gram_report(p: Loss) {
     // SAFETY: the contract of this function.
     contrastive::report(unsafe { Thread::current() }, p);
+}
+
+/// [`tensor::narrow`].
+///
+/// # Safety
+/// The contract of [`Thread::current`].
+#[cfg(target_feature = "sm_80")]
+#[unsafe(no_mangle)]
+pub unsafe extern "ptx-kernel" fn narrow(p: Narrow) {
+    // SAFETY: the contract of this function.
+    tensor::narrow(unsafe { Thread::current() }, p);
+}
+
+/// [`tensor::volumes_tf32`].
+///
+/// # Safety
+/// The contract of [`Thread::current`].
+#[cfg(target_feature = "sm_80")]
+#[unsafe(no_mangle)]
+pub unsafe extern "ptx-kernel" fn volumes_tf32(p: TensorVolumes) {
+    // SAFETY: the contract of this function.
+    tensor::volumes_tf32(unsafe { Thread::current() }, p);
+}
+
+/// [`tensor::volumes_bf16`].
+///
+/// # Safety
+/// The contract of [`Thread::current`].
+#[cfg(target_feature = "sm_80")]
+#[unsafe(no_mangle)]
+pub unsafe extern "ptx-kernel" fn volumes_bf16(p: TensorVolumes) {
+    // SAFETY: the contract of this function.
+    tensor::volumes_bf16(unsafe { Thread::current() }, p);
+}
+
+/// [`search::nearest_f16`].
+///
+/// # Safety
+/// The contract of [`Thread::current`].
+#[cfg(target_feature = "sm_80")]
+#[unsafe(no_mangle)]
+pub unsafe extern "ptx-kernel" fn nearest_f16(p: Scan) {
+    // SAFETY: the contract of this function.
+    search::nearest_f16(unsafe { Thread::current() }, p);
+}
+
+/// [`search::nearest_bf16`].
+///
+/// # Safety
+/// The contract of [`Thread::current`].
+#[cfg(target_feature = "sm_80")]
+#[unsafe(no_mangle)]
+pub unsafe extern "ptx-kernel" fn nearest_bf16(p: Scan) {
+    // SAFETY: the contract of this function.
+    search::nearest_bf16(unsafe { Thread::current() }, p);
+}
+
+/// [`search::nearest_i8`].
+///
+/// # Safety
+/// The contract of [`Thread::current`].
+#[cfg(target_feature = "sm_80")]
+#[unsafe(no_mangle)]
+pub unsafe extern "ptx-kernel" fn nearest_i8(p: Scan) {
+    // SAFETY: the contract of this function.
+    search::nearest_i8(unsafe { Thread::current() }, p);
 }
