@@ -357,7 +357,8 @@ fn a_warp_multiplies_matrices() {
             u32::from(low) | u32::from(high) << 16
         }
     };
-    let kernels: [(Format, fn(Thread<'_>, [Global<u32>; 2])); 4] = [
+    type Kernel = fn(Thread<'_>, [Global<u32>; 2]);
+    let kernels: [(Format, Kernel); 4] = [
         (Format::Tf32, |thread, p| give(thread, p, Format::Tf32)),
         (Format::F16, |thread, p| give(thread, p, Format::F16)),
         (Format::Bf16, |thread, p| give(thread, p, Format::Bf16)),

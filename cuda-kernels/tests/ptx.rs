@@ -5,16 +5,16 @@ use rivergram_cuda_kernels::ptx;
 #[test]
 fn every_gpu_has_every_kernel() {
     let source = include_str!("../src/entries.rs");
-    // Those of tensor cores are marked.
-    let (mut marked, mut all, mut old) = (false, Vec::new(), Vec::new());
-    for line in source.lines() {
-        marked |= line == "#[cfg(target_feature = \"sm_80\")]";
-        let entry = line.strip_prefix("pub unsafe extern \"ptx-kernel\" fn ");
-        if let Some(name) = entry.and_then(|rest| rest.split('(').next()) {
-            all.push(name);
-            old.extend((!marked).then_some(name));
+    // Those on tensor cores come last.
+    let (mut old, mut all) = (Vec::new(), Vec::new());
+    let blocks = source.split("entries! {").skip(1);
+    for (block, text) in blocks.enumerate() {
+        let names = text.lines().filter(|line| line.contains(") = "));
+        let names = names.filter_map(|line| line.trim_start().split('(').next());
+        all.extend(names);
+        if block == 0 {
+            old = all.clone();
         }
-        marked &= !line.is_empty() && !line.starts_with("use ");
     }
     all.sort_unstable();
     old.sort_unstable();

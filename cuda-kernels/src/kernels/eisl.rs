@@ -23,6 +23,7 @@ use rivergram_core::softmax;
 use super::{BLOCK, WARPS, block_sum};
 use crate::device::{Element, Global, Shared, Thread, WARP};
 use crate::lanes::{Bf16, F32};
+use crate::rows::Warp;
 
 /// Threads of a block.
 pub const THREADS: u32 = BLOCK;
@@ -226,15 +227,8 @@ impl<T: Logit> Eisl<T> {
 
 /// The log-sum-exp over the threads of a block, the same in all. All threads call.
 #[inline(always)]
-fn block_log_sum(thread: Thread<'_>, mut online: Online<F32>) -> LogSum<F32> {
-    let mut mask = WARP / 2;
-    while mask > 0 {
-        online = online.merge(Online {
-            max: thread.shuffle_xor(online.max, mask),
-            sum: thread.shuffle_xor(online.sum, mask),
-        });
-        mask /= 2;
-    }
+fn block_log_sum(thread: Thread<'_>, online: Online<F32>) -> LogSum<F32> {
+    let online = Warp(thread).merge(online);
     let maxima = Shared::<F32>::new(0, WARPS);
     let sums = Shared::<F32>::new(WARPS, WARPS);
     if thread.lane() == 0 {
