@@ -3,6 +3,8 @@
 
 use crate::device::Thread;
 use crate::kernels::basis::{self, Items};
+#[cfg(target_feature = "sm_80")]
+use crate::kernels::contrastive::TensorLoss;
 use crate::kernels::contrastive::{self, Loss};
 use crate::kernels::eisl::{self, Eisl};
 use crate::kernels::optim::{self, Update};
@@ -63,9 +65,13 @@ entries! {
 #[cfg(target_feature = "sm_80")]
 entries! {
     narrow(Narrow) = tensor::narrow;
+    narrow_transposed(Narrow) = tensor::narrow_transposed;
     volumes_tf32(TensorVolumes) = tensor::volumes_tf32;
     volumes_bf16(TensorVolumes) = tensor::volumes_bf16;
     nearest_f16(Scan) = search::nearest_f16;
     nearest_bf16(Scan) = search::nearest_bf16;
     nearest_i8(Scan) = search::nearest_i8;
+    gram_scores_tf32(TensorLoss) = contrastive::scores_tf32;
+    gram_anchors_product_tf32(TensorLoss) = contrastive::anchors_product_tf32;
+    gram_items_product_tf32(TensorLoss) = contrastive::items_product_tf32;
 }

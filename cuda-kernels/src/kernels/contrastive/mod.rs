@@ -16,11 +16,13 @@
 mod gradient;
 mod products;
 mod sums;
+mod tensor;
 mod weights;
 
 pub use gradient::{anchors_gradient, diagonal, items_gradient, report};
 pub use products::{anchors_product, items_product};
 pub use sums::{column_sums, count, losses, row_sums, scores};
+pub use tensor::{TensorLoss, anchors_product_tf32, items_product_tf32, scores_tf32};
 pub use weights::{column_weights, near_items, row_weights};
 
 use rivergram_core::gram::pair;
