@@ -577,7 +577,8 @@ fn losses_on_tensor_cores_are_those_of_nearby_volumes() {
             8.0 * cap,
         );
         let norm = gradient.iter().map(|x| x * x).sum::<f64>().sqrt();
-        assert_close(name, &found.gradient, &gradient, |_| norm.max(1e-30), cap);
+        // Measured: at most 1.3e-4 of the norm.
+        assert_close(name, &found.gradient, &gradient, |_| norm.max(1e-30), 5e-4);
     }
 }
 
