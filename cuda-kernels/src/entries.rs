@@ -3,249 +3,75 @@
 
 use crate::device::Thread;
 use crate::kernels::basis::{self, Items};
+#[cfg(target_feature = "sm_80")]
+use crate::kernels::contrastive::TensorLoss;
 use crate::kernels::contrastive::{self, Loss};
 use crate::kernels::eisl::{self, Eisl};
 use crate::kernels::optim::{self, Update};
 use crate::kernels::pairs::{self, Pairs, Volumes};
 use crate::kernels::prepare::{self, Normalise};
+#[cfg(target_feature = "sm_80")]
+use crate::kernels::search::Scan;
 use crate::kernels::search::{self, Nearest};
+#[cfg(target_feature = "sm_80")]
+use crate::kernels::tensor::{self, Narrow, TensorVolumes};
+use crate::lanes::Bf16;
 
-/// [`prepare::normalise`].
-///
-/// # Safety
-/// The contract of [`Thread::current`].
-#[unsafe(no_mangle)]
-pub unsafe extern "ptx-kernel" fn normalise(p: Normalise) {
-    // SAFETY: the contract of this function.
-    prepare::normalise(unsafe { Thread::current() }, p);
+/// Functions of these names: a symbol cannot come from a generic.
+macro_rules! entries {
+    ($($name:ident($parameters:ty) = $module:ident::$kernel:ident;)*) => {$(
+        #[doc = concat!("[`", stringify!($module), "::", stringify!($kernel), "()`].")]
+        ///
+        /// # Safety
+        /// The contract of [`Thread::current`].
+        #[unsafe(no_mangle)]
+        pub unsafe extern "ptx-kernel" fn $name(p: $parameters) {
+            // SAFETY: the contract of this function.
+            $module::$kernel(unsafe { Thread::current() }, p);
+        }
+    )*};
 }
 
-/// [`basis::bases`].
-///
-/// # Safety
-/// The contract of [`Thread::current`].
-#[unsafe(no_mangle)]
-pub unsafe extern "ptx-kernel" fn bases(p: Items) {
-    // SAFETY: the contract of this function.
-    basis::bases(unsafe { Thread::current() }, p);
+entries! {
+    normalise(Normalise) = prepare::normalise;
+    bases(Items) = basis::bases;
+    squares(Pairs) = pairs::squares;
+    volumes(Volumes) = pairs::volumes;
+    nearest(Nearest) = search::nearest;
+    merge(Nearest) = search::merge;
+    adamw(Update) = optim::adamw;
+    eisl_read(Eisl) = eisl::read;
+    eisl_read_bf16(Eisl<Bf16>) = eisl::read;
+    eisl_ngrams(Eisl) = eisl::ngrams;
+    eisl_write(Eisl) = eisl::write;
+    eisl_write_bf16(Eisl<Bf16>) = eisl::write;
+    gram_count(Loss) = contrastive::count;
+    gram_scores(Loss) = contrastive::scores;
+    gram_row_sums(Loss) = contrastive::row_sums;
+    gram_column_sums(Loss) = contrastive::column_sums;
+    gram_losses(Loss) = contrastive::losses;
+    gram_column_weights(Loss) = contrastive::column_weights;
+    gram_row_weights(Loss) = contrastive::row_weights;
+    gram_near_items(Loss) = contrastive::near_items;
+    gram_anchors_product(Loss) = contrastive::anchors_product;
+    gram_items_product(Loss) = contrastive::items_product;
+    gram_diagonal(Loss) = contrastive::diagonal;
+    gram_items_gradient(Loss) = contrastive::items_gradient;
+    gram_anchors_gradient(Loss) = contrastive::anchors_gradient;
+    gram_report(Loss) = contrastive::report;
 }
 
-/// [`pairs::squares`].
-///
-/// # Safety
-/// The contract of [`Thread::current`].
-#[unsafe(no_mangle)]
-pub unsafe extern "ptx-kernel" fn squares(p: Pairs) {
-    // SAFETY: the contract of this function.
-    pairs::squares(unsafe { Thread::current() }, p);
-}
-
-/// [`pairs::volumes`].
-///
-/// # Safety
-/// The contract of [`Thread::current`].
-#[unsafe(no_mangle)]
-pub unsafe extern "ptx-kernel" fn volumes(p: Volumes) {
-    // SAFETY: the contract of this function.
-    pairs::volumes(unsafe { Thread::current() }, p);
-}
-
-/// [`search::nearest`].
-///
-/// # Safety
-/// The contract of [`Thread::current`].
-#[unsafe(no_mangle)]
-pub unsafe extern "ptx-kernel" fn nearest(p: Nearest) {
-    // SAFETY: the contract of this function.
-    search::nearest(unsafe { Thread::current() }, p);
-}
-
-/// [`search::merge`].
-///
-/// # Safety
-/// The contract of [`Thread::current`].
-#[unsafe(no_mangle)]
-pub unsafe extern "ptx-kernel" fn merge(p: Nearest) {
-    // SAFETY: the contract of this function.
-    search::merge(unsafe { Thread::current() }, p);
-}
-
-/// [`optim::adamw`].
-///
-/// # Safety
-/// The contract of [`Thread::current`].
-#[unsafe(no_mangle)]
-pub unsafe extern "ptx-kernel" fn adamw(p: Update) {
-    // SAFETY: the contract of this function.
-    optim::adamw(unsafe { Thread::current() }, p);
-}
-
-/// [`eisl::read`].
-///
-/// # Safety
-/// The contract of [`Thread::current`].
-#[unsafe(no_mangle)]
-pub unsafe extern "ptx-kernel" fn eisl_read(p: Eisl) {
-    // SAFETY: the contract of this function.
-    eisl::read(unsafe { Thread::current() }, p);
-}
-
-/// [`eisl::ngrams`].
-///
-/// # Safety
-/// The contract of [`Thread::current`].
-#[unsafe(no_mangle)]
-pub unsafe extern "ptx-kernel" fn eisl_ngrams(p: Eisl) {
-    // SAFETY: the contract of this function.
-    eisl::ngrams(unsafe { Thread::current() }, p);
-}
-
-/// [`eisl::write`].
-///
-/// # Safety
-/// The contract of [`Thread::current`].
-#[unsafe(no_mangle)]
-pub unsafe extern "ptx-kernel" fn eisl_write(p: Eisl) {
-    // SAFETY: the contract of this function.
-    eisl::write(unsafe { Thread::current() }, p);
-}
-
-/// [`contrastive::count`].
-///
-/// # Safety
-/// The contract of [`Thread::current`].
-#[unsafe(no_mangle)]
-pub unsafe extern "ptx-kernel" fn gram_count(p: Loss) {
-    // SAFETY: the contract of this function.
-    contrastive::count(unsafe { Thread::current() }, p);
-}
-
-/// [`contrastive::scores`].
-///
-/// # Safety
-/// The contract of [`Thread::current`].
-#[unsafe(no_mangle)]
-pub unsafe extern "ptx-kernel" fn gram_scores(p: Loss) {
-    // SAFETY: the contract of this function.
-    contrastive::scores(unsafe { Thread::current() }, p);
-}
-
-/// [`contrastive::row_sums`].
-///
-/// # Safety
-/// The contract of [`Thread::current`].
-#[unsafe(no_mangle)]
-pub unsafe extern "ptx-kernel" fn gram_row_sums(p: Loss) {
-    // SAFETY: the contract of this function.
-    contrastive::row_sums(unsafe { Thread::current() }, p);
-}
-
-/// [`contrastive::column_sums`].
-///
-/// # Safety
-/// The contract of [`Thread::current`].
-#[unsafe(no_mangle)]
-pub unsafe extern "ptx-kernel" fn gram_column_sums(p: Loss) {
-    // SAFETY: the contract of this function.
-    contrastive::column_sums(unsafe { Thread::current() }, p);
-}
-
-/// [`contrastive::losses`].
-///
-/// # Safety
-/// The contract of [`Thread::current`].
-#[unsafe(no_mangle)]
-pub unsafe extern "ptx-kernel" fn gram_losses(p: Loss) {
-    // SAFETY: the contract of this function.
-    contrastive::losses(unsafe { Thread::current() }, p);
-}
-
-/// [`contrastive::column_weights`].
-///
-/// # Safety
-/// The contract of [`Thread::current`].
-#[unsafe(no_mangle)]
-pub unsafe extern "ptx-kernel" fn gram_column_weights(p: Loss) {
-    // SAFETY: the contract of this function.
-    contrastive::column_weights(unsafe { Thread::current() }, p);
-}
-
-/// [`contrastive::row_weights`].
-///
-/// # Safety
-/// The contract of [`Thread::current`].
-#[unsafe(no_mangle)]
-pub unsafe extern "ptx-kernel" fn gram_row_weights(p: Loss) {
-    // SAFETY: the contract of this function.
-    contrastive::row_weights(unsafe { Thread::current() }, p);
-}
-
-/// [`contrastive::near_items`].
-///
-/// # Safety
-/// The contract of [`Thread::current`].
-#[unsafe(no_mangle)]
-pub unsafe extern "ptx-kernel" fn gram_near_items(p: Loss) {
-    // SAFETY: the contract of this function.
-    contrastive::near_items(unsafe { Thread::current() }, p);
-}
-
-/// [`contrastive::anchors_product`].
-///
-/// # Safety
-/// The contract of [`Thread::current`].
-#[unsafe(no_mangle)]
-pub unsafe extern "ptx-kernel" fn gram_anchors_product(p: Loss) {
-    // SAFETY: the contract of this function.
-    contrastive::anchors_product(unsafe { Thread::current() }, p);
-}
-
-/// [`contrastive::items_product`].
-///
-/// # Safety
-/// The contract of [`Thread::current`].
-#[unsafe(no_mangle)]
-pub unsafe extern "ptx-kernel" fn gram_items_product(p: Loss) {
-    // SAFETY: the contract of this function.
-    contrastive::items_product(unsafe { Thread::current() }, p);
-}
-
-/// [`contrastive::diagonal`].
-///
-/// # Safety
-/// The contract of [`Thread::current`].
-#[unsafe(no_mangle)]
-pub unsafe extern "ptx-kernel" fn gram_diagonal(p: Loss) {
-    // SAFETY: the contract of this function.
-    contrastive::diagonal(unsafe { Thread::current() }, p);
-}
-
-/// [`contrastive::items_gradient`].
-///
-/// # Safety
-/// The contract of [`Thread::current`].
-#[unsafe(no_mangle)]
-pub unsafe extern "ptx-kernel" fn gram_items_gradient(p: Loss) {
-    // SAFETY: the contract of this function.
-    contrastive::items_gradient(unsafe { Thread::current() }, p);
-}
-
-/// [`contrastive::anchors_gradient`].
-///
-/// # Safety
-/// The contract of [`Thread::current`].
-#[unsafe(no_mangle)]
-pub unsafe extern "ptx-kernel" fn gram_anchors_gradient(p: Loss) {
-    // SAFETY: the contract of this function.
-    contrastive::anchors_gradient(unsafe { Thread::current() }, p);
-}
-
-/// [`contrastive::report`].
-///
-/// # Safety
-/// The contract of [`Thread::current`].
-#[unsafe(no_mangle)]
-pub unsafe extern "ptx-kernel" fn gram_report(p: Loss) {
-    // SAFETY: the contract of this function.
-    contrastive::report(unsafe { Thread::current() }, p);
+// Those on tensor cores.
+#[cfg(target_feature = "sm_80")]
+entries! {
+    narrow(Narrow) = tensor::narrow;
+    narrow_transposed(Narrow) = tensor::narrow_transposed;
+    volumes_tf32(TensorVolumes) = tensor::volumes_tf32;
+    volumes_bf16(TensorVolumes) = tensor::volumes_bf16;
+    nearest_f16(Scan) = search::nearest_f16;
+    nearest_bf16(Scan) = search::nearest_bf16;
+    nearest_i8(Scan) = search::nearest_i8;
+    gram_scores_tf32(TensorLoss) = contrastive::scores_tf32;
+    gram_anchors_product_tf32(TensorLoss) = contrastive::anchors_product_tf32;
+    gram_items_product_tf32(TensorLoss) = contrastive::items_product_tf32;
 }

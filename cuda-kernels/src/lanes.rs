@@ -8,6 +8,7 @@ use core::ops::{Add, AddAssign, Div, Mul, Neg, Sub, SubAssign};
 
 use rivergram_core::lanes::{Lanes, One, Real, Single};
 use rivergram_core::math;
+use rivergram_core::optim::rounding::Half;
 
 use crate::device;
 
@@ -15,6 +16,25 @@ use crate::device;
 #[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
 #[repr(transparent)]
 pub struct F32(pub f32);
+
+/// A number of 16 bits, the upper half of an `f32`, by its bits: what memory may hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Bf16(pub u16);
+
+impl Bf16 {
+    /// The same number.
+    #[inline(always)]
+    pub const fn widen(self) -> F32 {
+        F32(Half::Bf16.widen(self.0))
+    }
+
+    /// The nearest one, of two the even one.
+    #[inline(always)]
+    pub const fn nearest(x: F32) -> Self {
+        Bf16(Half::Bf16.nearest(x.0))
+    }
+}
 
 impl Display for F32 {
     fn fmt(&self, f: &mut Formatter<'_>) -> FmtResult {

@@ -3,6 +3,7 @@
 //! All lanes call in uniform control flow, and a reduction gives all of them the same value.
 
 use rivergram_core::lanes::{Lanes, Real};
+use rivergram_core::lse::Online;
 use rivergram_core::ops::RowOps;
 
 use crate::device::{Global, Thread, WARP};
@@ -30,6 +31,18 @@ impl Warp<'_> {
             x += self.0.shuffle_xor(x, mask);
         }
         x
+    }
+
+    /// The log-sum-exp over the lanes, the same in all of them.
+    #[inline(always)]
+    pub fn merge(self, mut online: Online<F32>) -> Online<F32> {
+        for mask in [16, 8, 4, 2, 1] {
+            online = online.merge(Online {
+                max: self.0.shuffle_xor(online.max, mask),
+                sum: self.0.shuffle_xor(online.sum, mask),
+            });
+        }
+        online
     }
 
     /// The largest of the lanes' numbers, in all of them.

@@ -3,14 +3,16 @@
 mod support;
 
 use rivergram_core::eisl::{
-    self, Batch, Config, IGNORE, Parts, Select, Shape, loss_and_gradient_in_place,
+    self, Batch, Config, IGNORE, Parts, Select, Shape, half_loss_and_gradient_in_place,
+    half_workspace_len, loss_and_gradient_in_place,
 };
 use rivergram_core::lanes::One;
+use rivergram_core::optim::rounding::Half;
 use rivergram_cuda_kernels::device::{Launch, Memory, Order};
 use rivergram_cuda_kernels::kernels::eisl::{
-    Eisl, ORDERS as MOST, SHARED, THREADS, ngrams, read, write,
+    Eisl, Logit, ORDERS as MOST, SHARED, THREADS, ngrams, read, write,
 };
-use rivergram_cuda_kernels::lanes::F32;
+use rivergram_cuda_kernels::lanes::{Bf16, F32};
 use support::{ORDERS, Random, assert_close, double, run};
 
 const SELECTIONS: [Select; 5] = [
@@ -168,7 +170,7 @@ impl Case {
         shares
     }
 
-    fn parameters(&self, memory: &mut Memory) -> Eisl {
+    fn parameters<T: Logit>(&self, memory: &mut Memory) -> Eisl<T> {
         let Shape {
             batch,
             positions,
@@ -183,8 +185,9 @@ impl Case {
             *to = *n as u32;
         }
         let select = SELECTIONS.iter().position(|select| *select == self.select);
+        let logits: Vec<T> = self.x.iter().map(|x| T::nearest(F32(*x))).collect();
         Eisl {
-            logits: memory.copy_f32(&self.x),
+            logits: memory.copy(&logits),
             labels: memory.copy(&self.labels),
             tokens: memory.copy(&tokens),
             outputs: memory.copy(&counts(&self.outputs)),
@@ -210,13 +213,17 @@ impl Case {
         }
     }
 
-    /// The parts of the loss and its gradient, on the device.
+    /// The parts of the loss and its gradient, on the device, of logits in `f32`.
     fn run(&self, order: Order) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+        self.run_as::<F32>(order)
+    }
+
+    fn run_as<T: Logit>(&self, order: Order) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
         let Shape {
             batch, positions, ..
         } = self.shape;
         let mut memory = Memory::new();
-        let p = self.parameters(&mut memory);
+        let p = self.parameters::<T>(&mut memory);
         let per_position = |kernel| Launch {
             kernel,
             blocks: [positions as u32, batch as u32],
@@ -232,9 +239,18 @@ impl Case {
         run(&mut memory, per_position("read"), order, read, p);
         run(&mut memory, per_row, order, ngrams, p);
         run(&mut memory, per_position("write"), order, write, p);
-        [p.values, p.cross_entropy, p.logits]
-            .map(|x| memory.numbers_f32(x))
-            .into()
+        let x = memory.numbers(p.logits).into_iter().map(|x| x.widen().0);
+        let [values, cross_entropy] = [p.values, p.cross_entropy].map(|x| memory.numbers_f32(x));
+        (values, cross_entropy, x.collect())
+    }
+
+    /// With logits that bf16 holds.
+    fn in_bf16(&self) -> Self {
+        let mut case = self.clone();
+        for x in &mut case.x {
+            *x = Bf16::nearest(F32(*x)).widen().0;
+        }
+        case
     }
 
     /// Losses and gradient of core.
@@ -267,46 +283,99 @@ impl Case {
     }
 }
 
+/// Compares what the device gave with core; a number of the gradient may be off by `rounding` of itself besides.
+fn compare(
+    case: &Case,
+    (values, cross_entropy, x): &(Vec<f32>, Vec<f32>, Vec<f32>),
+    rounding: f64,
+) {
+    let (want, gradient) = case.oracle();
+    let what = format!("{} {:?}", case.name, case.select);
+    // −Σ w/(B·M)·E, where E may be −∞ and its share 0.
+    let values = values.chunks(case.shape.targets).zip(case.shares());
+    let eisl: f64 = values
+        .filter(|(_, share)| *share != 0.0)
+        .map(|(e, share)| f64::from(share) * double(e).iter().sum::<f64>())
+        .sum();
+    let close = |got: f64, want: f64| {
+        assert_close(&what, &[got as f32], &[want], |_| want.abs().max(1.0), 1e-6);
+    };
+    if case.ngram_factor != 0.0 {
+        close(eisl, want.eisl);
+    }
+    let tokens = case.tokens();
+    let count = tokens.iter().filter(|token| **token != IGNORE).count();
+    if case.ce_factor != 0.0 {
+        let sum = double(cross_entropy).iter().sum::<f64>();
+        close(sum / count.max(1) as f64, want.ce);
+    }
+    let norm = gradient.iter().map(|x| x * x).sum::<f64>().sqrt();
+    let cap = |i: usize| 5e-6 * norm.max(1e-2) + rounding * gradient[i].abs();
+    assert_close(&what, x, &gradient, cap, 1.0);
+}
+
 #[test]
 fn losses_and_gradients_are_those_of_core() {
     for case in Case::all() {
-        let (want, gradient) = case.oracle();
         for order in ORDERS {
-            let (values, cross_entropy, x) = case.run(order);
-            let what = format!("{} {:?}", case.name, case.select);
-            // −Σ w/(B·M)·E, where E may be −∞ and its share 0.
-            let values = values.chunks(case.shape.targets).zip(case.shares());
-            let eisl: f64 = values
-                .filter(|(_, share)| *share != 0.0)
-                .map(|(e, share)| f64::from(share) * double(e).iter().sum::<f64>())
-                .sum();
-            if case.ngram_factor != 0.0 {
-                assert_close(
-                    &what,
-                    &[eisl as f32],
-                    &[want.eisl],
-                    |_| want.eisl.abs().max(1.0),
-                    1e-6,
-                );
-            }
-            let count = case
-                .tokens()
-                .iter()
-                .filter(|token| **token != IGNORE)
-                .count();
-            let ce = double(&cross_entropy).iter().sum::<f64>() / count.max(1) as f64;
-            if case.ce_factor != 0.0 {
-                assert_close(
-                    &what,
-                    &[ce as f32],
-                    &[want.ce],
-                    |_| want.ce.abs().max(1.0),
-                    1e-6,
-                );
-            }
-            let norm = gradient.iter().map(|x| x * x).sum::<f64>().sqrt();
-            assert_close(&what, &x, &gradient, |_| norm.max(1e-2), 5e-6);
+            compare(&case, &case.run(order), 0.0);
         }
+    }
+}
+
+/// Half the distance of a number of bf16 to the next, at most, over the number.
+const BF16: f64 = 1.0 / 256.0;
+
+#[test]
+fn logits_in_bf16_are_widened_and_their_gradient_rounded_once() {
+    for case in Case::all() {
+        let case = case.in_bf16();
+        let [a, b] = ORDERS.map(|order| case.run_as::<Bf16>(order));
+        compare(&case, &a, BF16 * 1.001);
+        assert_eq!(format!("{a:?}"), format!("{b:?}"));
+    }
+}
+
+#[test]
+fn logits_in_bf16_give_what_core_gives_of_them() {
+    for case in Case::all() {
+        let case = case.in_bf16();
+        let (_, _, x) = case.run_as::<Bf16>(Order::Forward);
+        let mut half: Vec<u16> = case.x.iter().map(|x| Half::Bf16.nearest(*x)).collect();
+        let config = Config {
+            select: case.select,
+            temperature: case.temperature,
+            clamp: case.clamp,
+            ngram_factor: case.ngram_factor,
+            ce_factor: case.ce_factor,
+            label_smoothing: case.smoothing,
+            ..Config::new(&case.orders)
+        };
+        let batch = Batch {
+            target_lens: Some(&case.lengths),
+            output_lens: Some(&case.outputs),
+            ..Batch::new(case.shape, &case.labels)
+        };
+        let mut work = vec![0.0; half_workspace_len(case.shape, case.orders.len())];
+        let (isa, parts) = (One::<f32>::new(), Parts::none());
+        half_loss_and_gradient_in_place(
+            isa,
+            &config,
+            &batch,
+            Half::Bf16,
+            &mut half,
+            parts,
+            &mut work,
+        )
+        .expect("valid inputs");
+        let want: Vec<f64> = half
+            .iter()
+            .map(|x| f64::from(Half::Bf16.widen(*x)))
+            .collect();
+        let norm = want.iter().map(|x| x * x).sum::<f64>().sqrt();
+        // Both are rounded: at worst to the two numbers beside the gradient.
+        let cap = |i: usize| 5e-6 * norm.max(1e-2) + 2.0 * BF16 * want[i].abs();
+        assert_close(case.name, &x, &want, cap, 1.0);
     }
 }
 
@@ -338,7 +407,7 @@ fn a_position_that_is_no_distribution_is_marked() {
         case.x[700 + 513] = bad;
         case.x[1400..].fill(f32::NEG_INFINITY);
         let mut memory = Memory::new();
-        let p = case.parameters(&mut memory);
+        let p = case.parameters::<F32>(&mut memory);
         let launch = Launch {
             kernel: "read",
             blocks: [3, 1],

@@ -1,9 +1,10 @@
 //! The emulated device finds what a GPU would do silently, and gives every run the same result.
 
+use rivergram_core::optim::rounding::Half;
 use rivergram_cuda_kernels::device::{
-    Fault, FaultKind, Global, Launch, Memory, Order, Shared, Thread, WARP,
+    Fault, FaultKind, Format, Global, Launch, Memory, Order, Shared, Thread, WARP,
 };
-use rivergram_cuda_kernels::lanes::F32;
+use rivergram_cuda_kernels::lanes::{Bf16, F32};
 
 const ORDERS: [Order; 2] = [Order::Forward, Order::Backward];
 
@@ -215,6 +216,219 @@ fn fours_are_aligned() {
             address: 6
         }; 2]
     );
+}
+
+#[test]
+fn sixteen_bytes_are_aligned() {
+    let at = address(first_view(), 3);
+    let found = fault_kinds(|thread, view| {
+        let _ = thread.read_16_bytes(view, 4);
+        thread.write_16_bytes(view.part(3, 8), 0, [0; 4]);
+    });
+    let misaligned = |address| FaultKind::Misaligned {
+        shared: false,
+        address,
+    };
+    assert_eq!(found, [misaligned(at); 2]);
+    // Numbers of another size than the allocation's.
+    let found = fault_kinds(|thread, view| {
+        let _ = thread.read(Global::<Bf16>::new(view.at(0), 4), 0);
+    });
+    assert_eq!(found, [misaligned(address(first_view(), 0)); 2]);
+}
+
+#[test]
+fn halves_share_words() {
+    for order in ORDERS {
+        let mut memory = Memory::new();
+        let view = memory.copy(&[1, 2, 3, 4, 5, 6, 7, 8].map(Bf16));
+        let kernel = |thread: Thread<'_>, view| {
+            if thread.index() == 0 && thread.block() == 0 {
+                let words = thread.read_16_bytes(view, 0);
+                thread.write_16_bytes(view, 0, words.map(|word| word + 0x0010_0010));
+                thread.write(view, 7, thread.read(view, 6));
+            }
+        };
+        memory
+            .launch(LAUNCH, order, kernel, view)
+            .expect("no fault");
+        let found = memory.numbers(view).iter().map(|x| x.0).collect::<Vec<_>>();
+        assert_eq!(found, [17, 18, 19, 20, 21, 22, 23, 23]);
+    }
+}
+
+/// Each of the first 16 threads copies four words.
+fn start_copies(thread: Thread<'_>, view: Global<u32>) -> Shared<u32> {
+    let shared = Shared::<u32>::new(0, 64);
+    if thread.index() < 16 {
+        let at = 4 * thread.index();
+        thread.copy_async(shared, at, view, at as usize, thread.index() != 5);
+    }
+    thread.commit_copies();
+    shared
+}
+
+#[test]
+fn copies_arrive_when_all_have_waited() {
+    for order in ORDERS {
+        let mut memory = Memory::new();
+        let numbers: Vec<u32> = (1..=128).collect();
+        let view = memory.copy(&numbers);
+        let out = memory.room(64);
+        let kernel = |thread: Thread<'_>, [view, out]: [Global<u32>; 2]| {
+            let shared = start_copies(thread, view);
+            thread.commit_copies();
+            thread.wait_copies::<1>();
+            thread.sync_threads();
+            if thread.block() == 0 {
+                let other = 63 - thread.index();
+                thread.write(out, other as usize, thread.read_shared(shared, other));
+            }
+        };
+        memory
+            .launch(LAUNCH, order, kernel, [view, out])
+            .expect("no fault");
+        let want = (1..=64).map(|x| if (21..25).contains(&x) { 0 } else { x });
+        assert_eq!(memory.numbers(out), want.collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn copies_that_nobody_waited_for_are_found() {
+    let pending = |address| [FaultKind::Pending { address }; 2];
+    let found = fault_kinds(|thread, view| {
+        let shared = start_copies(thread, view);
+        // The group is the latest one.
+        thread.wait_copies::<1>();
+        thread.sync_threads();
+        let _ = thread.read_shared(shared, 7);
+    });
+    assert_eq!(found, pending(7));
+    let found = fault_kinds(|thread, view| {
+        let shared = start_copies(thread, view);
+        thread.sync_threads();
+        if thread.index() == 40 {
+            thread.write_shared(shared, 8, 0);
+        }
+    });
+    assert_eq!(found, pending(8));
+    // Waited for, but not met: one comes before the other has waited, or after.
+    let [after, before] = fault_kinds(|thread, view| {
+        let shared = start_copies(thread, view);
+        thread.sync_threads();
+        thread.wait_copies::<0>();
+        if thread.index() == 40 {
+            let _ = thread.read_shared(shared, 9);
+        }
+    });
+    let (shared, address) = (true, 9);
+    let is_race = matches!(after, FaultKind::Race { shared: s, address: a, .. } if (s, a) == (shared, address));
+    assert!(is_race, "{after:?}");
+    assert_eq!(before, FaultKind::Pending { address });
+}
+
+/// A·B + C of a warp, A of 16 rows and B of 8 columns of 8 words in the view.
+fn multiply(thread: Thread<'_>, view: Global<u32>, format: Format) -> [u32; 4] {
+    let shared = Shared::<u32>::new(0, 256);
+    for i in (thread.index()..192).step_by(64) {
+        thread.write_shared(shared, i, thread.read(view, i as usize));
+    }
+    thread.sync_threads();
+    let lane = thread.lane();
+    let a = thread.load_matrices(shared, lane % 16 * 8 + lane / 16 * 4);
+    let b = thread.load_matrices(shared, 128 + lane % 8 * 8 + lane / 8 % 2 * 4);
+    thread.product(format, a, [b[0], b[1]], [0; 4])
+}
+
+#[test]
+fn a_warp_multiplies_matrices() {
+    // Small integers, so that no sum is rounded.
+    let number = |i: u32, part: u32| (i * 7 + part * 3) as i32 % 11 - 5;
+    let bits = |format: Format, i| match format {
+        Format::Tf32 => (number(i, 0) as f32).to_bits(),
+        Format::I8 => u32::from_le_bytes([0, 1, 2, 3].map(|part| number(i, part) as u8)),
+        _ => {
+            let half = if format == Format::F16 {
+                Half::F16
+            } else {
+                Half::Bf16
+            };
+            let [low, high] = [0, 1].map(|part| half.nearest(number(i, part) as f32));
+            u32::from(low) | u32::from(high) << 16
+        }
+    };
+    type Kernel = fn(Thread<'_>, [Global<u32>; 2]);
+    let kernels: [(Format, Kernel); 4] = [
+        (Format::Tf32, |thread, p| give(thread, p, Format::Tf32)),
+        (Format::F16, |thread, p| give(thread, p, Format::F16)),
+        (Format::Bf16, |thread, p| give(thread, p, Format::Bf16)),
+        (Format::I8, |thread, p| give(thread, p, Format::I8)),
+    ];
+    for (format, kernel) in kernels {
+        for order in ORDERS {
+            let mut memory = Memory::new();
+            let words: Vec<u32> = (0..192).map(|i| bits(format, i)).collect();
+            let (view, out) = (memory.copy(&words), memory.room(128));
+            let launch = Launch {
+                shared: 256,
+                blocks: [1, 1],
+                ..LAUNCH
+            };
+            memory
+                .launch(launch, order, kernel, [view, out])
+                .expect("no fault");
+            for (at, got) in memory.numbers(out).into_iter().enumerate() {
+                let (row, column) = (at as u32 / 8, at as u32 % 8);
+                let products = (0..8).flat_map(|word| {
+                    (0..format.per_word()).map(move |part| {
+                        number(row * 8 + word, part) * number(128 + column * 8 + word, part)
+                    })
+                });
+                let want: i32 = products.sum();
+                let got = match format {
+                    Format::I8 => got.cast_signed(),
+                    _ => f32::from_bits(got) as i32,
+                };
+                assert_eq!(got, want, "{format:?} {row} {column}");
+            }
+        }
+    }
+}
+
+/// Writes a product, 16 rows of 8.
+fn give(thread: Thread<'_>, [view, out]: [Global<u32>; 2], format: Format) {
+    let c = multiply(thread, view, format);
+    if thread.index() < WARP {
+        let (row, column) = (thread.lane() / 4, 2 * (thread.lane() % 4));
+        for (part, c) in (0..).zip(c) {
+            let at = (row + 8 * (part / 2)) * 8 + column + part % 2;
+            thread.write(out, at as usize, c);
+        }
+    }
+}
+
+#[test]
+fn the_lowest_bits_take_no_part_in_tf32() {
+    for result in run(LAUNCH, |thread, view| {
+        let one = (1.0 + f32::EPSILON).to_bits();
+        let c = thread.product(Format::Tf32, [one; 4], [one; 2], [0; 4]);
+        let right = c == [8.0_f32.to_bits(); 4];
+        let rounded = thread.to_tf32(F32(1.0 + f32::EPSILON * 4096.0));
+        thread.write(view, index(thread), if right { rounded } else { 0 });
+    }) {
+        let want = (1.0 + f32::EPSILON * 8192.0).to_bits();
+        assert_eq!(result, Ok(vec![want; 128]));
+    }
+}
+
+#[test]
+fn products_that_not_all_reach_are_found() {
+    let found = fault_kinds(|thread, _| {
+        if thread.lane() < 16 {
+            let _ = thread.product(Format::I8, [0; 4], [0; 2], [0; 4]);
+        }
+    });
+    assert_eq!(found, [FaultKind::Shuffle; 2]);
 }
 
 /// Whether both orders end in a race, at this word of shared memory or of the view.

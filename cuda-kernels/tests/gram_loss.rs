@@ -6,11 +6,14 @@ use rivergram_core::gram::contrastive::{
     Anchor, Batch, GramLoss, GramReport, Term, ZeroRows, gram_loss, workspace_len,
 };
 use rivergram_core::lanes::One;
-use rivergram_cuda_kernels::device::{Global, Launch, Memory, Order, Thread};
+use rivergram_cuda_kernels::device::{Format, Global, Launch, Memory, Order, Thread};
 use rivergram_cuda_kernels::kernels::basis::{Items, bases};
-use rivergram_cuda_kernels::kernels::contrastive::{self as loss, Loss, SHARED};
+use rivergram_cuda_kernels::kernels::contrastive::{self as loss, Loss, SHARED, TensorLoss};
 use rivergram_cuda_kernels::kernels::pairs::{self, Pairs, TILE, squares};
 use rivergram_cuda_kernels::kernels::prepare::{Normalise, normalise};
+use rivergram_cuda_kernels::kernels::tensor::{
+    self, Narrow, Operands, ROWS, TRANSPOSED, narrow, narrow_transposed, row_words,
+};
 use rivergram_cuda_kernels::lanes::F32;
 use support::{ORDERS, Random, assert_close, double, run};
 
@@ -122,6 +125,11 @@ impl Case {
     }
 
     fn run(&self, order: Order) -> Found {
+        self.run_as(order, false)
+    }
+
+    /// With the products exact, or on tensor cores.
+    fn run_as(&self, order: Order, on_tensor_cores: bool) -> Found {
         let (k, b, d, m) = (self.k, self.rows, self.d, self.k - 1);
         let mut memory = Memory::new();
         let zeros = |memory: &mut Memory, n: usize| memory.copy_f32(&vec![0.0; n]);
@@ -197,73 +205,151 @@ impl Case {
             p.pairs,
         );
         let y = memory.room(m * self.strip * b);
-        let mut step = |kernel, blocks, threads, shared, body: fn(Thread<'_>, Loss), p| {
+        let tensor = on_tensor_cores.then(|| Tensor::new(self, &mut memory, order, p));
+        let step = |memory: &mut Memory,
+                    kernel,
+                    blocks,
+                    threads,
+                    shared,
+                    body: fn(Thread<'_>, Loss),
+                    p| {
             let launch = Launch {
                 kernel,
                 blocks,
                 threads,
                 shared,
             };
-            run(&mut memory, launch, order, body, p);
+            run(memory, launch, order, body, p);
         };
         let warps = |n: usize| [(n as u32).div_ceil(4), 1];
         let wide = |n: usize| [(n as u32).div_ceil(64), 1];
         let tiles = |n: usize| (n as u32).div_ceil(TILE);
-        step("count", [1, 1], loss::THREADS, SHARED, loss::count, p);
+        step(
+            &mut memory,
+            "count",
+            [1, 1],
+            loss::THREADS,
+            SHARED,
+            loss::count,
+            p,
+        );
         let strips = (0..b).step_by(self.strip).map(|start| Loss {
             start: start as u32,
             strip: self.strip.min(b - start) as u32,
             ..p
         });
         for p in strips.clone() {
+            match &tensor {
+                Some(tensor) => tensor.scores(&mut memory, order, p),
+                None => step(
+                    &mut memory,
+                    "scores",
+                    [blocks, 1],
+                    loss::THREADS,
+                    pairs::SHARED,
+                    loss::scores,
+                    p,
+                ),
+            }
+            step(&mut memory, "row_sums", warps(b), 128, 0, loss::row_sums, p);
             step(
-                "scores",
-                [blocks, 1],
-                pairs::THREADS,
-                pairs::SHARED,
-                loss::scores,
+                &mut memory,
+                "column_sums",
+                wide(b),
+                64,
+                0,
+                loss::column_sums,
                 p,
             );
-            step("row_sums", warps(b), 128, 0, loss::row_sums, p);
-            step("column_sums", wide(b), 64, 0, loss::column_sums, p);
         }
-        step("losses", [1, 1], loss::THREADS, SHARED, loss::losses, p);
+        step(
+            &mut memory,
+            "losses",
+            [1, 1],
+            loss::THREADS,
+            SHARED,
+            loss::losses,
+            p,
+        );
         for p in strips {
             let p = Loss { y, ..p };
             let rows = p.strip as usize;
+            match &tensor {
+                Some(tensor) => tensor.scores(&mut memory, order, p),
+                None => step(
+                    &mut memory,
+                    "scores",
+                    [blocks, 1],
+                    loss::THREADS,
+                    pairs::SHARED,
+                    loss::scores,
+                    p,
+                ),
+            }
             step(
-                "scores",
-                [blocks, 1],
-                pairs::THREADS,
-                pairs::SHARED,
-                loss::scores,
+                &mut memory,
+                "column_weights",
+                wide(b),
+                64,
+                0,
+                loss::column_weights,
                 p,
             );
-            step("column_weights", wide(b), 64, 0, loss::column_weights, p);
-            step("row_weights", warps(rows), 128, 0, loss::row_weights, p);
-            step("near_items", warps(b), 128, 0, loss::near_items, p);
+            step(
+                &mut memory,
+                "row_weights",
+                warps(rows),
+                128,
+                0,
+                loss::row_weights,
+                p,
+            );
+            step(
+                &mut memory,
+                "near_items",
+                warps(b),
+                128,
+                0,
+                loss::near_items,
+                p,
+            );
+            if let Some(tensor) = &tensor {
+                tensor.products(&mut memory, order, p);
+                continue;
+            }
             let grid = [tiles(d), tiles(rows)];
             step(
+                &mut memory,
                 "anchors_product",
                 grid,
-                pairs::THREADS,
+                loss::THREADS,
                 pairs::SHARED,
                 loss::anchors_product,
                 p,
             );
             let grid = [tiles(d) * tiles(b), m as u32];
             step(
+                &mut memory,
                 "items_product",
                 grid,
-                pairs::THREADS,
+                loss::THREADS,
                 pairs::SHARED,
                 loss::items_product,
                 p,
             );
         }
-        step("diagonal", warps(b), 128, 0, loss::diagonal, p);
-        step("items_gradient", warps(b), 128, 0, loss::items_gradient, p);
+        step(&mut memory, "diagonal", warps(b), 128, 0, loss::diagonal, p);
         step(
+            &mut memory,
+            "items_gradient",
+            warps(b),
+            128,
+            0,
+            loss::items_gradient,
+            p,
+        );
+        step(
+            &mut memory,
             "anchors_gradient",
             warps(b),
             128,
@@ -271,7 +357,15 @@ impl Case {
             loss::anchors_gradient,
             p,
         );
-        step("report", [1, 1], loss::THREADS, SHARED, loss::report, p);
+        step(
+            &mut memory,
+            "report",
+            [1, 1],
+            loss::THREADS,
+            SHARED,
+            loss::report,
+            p,
+        );
         Found {
             report: memory.numbers_f32(p.report),
             gradient: memory.numbers_f32(p.gradient),
@@ -300,6 +394,191 @@ impl Case {
         let isa = One::<f64>::new();
         let report = gram_loss(isa, &config, &batch, &mut gradient, &mut workspace);
         (report.expect("valid inputs"), gradient)
+    }
+}
+
+/// The operands of tensor cores.
+struct Tensor {
+    p: TensorLoss,
+    narrow_y: Narrow,
+    turn_y: Narrow,
+}
+
+impl Tensor {
+    /// A and Q, both ways.
+    fn new(case: &Case, memory: &mut Memory, order: Order, loss: Loss) -> Self {
+        let (b, d, m) = (case.rows as u32, case.d as u32, case.k as u32 - 1);
+        let (words, batch_words) = (row_words(Format::Tf32, d), row_words(Format::Tf32, b));
+        let mut copy = |numbers, rows, d, row_words| Narrow {
+            numbers,
+            words: memory.room((rows * row_words) as usize),
+            scales: memory.room(rows as usize),
+            rows,
+            d,
+            row_words,
+            format: Format::Tf32 as u32,
+        };
+        let anchors = copy(loss.pairs.anchors, b, d, words);
+        let q = copy(loss.pairs.items.q, m * b, d, words);
+        let anchors_t = Narrow {
+            rows: b,
+            ..copy(loss.pairs.anchors, d, d, batch_words)
+        };
+        let q_t = Narrow {
+            rows: b,
+            ..copy(loss.pairs.items.q, m * d, d, batch_words)
+        };
+        let strip = case.strip as u32;
+        let y = Global::new(0, 0);
+        let narrow_y = copy(y, m * strip, b, batch_words);
+        let turn_y = copy(y, m * b, b, row_words(Format::Tf32, strip));
+        for p in [anchors, q] {
+            run(memory, Launch::per_warp("narrow", p.rows), order, narrow, p);
+        }
+        for (p, matrices) in [(anchors_t, 1), (q_t, m)] {
+            turn(memory, order, p, matrices);
+        }
+        let operands = Operands {
+            anchors: anchors.words,
+            anchor_scales: anchors.scales,
+            q: q.words,
+            q_scales: q.scales,
+            row_words: words,
+            residuals: 1,
+        };
+        let p = TensorLoss {
+            loss,
+            operands,
+            anchors_transposed: anchors_t.words,
+            q_transposed: q_t.words,
+            y: narrow_y.words,
+            y_transposed: turn_y.words,
+            batch_words,
+            strip_words: turn_y.row_words,
+        };
+        Tensor {
+            p,
+            narrow_y,
+            turn_y,
+        }
+    }
+
+    fn scores(&self, memory: &mut Memory, order: Order, loss: Loss) {
+        let p = TensorLoss { loss, ..self.p };
+        launch(memory, order, "scores", [2, 1], loss::scores_tf32, p);
+    }
+
+    fn products(&self, memory: &mut Memory, order: Order, loss: Loss) {
+        let items = loss.pairs.items;
+        let (b, d, m) = (items.items, items.d, items.m);
+        let numbers = loss.y.part(0, (m * loss.strip * b) as usize);
+        let straight = Narrow {
+            numbers,
+            rows: m * loss.strip,
+            ..self.narrow_y
+        };
+        run(
+            memory,
+            Launch::per_warp("narrow", straight.rows),
+            order,
+            narrow,
+            straight,
+        );
+        let strip_words = row_words(Format::Tf32, loss.strip);
+        let turned = Narrow {
+            numbers,
+            rows: loss.strip,
+            row_words: strip_words,
+            ..self.turn_y
+        };
+        turn(memory, order, turned, m);
+        let p = TensorLoss {
+            loss,
+            strip_words,
+            ..self.p
+        };
+        let grid = [d.div_ceil(128), loss.strip.div_ceil(ROWS)];
+        launch(
+            memory,
+            order,
+            "anchors_product",
+            grid,
+            loss::anchors_product_tf32,
+            p,
+        );
+        let grid = [d.div_ceil(128) * b.div_ceil(ROWS), m];
+        launch(
+            memory,
+            order,
+            "items_product",
+            grid,
+            loss::items_product_tf32,
+            p,
+        );
+    }
+}
+
+fn launch(
+    memory: &mut Memory,
+    order: Order,
+    kernel: &'static str,
+    blocks: [u32; 2],
+    body: fn(Thread<'_>, TensorLoss),
+    p: TensorLoss,
+) {
+    let launch = Launch {
+        kernel,
+        blocks,
+        threads: tensor::THREADS,
+        shared: tensor::SHARED,
+    };
+    run(memory, launch, order, body, p);
+}
+
+/// Columns as rows, of matrices that follow each other.
+fn turn(memory: &mut Memory, order: Order, p: Narrow, matrices: u32) {
+    let [shared, threads] = TRANSPOSED;
+    let launch = Launch {
+        kernel: "narrow_transposed",
+        blocks: [p.row_words.div_ceil(32) * p.d.div_ceil(32), matrices],
+        threads,
+        shared,
+    };
+    run(memory, launch, order, narrow_transposed, p);
+}
+
+/// The largest error of a volume of unit vectors in TF32.
+const TF32: f64 = 2e-3;
+
+#[test]
+fn losses_on_tensor_cores_are_those_of_nearby_volumes() {
+    let mut cases = Case::all();
+    cases.push(Case::random(20, [3, 150, 140]));
+    cases.push(Case::cone(21, [4, 70, 64], 0.5));
+    for mut case in cases {
+        if case.strip < case.rows || case.rows > 64 {
+            case.strip = if case.rows > 64 { 64 } else { 16 };
+        }
+        let (want, gradient) = case.oracle();
+        let [found, other] = ORDERS.map(|order| case.run_as(order, true));
+        let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        let name = case.name;
+        assert_eq!(bits(&found.gradient), bits(&other.gradient), "{name}");
+        assert_eq!(bits(&found.report), bits(&other.report), "{name}");
+        // Each logit moves by at most so much, so half a log-sum less half a target does too.
+        let cap = TF32 / f64::from(case.temperature);
+        assert_close(name, &found.report[..2], &want.directions, |_| 1.0, cap);
+        let slope = want.temperature_gradient;
+        assert_close(
+            name,
+            &found.report[2..],
+            &[slope],
+            |_| slope.abs().max(1.0),
+            8.0 * cap,
+        );
+        let norm = gradient.iter().map(|x| x * x).sum::<f64>().sqrt();
+        // Measured: at most 1.3e-4 of the norm.
+        assert_close(name, &found.gradient, &gradient, |_| norm.max(1e-30), 5e-4);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use core::marker::PhantomData;
 
-use super::{Element, Global, Shared};
+use super::{Element, Format, Global, Shared};
 use crate::lanes::F32;
 
 /// a·b + c, rounded once.
@@ -97,6 +97,46 @@ impl Thread<'_> {
 
     /// Writes a number to shared memory.
     pub fn write_shared<T: Element>(self, _: Shared<T>, _: u32, _: T) {
+        match self.0 {}
+    }
+
+    /// Sixteen bytes of global memory.
+    pub fn read_16_bytes<T: Element>(self, _: Global<T>, _: usize) -> [u32; 4] {
+        match self.0 {}
+    }
+
+    /// Writes sixteen bytes of global memory.
+    pub fn write_16_bytes<T: Element>(self, _: Global<T>, _: usize, _: [u32; 4]) {
+        match self.0 {}
+    }
+
+    /// Starts to copy four words of global to shared memory.
+    pub fn copy_async(self, _: Shared<u32>, _: u32, _: Global<u32>, _: usize, _: bool) {
+        match self.0 {}
+    }
+
+    /// The copies so far are a group.
+    pub fn commit_copies(self) {
+        match self.0 {}
+    }
+
+    /// Waits for all groups of copies but the latest `N`.
+    pub fn wait_copies<const N: usize>(self) {
+        match self.0 {}
+    }
+
+    /// Four matrices of shared memory.
+    pub fn load_matrices(self, _: Shared<u32>, _: u32) -> [u32; 4] {
+        match self.0 {}
+    }
+
+    /// A·B + C of a warp.
+    pub fn product(self, _: Format, _: [u32; 4], _: [u32; 2], _: [u32; 4]) -> [u32; 4] {
+        match self.0 {}
+    }
+
+    /// The nearest number of TF32.
+    pub fn to_tf32(self, _: F32) -> u32 {
         match self.0 {}
     }
 }

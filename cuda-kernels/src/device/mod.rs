@@ -11,7 +11,7 @@
 
 use core::marker::PhantomData;
 
-use crate::lanes::F32;
+use crate::lanes::{Bf16, F32};
 
 #[cfg(all(not(target_arch = "nvptx64"), not(feature = "emulation")))]
 mod absent;
@@ -43,9 +43,11 @@ pub const WARP: u32 = 32;
 /// All lanes of a warp take part.
 pub const ALL_LANES: u32 = u32::MAX;
 
-/// What memory holds: 32 bits, of this type.
+/// What memory holds: numbers of 32 bits, or of 16.
 pub trait Element: Copy + Default + 'static {
-    /// Its bits.
+    /// Bytes of one: 4, or 2.
+    const BYTES: u64 = 4;
+    /// Its bits, the lowest ones of a word.
     fn to_word(self) -> u32;
     /// The number of some bits.
     fn from_word(word: u32) -> Self;
@@ -84,8 +86,43 @@ impl Element for i32 {
     }
 }
 
-/// Bytes of an [`Element`].
-const BYTES: u64 = 4;
+impl Element for Bf16 {
+    const BYTES: u64 = 2;
+    #[inline(always)]
+    fn to_word(self) -> u32 {
+        u32::from(self.0)
+    }
+    #[inline(always)]
+    fn from_word(word: u32) -> Self {
+        Bf16(word as u16)
+    }
+}
+
+/// What the words hold that tensor cores multiply: the first number is the lowest bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Format {
+    /// One number of 19 bits, in the upper bits: the exponent of an `f32`, and ten bits of its fraction.
+    Tf32,
+    /// Two of IEEE 754 binary16.
+    F16,
+    /// Two upper halves of an `f32`.
+    Bf16,
+    /// Four integers from −128 to 127; their sums are integers of 32 bits, the others' are `f32`.
+    I8,
+}
+
+impl Format {
+    /// Numbers of a word.
+    #[inline(always)]
+    pub const fn per_word(self) -> u32 {
+        match self {
+            Format::Tf32 => 1,
+            Format::F16 | Format::Bf16 => 2,
+            Format::I8 => 4,
+        }
+    }
+}
 
 /// Numbers in the memory of the device: `len` of them from `address` on. It crosses from the host to a kernel as it is.
 #[derive(Debug)]
@@ -107,7 +144,7 @@ impl<T> Copy for Global<T> {}
 
 impl<T: Element> Global<T> {
     /// A view of memory at this device address. A kernel that uses it trusts the caller: that many numbers are there,
-    /// aligned to 4 bytes.
+    /// aligned to their size.
     pub const fn new(address: u64, len: u64) -> Self {
         Global {
             address,
@@ -129,7 +166,7 @@ impl<T: Element> Global<T> {
     pub const fn part(self, start: usize, len: usize) -> Self {
         let start = start as u64;
         Global {
-            address: self.address.wrapping_add(start.wrapping_mul(BYTES)),
+            address: self.address.wrapping_add(start.wrapping_mul(T::BYTES)),
             len: len as u64,
             numbers: PhantomData,
         }
@@ -146,7 +183,7 @@ impl<T: Element> Global<T> {
     #[inline(always)]
     pub const fn at(self, index: usize) -> u64 {
         self.address
-            .wrapping_add((index as u64).wrapping_mul(BYTES))
+            .wrapping_add((index as u64).wrapping_mul(T::BYTES))
     }
 }
 

@@ -6,8 +6,12 @@
 //! | [`ngrams`] | a row | scores | E of each n-gram, G = ∂loss/∂s |
 //! | [`write()`] | a position | its logits, G | the gradient, over the logits |
 //!
-//! So the logits are read twice and written once, and everything else is T·U per row. Nothing is added by more than one
-//! thread: of targets that come twice in a row the first adds up all, in their order, as core does.
+//! So the logits are read twice and written once, sixteen bytes at a time, and everything else is T·U per row. Nothing is
+//! added by more than one thread: of targets that come twice in a row the first adds up all, in their order, as core does.
+//!
+//! Logits are `f32` or bf16 ([`Logit`]). Of bf16 every sum is in `f32`, and the gradient is rounded once, where it takes the
+//! place of the logit, as [`rivergram_core::eisl::half_loss_and_gradient_in_place`] does it; so the logits of the targets
+//! are kept until then.
 
 use rivergram_core::eisl::gather::{score, token, unclamped};
 use rivergram_core::eisl::select::{Cells, Selection, column};
@@ -17,8 +21,9 @@ use rivergram_core::lse::{LogSum, Online};
 use rivergram_core::softmax;
 
 use super::{BLOCK, WARPS, block_sum};
-use crate::device::{Global, Shared, Thread, WARP};
-use crate::lanes::F32;
+use crate::device::{Element, Global, Shared, Thread, WARP};
+use crate::lanes::{Bf16, F32};
+use crate::rows::Warp;
 
 /// Threads of a block.
 pub const THREADS: u32 = BLOCK;
@@ -26,15 +31,74 @@ pub const THREADS: u32 = BLOCK;
 pub const SHARED: u32 = 3 * WARPS;
 /// The most orders.
 pub const ORDERS: usize = 8;
-/// Logits that a thread takes at a time: their exponentials share one change of the maximum.
-const CHUNK: usize = 4;
 
-/// The parameters of all three kernels.
+/// What logits are stored as. A thread takes sixteen bytes at a time; the exponentials of four share one change of the
+/// maximum.
+pub trait Logit: Element {
+    /// The numbers of sixteen bytes.
+    type Piece: AsRef<[[F32; 4]]> + AsMut<[[F32; 4]]>;
+    /// The same number.
+    fn widen(self) -> F32;
+    /// The nearest one.
+    fn nearest(x: F32) -> Self;
+    /// The numbers of four words.
+    fn unpack(words: [u32; 4]) -> Self::Piece;
+    /// The nearest numbers, in four words.
+    fn pack(piece: Self::Piece) -> [u32; 4];
+}
+
+impl Logit for F32 {
+    type Piece = [[F32; 4]; 1];
+    #[inline(always)]
+    fn widen(self) -> F32 {
+        self
+    }
+    #[inline(always)]
+    fn nearest(x: F32) -> Self {
+        x
+    }
+    #[inline(always)]
+    fn unpack(words: [u32; 4]) -> Self::Piece {
+        [words.map(F32::from_word)]
+    }
+    #[inline(always)]
+    fn pack([four]: Self::Piece) -> [u32; 4] {
+        four.map(F32::to_word)
+    }
+}
+
+impl Logit for Bf16 {
+    type Piece = [[F32; 4]; 2];
+    #[inline(always)]
+    fn widen(self) -> F32 {
+        Bf16::widen(self)
+    }
+    #[inline(always)]
+    fn nearest(x: F32) -> Self {
+        Bf16::nearest(x)
+    }
+    #[inline(always)]
+    fn unpack([a, b, c, d]: [u32; 4]) -> Self::Piece {
+        [[a, b], [c, d]]
+            .map(|[a, b]| [a, a >> 16, b, b >> 16].map(|bits| Bf16(bits as u16).widen()))
+    }
+    #[inline(always)]
+    fn pack(piece: Self::Piece) -> [u32; 4] {
+        let [[a, b], [c, d]] = piece.map(|four| {
+            let [a, b, c, d] = four.map(|x| Bf16::nearest(x).to_word());
+            [a | b << 16, c | d << 16]
+        });
+        [a, b, c, d]
+    }
+}
+
+/// The parameters of all three kernels. What logits are stored as does not change their layout: [`ngrams`], which does not
+/// read them, is one kernel for all.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-pub struct Eisl {
+pub struct Eisl<T = F32> {
     /// x, \[rows, positions, vocabulary\]; its gradient after [`write()`].
-    pub logits: Global<F32>,
+    pub logits: Global<T>,
     /// y, \[rows, targets\]; −100 has no column.
     pub labels: Global<i32>,
     /// The token that cross-entropy wants at each position, \[rows, positions\]; −100 for none.
@@ -50,7 +114,8 @@ pub struct Eisl {
     pub sums: Global<F32>,
     /// s, \[rows, positions, targets\].
     pub scores: Global<F32>,
-    /// Sums along diagonals, and their weights, \[2, rows, positions, targets\].
+    /// Sums along diagonals, and their weights, \[2, rows, positions, targets\]; then, in place of the sums, the logits of
+    /// the targets.
     pub work: Global<F32>,
     /// G, \[rows, positions, targets\].
     pub gradient: Global<F32>,
@@ -89,7 +154,7 @@ struct Place {
     j: usize,
 }
 
-impl Eisl {
+impl<T: Logit> Eisl<T> {
     /// The position of a block.
     #[inline(always)]
     fn place(self, thread: Thread<'_>) -> Place {
@@ -107,7 +172,7 @@ impl Eisl {
 
     /// Its logits.
     #[inline(always)]
-    fn logits_of(self, place: Place) -> Global<F32> {
+    fn logits_of(self, place: Place) -> Global<T> {
         self.logits.row(self.at(place), self.vocabulary as usize)
     }
 
@@ -162,15 +227,8 @@ impl Eisl {
 
 /// The log-sum-exp over the threads of a block, the same in all. All threads call.
 #[inline(always)]
-fn block_log_sum(thread: Thread<'_>, mut online: Online<F32>) -> LogSum<F32> {
-    let mut mask = WARP / 2;
-    while mask > 0 {
-        online = online.merge(Online {
-            max: thread.shuffle_xor(online.max, mask),
-            sum: thread.shuffle_xor(online.sum, mask),
-        });
-        mask /= 2;
-    }
+fn block_log_sum(thread: Thread<'_>, online: Online<F32>) -> LogSum<F32> {
+    let online = Warp(thread).merge(online);
     let maxima = Shared::<F32>::new(0, WARPS);
     let sums = Shared::<F32>::new(WARPS, WARPS);
     if thread.lane() == 0 {
@@ -190,7 +248,7 @@ fn block_log_sum(thread: Thread<'_>, mut online: Online<F32>) -> LogSum<F32> {
 
 /// The log-sum, the scores and the cross-entropy of a position.
 #[inline(always)]
-pub fn read(thread: Thread<'_>, p: Eisl) {
+pub fn read<T: Logit>(thread: Thread<'_>, p: Eisl<T>) {
     let place = p.place(thread);
     let (x, wanted) = (p.logits_of(place), thread.read(p.tokens, p.at(place)));
     if place.j >= p.outputs_of(thread, place.row) && wanted == IGNORE {
@@ -199,25 +257,26 @@ pub fn read(thread: Thread<'_>, p: Eisl) {
         }
         return;
     }
-    let (vocabulary, threads) = (p.vocabulary as usize, THREADS as usize);
     // Differences to one logit keep the digits of their mean.
-    let pivot = thread.read(x, 0);
+    let pivot = thread.read(x, 0).widen();
     let pivot = if pivot.is_finite() { pivot } else { F32::ZERO };
     let mut online = Online::none(One::new());
     let mut above_pivot = F32::ZERO;
-    let mut first = thread.index() as usize;
-    while first < vocabulary {
-        let mut chunk = [-F32::INFINITY; CHUNK];
-        for i in 0..CHUNK {
-            let v = first + i * threads;
-            if v < vocabulary {
-                chunk[i] = thread.read(x, v);
-                above_pivot += chunk[i] - pivot;
+    for_own_logits(thread, x, |at| match at {
+        At::One(v) => {
+            let x = thread.read(x, v).widen();
+            online = online.push([x]);
+            above_pivot += x - pivot;
+        }
+        At::Piece(v) => {
+            for four in T::unpack(thread.read_16_bytes(x, v)).as_ref() {
+                online = online.push(*four);
+                for x in four {
+                    above_pivot += *x - pivot;
+                }
             }
         }
-        online = online.push(chunk);
-        first += CHUNK * threads;
-    }
+    });
     let lse = block_log_sum(thread, online);
     let mean = block_sum(thread, above_pivot, 2) / F32::from_u32(p.vocabulary);
     if thread.index() == 0 {
@@ -227,7 +286,7 @@ pub fn read(thread: Thread<'_>, p: Eisl) {
         let loss = match p.column(wanted) {
             None => F32::ZERO,
             Some(column) => {
-                let ln_p = lse.ln_p(thread.read(x, column));
+                let ln_p = lse.ln_p(thread.read(x, column).widen());
                 // Measured from the log-sum; without smoothing the mean, which may be −∞, takes no part.
                 let mean = if p.smoothing == F32::ZERO {
                     F32::ZERO
@@ -240,13 +299,37 @@ pub fn read(thread: Thread<'_>, p: Eisl) {
         thread.write(p.cross_entropy, p.at(place), loss);
     }
     let scores = p.line(p.scores, place);
-    let mut i = thread.index() as usize;
-    while i < p.targets as usize {
-        let column = p.column(p.label(thread, place.row, i));
-        let x = column.map(|column| thread.read(x, column));
-        thread.write(scores, i, score(x, &lse, Some(p.clamp)));
-        i += threads;
-    }
+    for_own(
+        thread.index() as usize,
+        THREADS as usize,
+        p.targets as usize,
+        |i| {
+            let column = p.column(p.label(thread, place.row, i));
+            let x = column.map(|column| thread.read(x, column).widen());
+            thread.write(scores, i, score(x, &lse, Some(p.clamp)));
+        },
+    );
+}
+
+/// Logits of a row that a thread takes: one, or those of sixteen bytes.
+#[derive(Clone, Copy)]
+enum At {
+    One(usize),
+    Piece(usize),
+}
+
+/// Calls with the logits of a row that the thread of a block has; alone go those before and after the whole sixteen bytes.
+#[inline(always)]
+fn for_own_logits<T: Logit>(thread: Thread<'_>, x: Global<T>, mut call: impl FnMut(At)) {
+    let (own, threads) = (thread.index() as usize, THREADS as usize);
+    let each = (16 / T::BYTES) as usize;
+    let behind = (x.at(0) % 16 / T::BYTES) as usize;
+    let first = ((each - behind) % each).min(x.len());
+    let pieces = (x.len() - first) / each;
+    let end = first + pieces * each;
+    for_own(own, threads, first, |v| call(At::One(v)));
+    for_own(own, threads, pieces, |i| call(At::Piece(first + i * each)));
+    for_own(own, threads, x.len() - end, |i| call(At::One(end + i)));
 }
 
 /// A column of a row's sums and weights.
@@ -280,7 +363,7 @@ impl Cells<F32> for OfTarget<'_> {
 
 /// The n-grams of a row: E of each, and the gradient of its scores. A thread has whole columns of sums.
 #[inline(always)]
-pub fn ngrams(thread: Thread<'_>, p: Eisl) {
+pub fn ngrams<T: Logit>(thread: Thread<'_>, p: Eisl<T>) {
     let row = thread.block() as usize;
     let (positions, targets) = (p.positions as usize, p.targets as usize);
     let (outputs, length) = (
@@ -347,7 +430,7 @@ pub fn ngrams(thread: Thread<'_>, p: Eisl) {
 
 /// n of order `o`: read by comparison, since an index that is not known would put the list into memory.
 #[inline(always)]
-fn order(p: Eisl, o: usize) -> usize {
+fn order<T>(p: Eisl<T>, o: usize) -> usize {
     let mut n = 0;
     for at in 0..ORDERS {
         if at == o {
@@ -392,17 +475,21 @@ fn extend(
 
 /// The gradient of a position over its logits.
 #[inline(always)]
-pub fn write(thread: Thread<'_>, p: Eisl) {
+pub fn write<T: Logit>(thread: Thread<'_>, p: Eisl<T>) {
     let place = p.place(thread);
-    let (x, vocabulary, threads) = (p.logits_of(place), p.vocabulary as usize, THREADS as usize);
+    let (x, threads) = (p.logits_of(place), THREADS as usize);
     let wanted = p.column(thread.read(p.tokens, p.at(place)));
     let has_ngrams = place.j < p.outputs_of(thread, place.row);
     let own = thread.index() as usize;
     if !has_ngrams && wanted.is_none() {
-        for_own(own, threads, vocabulary, |v| thread.write(x, v, F32::ZERO));
+        for_own_logits(thread, x, |at| match at {
+            At::One(v) => thread.write(x, v, T::nearest(F32::ZERO)),
+            At::Piece(v) => thread.write_16_bytes(x, v, [0; 4]),
+        });
         return;
     }
     let (scores, gradient) = (p.line(p.scores, place), p.line(p.gradient, place));
+    let originals = p.line(p.work, place);
     let length = if has_ngrams {
         thread.read(p.lengths, place.row) as usize
     } else {
@@ -416,10 +503,12 @@ pub fn write(thread: Thread<'_>, p: Eisl) {
     };
     let mut r = F32::ZERO;
     for_own(own, threads, length, |i| {
-        if let Some((_, g)) = of_target(i) {
+        if let Some((column, g)) = of_target(i) {
             r += g;
+            thread.write(originals, i, thread.read(x, column).widen());
         }
     });
+    let original = wanted.map(|column| thread.read(x, column).widen());
     let mut r = block_sum(thread, r, 0);
     let share = if wanted.is_some() {
         p.token_share
@@ -430,10 +519,20 @@ pub fn write(thread: Thread<'_>, p: Eisl) {
     let uniform = -smooth / F32::from_u32(p.vocabulary);
     r -= share;
     let lse = p.log_sum(thread, place);
-    for_own(own, threads, vocabulary, |v| {
-        let mut value = [thread.read(x, v)];
-        softmax::gradient(One::new(), &lse, uniform, r, &mut value);
-        thread.write(x, v, value[0]);
+    let dense = |x: &mut [F32]| softmax::gradient(One::new(), &lse, uniform, r, x);
+    for_own_logits(thread, x, |at| match at {
+        At::One(v) => {
+            let mut value = [thread.read(x, v).widen()];
+            dense(&mut value);
+            thread.write(x, v, T::nearest(value[0]));
+        }
+        At::Piece(v) => {
+            let mut piece = T::unpack(thread.read_16_bytes(x, v));
+            for four in piece.as_mut() {
+                dense(four);
+            }
+            thread.write_16_bytes(x, v, T::pack(piece));
+        }
     });
     thread.sync_threads();
     // The wanted token comes after all targets.
@@ -452,13 +551,19 @@ pub fn write(thread: Thread<'_>, p: Eisl) {
         if (0..i).any(is_column) {
             return;
         }
-        let mut sum = thread.read(x, column) + first;
+        // Of the logit as it was: what stands in its place has been rounded.
+        let mut value = [match original {
+            Some(original) if i == length => original,
+            _ => thread.read(originals, i),
+        }];
+        dense(&mut value);
+        let mut sum = value[0] + first;
         for other in i + 1..length + 1 {
             let g = of_place(other).filter(|(there, _)| *there == column);
             if let Some((_, g)) = g {
                 sum += g;
             }
         }
-        thread.write(x, column, sum);
+        thread.write(x, column, T::nearest(sum));
     });
 }

@@ -16,6 +16,7 @@ pub mod optim;
 pub mod pairs;
 pub mod prepare;
 pub mod search;
+pub mod tensor;
 
 /// The index of the thread's warp in the grid, of `n` that there is work for. The same in all lanes.
 #[inline(always)]

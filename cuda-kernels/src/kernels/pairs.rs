@@ -73,13 +73,37 @@ pub struct Volumes {
 #[derive(Clone, Copy)]
 pub(crate) struct Operand {
     /// The matrix.
-    pub(crate) data: Global<F32>,
+    data: Global<F32>,
     /// The first row of the tile.
-    pub(crate) first: u32,
+    first: u32,
     /// Rows.
-    pub(crate) rows: u32,
+    rows: u32,
     /// Whether it is stored transposed: a line of `rows` numbers for each number of a row.
-    pub(crate) transposed: bool,
+    transposed: bool,
+}
+
+impl Operand {
+    /// A tile from row `first` on of a matrix of so many rows.
+    #[inline(always)]
+    pub(crate) const fn rows_of(data: Global<F32>, first: u32, rows: u32) -> Self {
+        Operand {
+            data,
+            first,
+            rows,
+            transposed: false,
+        }
+    }
+
+    /// A tile from column `first` on of a matrix of so many columns.
+    #[inline(always)]
+    pub(crate) const fn columns_of(data: Global<F32>, first: u32, columns: u32) -> Self {
+        Operand {
+            data,
+            first,
+            rows: columns,
+            transposed: true,
+        }
+    }
 }
 
 /// A·Bᵀ of a tile, of rows of `d` numbers. All threads call.
@@ -178,18 +202,9 @@ pub(crate) fn distances(
     let mut squares = Sums::default();
     for plane in 0..items.m {
         let of_plane = items.items as usize * d as usize;
-        let a = Operand {
-            data: p.anchors,
-            first: first[0],
-            rows: p.rows,
-            transposed: false,
-        };
-        let q = Operand {
-            data: items.q.row(plane as usize, of_plane),
-            first: first[1],
-            rows: items.items,
-            transposed: false,
-        };
+        let q = items.q.row(plane as usize, of_plane);
+        let a = Operand::rows_of(p.anchors, first[0], p.rows);
+        let q = Operand::rows_of(q, first[1], items.items);
         let y = products(thread, [a, q], d);
         for r in 0..SIDE as usize {
             for c in 0..SIDE as usize {
@@ -285,15 +300,23 @@ pub fn squares(thread: Thread<'_>, p: Pairs) {
     }
 }
 
-/// The volume or the distance of every anchor with every item. Blocks take tiles in turn.
+/// The first anchor and item of the tile that a block comes to after so many others; none after the last. Blocks take tiles
+/// in turn.
+#[inline(always)]
+pub(crate) fn next_tile(thread: Thread<'_>, p: Pairs, turn: u32) -> Option<[u32; 2]> {
+    let across = p.items.items.div_ceil(TILE).max(1);
+    let tile = thread.block() + turn * thread.blocks();
+    let row = tile / across;
+    let there = row < p.rows.div_ceil(TILE);
+    there.then_some([row * TILE, (tile - row * across) * TILE])
+}
+
+/// The volume or the distance of every anchor with every item.
 #[inline(always)]
 pub fn volumes(thread: Thread<'_>, p: Volumes) {
     let Volumes { pairs, out } = p;
-    let across = pairs.items.items.div_ceil(TILE).max(1);
-    let tiles = across * pairs.rows.div_ceil(TILE);
-    let mut tile = thread.block();
-    while tile < tiles {
-        let first = [tile / across * TILE, tile % across * TILE];
+    let mut turn = 0;
+    while let Some(first) = next_tile(thread, pairs, turn) {
         distances(
             thread,
             pairs,
@@ -306,6 +329,6 @@ pub fn volumes(thread: Thread<'_>, p: Volumes) {
                 }
             },
         );
-        tile += thread.blocks();
+        turn += 1;
     }
 }

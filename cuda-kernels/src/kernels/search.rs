@@ -4,14 +4,21 @@
 //! A list of up to 32 candidates lies in a warp: lane l holds the l-th best. One vote tells where a new one goes. The
 //! lists of the blocks are merged by a second kernel. The order of candidates is total, so the result does not depend
 //! on how the gallery was split.
+//!
+//! [`nearest`] has the lists in shared memory. The kernels on tensor cores ([`super::tensor`]) go through a gallery in 16 or
+//! 8 bits: the basis of each item, which is all that they read. Their lists are in global memory, where they come only
+//! with a candidate that is better than the worst; that one a lane remembers for each row. Scores are those of the
+//! rounded numbers, but for near pairs where the gallery is there in `f32` too: look for a few more than are wanted, and
+//! score those again.
 
 use rivergram_core::gram::retrieval::Order;
 use rivergram_core::lanes::Real;
 use rivergram_core::ops;
 
 use super::pairs::{Pairs, SHARED as PAIRS_SHARED, TILE, distances, no_coordinate, rows_of_warp};
+use super::tensor::{self, COLUMNS, Operands, ROWS};
 use super::warp_of_grid;
-use crate::device::{Global, Shared, Thread, WARP};
+use crate::device::{Format, Global, Shared, Thread, WARP};
 use crate::lanes::F32;
 
 /// The most candidates of a list.
@@ -41,6 +48,18 @@ pub struct Nearest {
     pub offset: u32,
     /// 1 where an anchor that is zero finds nothing.
     pub zeros_are_missing: u32,
+}
+
+/// The parameters of [`nearest_f16`], [`nearest_bf16`] and [`nearest_i8`]: of blocks of [`tensor::THREADS`], so many
+/// across as share the gallery, and one down for [`tensor::ROWS`] anchors. Of [`Pairs`] and its items they read the
+/// squares, the volumes and which are there, and the rest only where near pairs are computed.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Scan {
+    /// What is looked for, and where the lists are.
+    pub nearest: Nearest,
+    /// Anchors and gallery, narrow.
+    pub operands: Operands,
 }
 
 /// A place in a list.
@@ -157,6 +176,136 @@ pub fn nearest(thread: Thread<'_>, p: Nearest) {
             );
         }
     }
+}
+
+/// Anchors of a warp.
+const ROWS_PER_WARP: u32 = ROWS * WARP / tensor::THREADS;
+/// From one row of the distances in shared memory to the next.
+const PITCH: u32 = COLUMNS + 1;
+const _: () = assert!(ROWS * PITCH <= tensor::SHARED);
+
+/// A list in global memory, a candidate per lane.
+#[derive(Clone, Copy)]
+struct List {
+    scores: Global<F32>,
+    indices: Global<u32>,
+    best: u32,
+}
+
+impl List {
+    /// That of an anchor and a block.
+    #[inline(always)]
+    fn of(p: Nearest, i: u32, block: u32) -> Self {
+        let (at, best) = ((i * p.blocks + block) as usize, p.best as usize);
+        List {
+            scores: p.scores.row(at, best),
+            indices: p.indices.row(at, best),
+            best: p.best,
+        }
+    }
+
+    #[inline(always)]
+    fn read(self, thread: Thread<'_>) -> Candidate {
+        let lane = thread.lane() as usize;
+        if lane >= self.best as usize {
+            return Candidate::NONE;
+        }
+        Candidate {
+            score: thread.read(self.scores, lane),
+            index: thread.read(self.indices, lane),
+        }
+    }
+
+    #[inline(always)]
+    fn write(self, thread: Thread<'_>, candidate: Candidate) {
+        let lane = thread.lane() as usize;
+        if lane < self.best as usize {
+            thread.write(self.scores, lane, candidate.score);
+            thread.write(self.indices, lane, candidate.index);
+        }
+    }
+}
+
+/// The best of each anchor among the tiles of a block.
+#[inline(always)]
+fn scan(thread: Thread<'_>, p: Scan, format: Format) {
+    let Scan {
+        nearest: n,
+        operands,
+    } = p;
+    let (pairs, lane) = (n.pairs, thread.lane());
+    let first_row = thread.block_y() * ROWS;
+    let own = thread.index() / WARP * ROWS_PER_WARP;
+    let rows = ROWS_PER_WARP.min(pairs.rows.saturating_sub(first_row + own));
+    for r in 0..rows {
+        List::of(n, first_row + own + r, thread.block()).write(thread, Candidate::NONE);
+    }
+    // Of row l of the warp lane l has the worst.
+    let mut worst = Candidate::NONE;
+    let memory = Shared::<F32>::new(0, ROWS * PITCH);
+    let mut column = thread.block() * COLUMNS;
+    while column < pairs.items.items {
+        let tile = tensor::Tile {
+            thread,
+            format,
+            pairs,
+            operands,
+            first: [first_row, column],
+        };
+        let numbers = tile.distances(no_coordinate);
+        tile.for_each(|[i, j, part], [row, item], _| {
+            let at = (row as u32 - first_row) * PITCH + (item as u32 - column);
+            thread.write_shared(memory, at, numbers[i][j][part]);
+        });
+        thread.sync_threads();
+        for r in 0..rows {
+            let list = List::of(n, first_row + own + r, thread.block());
+            let mut limit = worst.of_lane(thread, r);
+            for half in 0..COLUMNS / WARP {
+                let within = half * WARP + lane;
+                let j = (column + within) as usize;
+                let mut there = j < pairs.items.items as usize;
+                let mut score = F32::ZERO;
+                if there {
+                    let distance = thread.read_shared(memory, (own + r) * PITCH + within);
+                    score = pairs.score(thread, j, distance);
+                    there = thread.read(pairs.items.any, j) != F32::ZERO;
+                }
+                let index = n.offset.wrapping_add(j as u32);
+                let candidate = Candidate { score, index };
+                let better = there && candidate.before(limit);
+                if thread.ballot(better) != 0 {
+                    let mut found = list.read(thread);
+                    insert(thread, &mut found, n.best, candidate, better);
+                    list.write(thread, found);
+                    limit = found.of_lane(thread, n.best - 1);
+                }
+            }
+            if lane == r {
+                worst = limit;
+            }
+        }
+        thread.sync_threads();
+        column += thread.blocks() * COLUMNS;
+    }
+}
+
+/// The best of each anchor among the tiles of a block, of a gallery in binary16.
+#[inline(always)]
+pub fn nearest_f16(thread: Thread<'_>, p: Scan) {
+    scan(thread, p, Format::F16);
+}
+
+/// The best of each anchor among the tiles of a block, of a gallery in bf16.
+#[inline(always)]
+pub fn nearest_bf16(thread: Thread<'_>, p: Scan) {
+    scan(thread, p, Format::Bf16);
+}
+
+/// The best of each anchor among the tiles of a block, of a gallery in eight bits: the products are exact integers.
+#[inline(always)]
+pub fn nearest_i8(thread: Thread<'_>, p: Scan) {
+    scan(thread, p, Format::I8);
 }
 
 /// The best of all blocks' best; a warp per anchor.

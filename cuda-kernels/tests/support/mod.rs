@@ -1,6 +1,8 @@
 //! What the tests of the kernels share: random vectors, launches, and core in `f64` as the oracle.
 #![allow(dead_code)]
 
+pub(crate) mod pairs;
+
 use rivergram_cuda_kernels::device::{Launch, Memory, Order, Thread};
 
 /// Both orders of the threads: a kernel gives the same bits in either.

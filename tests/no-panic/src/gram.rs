@@ -8,7 +8,7 @@ use rivergram_core::gram::contrastive::{
 };
 use rivergram_core::gram::fixed;
 use rivergram_core::gram::info_nce;
-use rivergram_core::gram::int8::{self, Gallery};
+use rivergram_core::gram::int8::{self, Gallery, Step};
 use rivergram_core::gram::matching;
 use rivergram_core::gram::negatives::{self, Own};
 use rivergram_core::gram::pair::{self, Bases, BasesMut, Measure};
@@ -617,6 +617,7 @@ fn eight_bits<const K: usize, const D: usize>() {
 
 fn eight_bits_of_any_size() {
     keep(int8::quantise(slice(), slice_mut()));
+    keep(Step::of(any(0.0)).round(any(0.0)));
     keep(int8::volume_i8_on(slice(), slice(), size()));
 }
 

@@ -91,9 +91,11 @@ fn build(job: &mut Job<'_>, architecture: &str) -> Result<String, String> {
             "--crate-type=cdylib",
         ],
     );
-    // Nothing is linked: the assembly is the result.
+    // Nothing is linked: the assembly is the result. An array is in registers only where all its indices are known, so
+    // loops over the numbers of a thread must be unrolled whole, however long they become.
     let flags = format!(
-        "-Ctarget-cpu={architecture} -Zcross-crate-inline-threshold=always -Clinker=/bin/true"
+        "-Ctarget-cpu={architecture} -Zcross-crate-inline-threshold=always -Clinker=/bin/true \
+         -Cllvm-args=-unroll-threshold=1000"
     );
     command
         .args(["--", &emit])

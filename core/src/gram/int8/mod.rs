@@ -36,6 +36,58 @@ use crate::ops::Walk;
 /// The largest number of dimensions: 131072 products of −128 by −128 would be 2³¹.
 pub const MOST_DIMENSIONS: usize = 131_071;
 
+/// What a row in eight bits is counted in: n = x/s to the nearest integer, of two the even one, with s = max|x|/127.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Step {
+    /// s; 0 where it would be below the smallest normal number.
+    pub scale: f32,
+    /// 1/s; 0 where s is 0.
+    pub inverse: f32,
+}
+
+impl Step {
+    /// s = 1.
+    pub const ONE: Self = Step {
+        scale: 1.0,
+        inverse: 1.0,
+    };
+
+    /// That of a row whose largest magnitude is `most`. Cost: two quotients.
+    ///
+    /// ```
+    /// use rivergram_core::gram::int8::Step;
+    ///
+    /// assert_eq!(Step::of(2.54).scale, 0.02);
+    /// ```
+    #[inline(always)]
+    pub fn of(most: f32) -> Self {
+        let scale = most / 127.0;
+        if scale < f32::MIN_POSITIVE {
+            return Step {
+                scale: 0.0,
+                inverse: 0.0,
+            };
+        }
+        Step {
+            scale,
+            inverse: 127.0 / most,
+        }
+    }
+
+    /// n of a number of the row. Cost: a multiplication and a rounding.
+    ///
+    /// ```
+    /// use rivergram_core::gram::int8::Step;
+    ///
+    /// assert_eq!(Step::of(2.54).round(-2.54), -127);
+    /// ```
+    #[inline(always)]
+    pub fn round(self, x: f32) -> i8 {
+        Lanes::round(x * self.inverse) as i8
+    }
+}
+
 /// A row of `f32` in eight bits: n = x/s to the nearest integer, of two the even one, into `quantised`; returns the
 /// scale s = max|x|/127. A row of zeros has scale 0, and so has one whose scale would be below the smallest normal
 /// number. Symmetric: −128 does not occur. |x − s·n| ≤ (0.5 + 3e-5)·s. Cost: two passes, a multiplication per
@@ -61,16 +113,11 @@ pub fn quantise(x: &[f32], quantised: &mut [i8]) -> Result<f32, GramError> {
         }
         most = Lanes::max(most, x.abs());
     }
-    let scale = most / 127.0;
-    if scale < f32::MIN_POSITIVE {
-        quantised.fill(0);
-        return Ok(0.0);
-    }
-    let inverse = 127.0 / most;
+    let step = Step::of(most);
     for (n, x) in quantised.iter_mut().zip(x) {
-        *n = Lanes::round(*x * inverse) as i8;
+        *n = step.round(*x);
     }
-    Ok(scale)
+    Ok(step.scale)
 }
 
 /// The Gram matrix N_pq = n_p·n_q of K vectors of D integers, exactly. D is at most [`MOST_DIMENSIONS`], or it does not
