@@ -149,11 +149,11 @@ pub(super) fn damage(file: &Path) {
 }
 
 /// Phase and rate of every logged step, and the log's requests and releases.
-fn log(folder: &Path) -> Vec<Value> {
+pub(super) fn log(folder: &Path) -> Vec<Value> {
     lines(&fs::read_to_string(folder.join("metrics.jsonl")).expect("a log"))
 }
 
-fn of_kind<'a>(log: &'a [Value], event: &str) -> Vec<&'a Value> {
+pub(super) fn of_kind<'a>(log: &'a [Value], event: &str) -> Vec<&'a Value> {
     log.iter().filter(|line| line["event"] == event).collect()
 }
 

@@ -369,15 +369,18 @@ impl<'p> Job<'_, 'p> {
             let decayed = self.decays();
             let line = self.update(task, leg, &mut place)?;
             log.append(&line)?;
-            if self.decays() && !decayed && self.returns() {
-                self.save(BEFORE_DECAY, place)?;
-            }
-            if place
+            let released = place
                 .release
-                .is_some_and(|release| place.step >= release.end)
-            {
+                .is_some_and(|release| place.step >= release.end);
+            let ended = released || place.release.is_none() && place.step >= place.end;
+            // Where one decay follows another, the second begins here.
+            if self.decays() && self.returns() && (!decayed || ended) {
+                let release = place.release.filter(|_| !ended);
+                self.save(BEFORE_DECAY, Place { release, ..place })?;
+            }
+            if released {
                 self.finish_release(task, &mut place, &mut log)?;
-            } else if place.step >= place.end && place.release.is_none() {
+            } else if ended {
                 self.finish_leg(task, leg, place, &mut log)?;
             } else if place.update.is_multiple_of(self.save_every.max(1)) {
                 self.save_latest(place, &log)?;

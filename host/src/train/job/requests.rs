@@ -104,8 +104,10 @@ impl Job<'_, '_> {
             Ask::Decay { length } => {
                 let end = step.saturating_add(length);
                 let running = self.decays();
-                let moves_end = running && place.release.is_none();
-                // A branch is thrown away, and may go as far as it likes.
+                // A branch is thrown away, and may go as far as it likes; within the decay of a budget a shorter one
+                // is a release, and the budget is still to come.
+                let is_planned = running && place.release.is_none();
+                let moves_end = is_planned && (branches || end >= place.end);
                 if !moves_end && !branches && end >= place.end {
                     let end = place.end;
                     return refuse(format!(

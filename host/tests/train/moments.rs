@@ -1,0 +1,182 @@
+//! Runs that are asked, stopped and harmed at an exact update: they are trained in this process.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rivergram::error::Error;
+use rivergram::store::{Checkpoint, PREVIOUS};
+use rivergram::train::{self, Ask, Context, Event, RunOptions, RunReport};
+use rivergram_simd::Level;
+
+use super::requests::{ask, copy, damage, log, named, of_kind};
+use super::*;
+
+/// Something that happens to a run.
+enum Then {
+    Ask(Ask),
+    Stop,
+    /// What is written to a file of this name goes to a device that is full.
+    #[cfg(unix)]
+    Full(&'static str),
+}
+
+/// Options of a run on own data, and the folder they are for.
+fn options(place: &Place, line: &str) -> RunOptions {
+    let data = place.file("d.safetensors");
+    let own = format!(
+        "--data {} --dim 8 --hidden 8 --batch 16 --save-every 5 --quiet",
+        data.display()
+    );
+    place.train(&format!("{own} {line} --out options"));
+    let folder = place.file("options");
+    let options = train::read_options(&folder).expect("a run");
+    fs::remove_dir_all(folder).expect("removed");
+    options
+}
+
+/// Trains in a folder, or goes on there; what is listed happens once so many updates have been made, and at 0 before
+/// anything is saved.
+fn go_on(
+    options: &RunOptions,
+    folder: &Path,
+    list: &[(u64, Then)],
+) -> (Result<RunReport, Error>, Vec<Event>) {
+    let (stop, events) = (AtomicBool::new(false), Mutex::new(Vec::new()));
+    let happens = |now: u64| {
+        for (_, then) in list.iter().filter(|(at, _)| *at == now) {
+            match then {
+                Then::Ask(what) => drop(train::ask(folder, *what).expect("asked")),
+                Then::Stop => stop.store(true, Ordering::Relaxed),
+                #[cfg(unix)]
+                Then::Full(name) => {
+                    let at = folder.join(format!("{name}.tmp"));
+                    std::os::unix::fs::symlink("/dev/full", at).expect("a link");
+                }
+            }
+        }
+    };
+    let observe = |event: Event| {
+        match &event {
+            Event::Started { done, .. } if *done == 0 => happens(0),
+            Event::Step { update, .. } => happens(*update),
+            _ => {}
+        }
+        events.lock().expect("no panic").push(event);
+    };
+    let context = Context {
+        level: Level::detect(),
+        threads: 1,
+        stop: &stop,
+        observe: &observe,
+    };
+    let result = match folder.exists() {
+        true => train::resume(folder, &[], &context).map(|(_, report)| report),
+        false => train::run(options, folder, &context),
+    };
+    (result, events.into_inner().expect("no panic"))
+}
+
+fn trained(options: &RunOptions, folder: &Path, list: &[(u64, Then)]) -> Vec<Event> {
+    let (result, events) = go_on(options, folder, list);
+    result.expect("it goes on");
+    events
+}
+
+fn warnings(events: &[Event]) -> String {
+    let of = |event: &Event| match event {
+        Event::Warning { message } => Some(format!("{message}\n")),
+        _ => None,
+    };
+    events.iter().filter_map(of).collect()
+}
+
+/// The steps of the log's budgets and releases, in its order.
+fn ends(folder: &Path) -> Vec<u64> {
+    let log = log(folder);
+    let ends = of_kind(&log, "budget").into_iter();
+    ends.map(|line| line["step"].as_u64().expect("a step"))
+        .collect()
+}
+
+fn file_names(folder: &Path, begin: &str) -> Vec<String> {
+    let name = |path: PathBuf| path.file_name().map(|name| name.display().to_string());
+    let names = named(folder, begin).into_iter();
+    names.filter_map(name).collect()
+}
+
+fn step_of(folder: &Path, name: &str) -> u64 {
+    Checkpoint::read(&folder.join(name))
+        .expect("a checkpoint")
+        .step
+}
+
+const DECAYS: &str = "--schedule wsd-s --warmup 3 --decay-fraction 0.25 --budgets 40,80";
+
+#[test]
+fn a_decay_asked_for_within_a_planned_one_leaves_the_budget() {
+    let place = own_data();
+    let options = options(&place, DECAYS);
+    // Planned decays: 30 to 40, and 60 to 80.
+    let decay = || (33, Then::Ask(Ask::Decay { length: 3 }));
+    let folder = place.file("run");
+    trained(&options, &folder, &[decay()]);
+    assert_eq!(ends(&folder), [36, 40, 80]);
+    assert_eq!(
+        file_names(&folder, "budget-"),
+        ["budget-000040.safetensors", "budget-000080.safetensors"]
+    );
+    assert_eq!(
+        file_names(&folder, "release-"),
+        ["release-000033-000036.safetensors"]
+    );
+    // What is left of the planned decay begins at the peak.
+    let log = log(&folder);
+    let rates: Vec<f64> = of_kind(&log, "step")
+        .iter()
+        .map(|line| line["rate"].as_f64().expect("a rate"))
+        .collect();
+    assert_eq!(rates.len(), 80);
+    assert!(rates[30..36].is_sorted_by(|a, b| a > b), "{rates:?}");
+    assert!(rates[36..40].is_sorted_by(|a, b| a > b), "{rates:?}");
+    assert!(rates[36] > 2.0 * rates[35], "{rates:?}");
+    assert_eq!(rates[40], rates[20]);
+
+    // The same where it is stopped on the way.
+    for at in [34, 36, 38] {
+        let stopped = place.file(&format!("stopped-{at}"));
+        trained(&options, &stopped, &[decay(), (at, Then::Stop)]);
+        assert_eq!(step_of(&stopped, "latest.safetensors"), at);
+        trained(&options, &stopped, &[]);
+        assert_eq!(ends(&stopped), [36, 40, 80]);
+        for name in ["budget-000040.safetensors", "budget-000080.safetensors"] {
+            let tensors =
+                |folder: &Path| Checkpoint::read(&folder.join(name)).expect("whole").tensors;
+            assert!(tensors(&stopped) == tensors(&folder), "{at}: {name}");
+        }
+    }
+
+    // As long as the planned one is left, or longer: its end moves.
+    for (length, end) in [(7, 40), (9, 42)] {
+        let folder = place.file(&format!("moved-{length}"));
+        let ask = (33, Then::Ask(Ask::Decay { length }));
+        trained(&options, &folder, &[ask]);
+        assert_eq!(ends(&folder), [end, 80]);
+        assert_eq!(file_names(&folder, "release-").len(), 0);
+    }
+}
+
+#[test]
+fn what_was_before_a_decay_is_kept_also_where_one_follows_another() {
+    let place = own_data();
+    let options_of = options(&place, DECAYS);
+    let folder = place.file("run");
+    let decay = (33, Then::Ask(Ask::Decay { length: 3 }));
+    trained(&options_of, &folder, &[decay, (38, Then::Stop)]);
+    assert_eq!(step_of(&folder, "before-decay.safetensors"), 36);
+
+    // The decay of the second budget begins where the first one ends.
+    let line = "--schedule wsd-s --warmup 3 --decay-fraction 0.5 --budgets 40,80";
+    let options = options(&place, line);
+    let folder = place.file("next");
+    trained(&options, &folder, &[(45, Then::Stop)]);
+    assert_eq!(step_of(&folder, "before-decay.safetensors"), 40);
+}
