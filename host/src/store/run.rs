@@ -262,18 +262,22 @@ impl RunFolder {
         checkpoint.write(&self.plain(name)?)
     }
 
-    /// Writes the latest checkpoint; what was the latest becomes the previous one where it `stays`.
+    /// Writes the latest checkpoint; what was the latest becomes the previous one where it `stays`, once the new one is
+    /// on the disk: a disk that is full leaves two checkpoints, not two names of one.
     ///
     /// # Errors
     /// As [`RunFolder::save`].
     pub fn save_latest(&self, checkpoint: &Checkpoint, stays: bool) -> Result<()> {
-        if stays {
-            atomic::link(&self.file(LATEST), &self.file(PREVIOUS))?;
-        }
-        self.save(LATEST, checkpoint)
+        let latest = self.file(LATEST);
+        atomic::replace_after(&latest, &checkpoint.to_bytes()?, || match stays {
+            true => atomic::link(&latest, &self.file(PREVIOUS)),
+            false => Ok(()),
+        })
     }
 
-    /// Removes all but the `most` newest checkpoints of a kind, such as [`BUDGETS`].
+    /// Removes all but the `most` newest checkpoints of a kind, such as [`BUDGETS`]. The newest is `last`, which was just
+    /// written; of the others one is as old as the [`UPDATE`] that it was saved at says. Those of a later update than
+    /// `last`, from a time that the run went back behind, go first, with those that cannot be read or do not say it.
     ///
     /// # Errors
     /// What the system refuses.

@@ -180,3 +180,43 @@ fn what_was_before_a_decay_is_kept_also_where_one_follows_another() {
     trained(&options, &folder, &[(45, Then::Stop)]);
     assert_eq!(step_of(&folder, "before-decay.safetensors"), 40);
 }
+
+#[cfg(unix)]
+fn is_one_file(a: &Path, b: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let number = |path: &Path| fs::metadata(path).expect("a file").ino();
+    number(a) == number(b)
+}
+
+#[cfg(unix)]
+#[test]
+fn a_full_disk_leaves_two_files_to_go_on_from() {
+    let place = own_data();
+    let options = options(&place, "--schedule wsd-s --warmup 3 --budgets 60");
+    let whole = place.file("whole");
+    trained(&options, &whole, &[]);
+    let folder = place.file("run");
+    let full = (23, Then::Full("latest.safetensors"));
+    let (result, _) = go_on(&options, &folder, &[full]);
+    let text = result.expect_err("a full disk").to_string();
+    assert!(text.contains("latest.safetensors"), "{text}");
+    let latest = folder.join("latest.safetensors");
+    assert!(!is_one_file(&latest, &folder.join(PREVIOUS)));
+    assert_eq!(step_of(&folder, PREVIOUS), 15);
+    assert_eq!(step_of(&folder, "latest.safetensors"), 20);
+    damage(&latest);
+    let told = warnings(&trained(&options, &folder, &[]));
+    assert!(told.contains("going on from previous"), "{told}");
+    assert_same(&folder, &whole);
+
+    // Killed after the previous one was replaced: the new one is there, beside them.
+    let killed = place.file("killed");
+    trained(&options, &killed, &[(23, Then::Stop)]);
+    let latest = killed.join("latest.safetensors");
+    fs::rename(&latest, killed.join("latest.safetensors.tmp")).expect("moved");
+    fs::copy(killed.join(PREVIOUS), &latest).expect("copied");
+    fs::remove_file(killed.join(PREVIOUS)).expect("removed");
+    fs::hard_link(&latest, killed.join(PREVIOUS)).expect("a name");
+    trained(&options, &killed, &[]);
+    assert_same(&killed, &whole);
+}
