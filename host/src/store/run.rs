@@ -7,7 +7,7 @@
 //! | `latest.safetensors` | the newest checkpoint |
 //! | `previous.safetensors` | the checkpoint before it that needs no other file |
 //! | `before-decay.safetensors` | where the last decay began, of WSD-S |
-//! | `budget-000600.safetensors`, … | the decayed checkpoint of each budget |
+//! | `budget-000600.safetensors`, … | the decayed checkpoint of each budget; of a branch whose end was moved with both |
 //! | `release-000600-000660.safetensors`, … | the end of a decay that was asked for |
 //! | `main-000540.safetensors`, … | where the newest branches began, of WSD |
 //! | `metrics.jsonl` | one line per logged step |
@@ -46,6 +46,9 @@ pub const BUDGETS: &str = "budget-";
 pub const RELEASES: &str = "release-";
 /// What the names of the checkpoints of main branches begin with.
 pub const MAINS: &str = "main-";
+/// In the metadata of a checkpoint: the updates that a run had made when it was saved, those that it went back behind
+/// included.
+pub const UPDATE: &str = "update";
 /// What the names of checkpoints end in.
 const CHECKPOINT: &str = ".safetensors";
 
@@ -65,26 +68,16 @@ pub fn main_name(step: u64) -> String {
     format!("{MAINS}{step:06}{CHECKPOINT}")
 }
 
+/// The file name of the end of a branch that was moved, such as `budget-000600-000660.safetensors`: its budget, and where
+/// it ended. Another branch may end there too.
+pub fn moved_name(budget: u64, end: u64) -> String {
+    format!("{BUDGETS}{budget:06}-{end:06}{CHECKPOINT}")
+}
+
 /// The steps in a name of a kind.
 fn steps_of(name: &str, kind: &str) -> Option<Vec<u64>> {
     let steps = name.strip_prefix(kind)?.strip_suffix(CHECKPOINT)?;
     steps.split('-').map(|step| step.parse().ok()).collect()
-}
-
-/// Of some names those of a kind, in the order of their steps, cut into the older ones and the `most` newest.
-pub fn newest<'a>(
-    names: impl IntoIterator<Item = &'a str>,
-    kind: &str,
-    most: usize,
-) -> (Vec<String>, Vec<String>) {
-    let of_kind = names.into_iter();
-    let of_kind = of_kind.filter_map(|name| Some((steps_of(name, kind)?, name.to_string())));
-    let mut of_kind: Vec<(Vec<u64>, String)> = of_kind.collect();
-    of_kind.sort_unstable();
-    of_kind.dedup();
-    let mut older: Vec<String> = of_kind.into_iter().map(|(_, name)| name).collect();
-    let newest = older.split_off(older.len().saturating_sub(most.max(1)));
-    (older, newest)
 }
 
 /// An open run folder, locked until it is dropped or the process ends, however it ends.
@@ -281,10 +274,25 @@ impl RunFolder {
     ///
     /// # Errors
     /// What the system refuses.
-    pub fn keep(&self, kind: &str, most: usize) -> Result<()> {
-        let names = self.checkpoints()?;
-        let (older, _) = newest(names.iter().map(String::as_str), kind, most);
-        for name in older {
+    pub fn keep(&self, kind: &str, most: usize, last: &str) -> Result<()> {
+        let update = |name: &str| -> Option<u64> {
+            let checkpoint = self.load(name).ok()?;
+            checkpoint.metadata.get(UPDATE)?.parse().ok()
+        };
+        let now = update(last);
+        let others = self.checkpoints()?.into_iter();
+        let mut others: Vec<(Option<u64>, Vec<u64>, String)> = others
+            .filter(|name| name != last)
+            .filter_map(|name| {
+                let steps = steps_of(&name, kind)?;
+                let made = update(&name).filter(|made| now.is_none_or(|now| *made <= now));
+                Some((made, steps, name))
+            })
+            .collect();
+        others.sort_unstable();
+        let stay = most.saturating_sub(1);
+        let gone = others.len().saturating_sub(stay);
+        for (_, _, name) in others.into_iter().take(gone) {
             let path = self.file(&name);
             fs::remove_file(&path).map_err(|e| Error::io(&path, "remove it", e))?;
         }

@@ -181,6 +181,94 @@ fn what_was_before_a_decay_is_kept_also_where_one_follows_another() {
     assert_eq!(step_of(&folder, "before-decay.safetensors"), 40);
 }
 
+#[test]
+fn the_checkpoint_just_written_stays() {
+    let place = own_data();
+    let line = "--schedule wsd --warmup 3 --budgets 20,40 --keep-budgets 1";
+    let options = options(&place, line);
+    let folder = place.file("run");
+    // The branch of the first budget, from 18 on, goes beyond the second.
+    let extend = (19, Then::Ask(Ask::Extend { by: 40 }));
+    trained(&options, &folder, &[extend, (66, Then::Stop)]);
+    assert_eq!(
+        file_names(&folder, "budget-"),
+        ["budget-000020-000060.safetensors"]
+    );
+    let events = trained(&options, &folder, &[]);
+    assert_eq!(ends(&folder), [60, 40]);
+    assert_eq!(
+        file_names(&folder, "budget-"),
+        ["budget-000040.safetensors"]
+    );
+    let again = trained(&options, &folder, &[]);
+    for events in [events, again] {
+        assert_eq!(warnings(&events), NO_TEST);
+    }
+}
+
+#[test]
+fn a_release_that_is_shorter_than_the_one_before_stays() {
+    let place = own_data();
+    let line = "--schedule wsd --warmup 3 --budgets 80 --keep-budgets 1";
+    let options = options(&place, line);
+    let folder = place.file("run");
+    // The second one begins at the same step, once the first is thrown away.
+    let list = [
+        (10, Then::Ask(Ask::Decay { length: 8 })),
+        (18, Then::Ask(Ask::Decay { length: 4 })),
+    ];
+    trained(&options, &folder, &list);
+    assert_eq!(ends(&folder), [18, 14, 80]);
+    assert_eq!(
+        file_names(&folder, "release-"),
+        ["release-000010-000014.safetensors"]
+    );
+}
+
+#[test]
+fn two_ends_of_branches_have_two_names() {
+    let place = own_data();
+    let line = "--schedule wsd --warmup 3 --budgets 20,40";
+    let options = options(&place, line);
+    let folder = place.file("run");
+    let extend = (19, Then::Ask(Ask::Extend { by: 20 }));
+    trained(&options, &folder, &[extend]);
+    assert_eq!(ends(&folder), [40, 40]);
+    assert_eq!(
+        file_names(&folder, "budget-"),
+        [
+            "budget-000020-000040.safetensors",
+            "budget-000040.safetensors"
+        ]
+    );
+}
+
+#[test]
+fn main_branches_of_a_time_that_was_given_up_go_first() {
+    let place = own_data();
+    let options = options(&place, "--schedule wsd --warmup 3 --budgets 200");
+    let folder = place.file("run");
+    trained(&options, &folder, &[(30, Then::Stop)]);
+    let old = place.file("old.safetensors");
+    fs::copy(folder.join("latest.safetensors"), &old).expect("copied");
+    let list = [
+        (50, Then::Ask(Ask::Decay { length: 4 })),
+        (70, Then::Ask(Ask::Decay { length: 4 })),
+        (90, Then::Stop),
+    ];
+    trained(&options, &folder, &list);
+    fs::copy(&old, folder.join("latest.safetensors")).expect("copied");
+    let ask = (40, Then::Ask(Ask::Decay { length: 4 }));
+    trained(&options, &folder, &[ask]);
+    assert_eq!(ends(&folder), [44, 200]);
+    let mains = file_names(&folder, "main-");
+    assert!(mains.len() <= 2, "{mains:?}");
+    assert!(
+        mains.contains(&"main-000180.safetensors".to_string()),
+        "{mains:?}"
+    );
+}
+
 #[cfg(unix)]
 fn is_one_file(a: &Path, b: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -220,3 +308,6 @@ fn a_full_disk_leaves_two_files_to_go_on_from() {
     trained(&options, &killed, &[]);
     assert_same(&killed, &whole);
 }
+
+/// What every run without test data is told.
+const NO_TEST: &str = "no --test data: the figures below are those of the training data\n";

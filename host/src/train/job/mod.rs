@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 use crate::random::{Purpose, stream};
 use crate::schedule::{Leg, phase_name};
 use crate::store::{
-    self, BEFORE_DECAY, BUDGETS, Checkpoint, MAINS, RunFolder, Tensor, budget_name,
+    self, BEFORE_DECAY, BUDGETS, Checkpoint, MAINS, RunFolder, Tensor, budget_name, moved_name,
 };
 use checkpoint::{AVERAGE, shapes};
 use log::Line;
@@ -145,14 +145,6 @@ enum Moment {
     Planned,
     /// Where this one was stopped, or went on after something was lost.
     Between,
-}
-
-/// The checkpoint at the end of a leg, which may have been moved.
-fn end_name(leg: &Leg<'_>, place: Place) -> String {
-    match place.end == leg.end {
-        true => leg.save_as.clone(),
-        false => budget_name(place.end),
-    }
 }
 
 struct Job<'a, 'p> {
@@ -402,6 +394,20 @@ impl<'p> Job<'_, 'p> {
         self.options.schedule().kind == ScheduleKind::WsdS && self.legs_are_one_line()
     }
 
+    /// Whether a decay is a branch, which is thrown away.
+    fn branches(&self) -> bool {
+        self.options.schedule().kind == ScheduleKind::Wsd
+    }
+
+    /// The checkpoint at the end of a leg, which may have been moved.
+    fn end_name(&self, leg: &Leg<'_>, place: Place) -> String {
+        match (place.end == leg.end, self.branches()) {
+            (true, _) => leg.save_as.clone(),
+            (false, true) => moved_name(leg.end, place.end),
+            (false, false) => budget_name(place.end),
+        }
+    }
+
     /// Whether no leg goes back to an earlier checkpoint.
     fn legs_are_one_line(&self) -> bool {
         self.legs.iter().all(|leg| leg.from.is_none())
@@ -467,7 +473,7 @@ impl<'p> Job<'_, 'p> {
         place: Place,
         log: &mut store::Metrics,
     ) -> Result<()> {
-        let name = end_name(leg, place);
+        let name = self.end_name(leg, place);
         match name.starts_with(MAINS) {
             true => self.save_main(&name, place)?,
             false => self.save(&name, place)?,
@@ -475,7 +481,7 @@ impl<'p> Job<'_, 'p> {
         if leg.budget {
             self.log_budget(task, (&leg.name, &name), (place.update, place.step), log)?;
         }
-        self.keep_newest(BUDGETS)?;
+        self.keep_newest(BUDGETS, &name)?;
         self.save_latest(place, log)?;
         task.warnings().into_iter().for_each(|w| self.warn(w));
         Ok(())

@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use super::super::request::Request;
 use super::checkpoint::{AGAIN, BETWEEN, LINES};
 use super::log::Line;
-use super::{Job, Moment, Place, Release, end_name};
+use super::{Job, Moment, Place, Release};
 use crate::error::{Error, Result};
 use crate::store::{
-    self, BEFORE_DECAY, BUDGETS, Checkpoint, LATEST, METRICS, PREVIOUS, RELEASES, main_name,
+    self, BEFORE_DECAY, BUDGETS, Checkpoint, LATEST, METRICS, PREVIOUS, RELEASES, UPDATE, main_name,
 };
 
 /// A request, and the updates that had been made when it was taken.
@@ -129,7 +129,7 @@ impl Job<'_, '_> {
             number.transpose()
         };
         let number = |key: &str| optional(key)?.ok_or_else(|| foreign(key));
-        let (index, update) = (number("leg")? as usize, number("update")?);
+        let (index, update) = (number("leg")? as usize, number(UPDATE)?);
         let leg = self.legs.get(index).ok_or_else(|| foreign("leg"))?;
         let place = Place {
             leg: index,
@@ -190,7 +190,7 @@ impl Job<'_, '_> {
         let ended = place.step >= place.end && place.release.is_none();
         let leg = self.legs.get(place.leg);
         let leg = leg.filter(|leg| ended && leg.updates() > 0)?;
-        Some(end_name(leg, place))
+        Some(self.end_name(leg, place))
     }
 
     /// At the end of a leg its checkpoint is made again where it is damaged or gone.
@@ -232,18 +232,27 @@ impl Job<'_, '_> {
         Ok(())
     }
 
-    /// The checkpoints of budgets and releases in so many lines of the log, as many as are kept.
+    /// The checkpoints of budgets and releases in so many lines of the log, as many as are kept: the last that were
+    /// written.
     fn logged(&self, lines: u64) -> Result<Vec<String>> {
-        let mut logged = Vec::new();
+        let mut logged: Vec<String> = Vec::new();
         for line in self.folder.log()?.take(lines as usize) {
             if let Ok(Line::Budget { checkpoint, .. }) = serde_json::from_slice(&line?) {
-                logged.push(checkpoint.to_string_lossy().into_owned());
+                let name = checkpoint.to_string_lossy().into_owned();
+                logged.retain(|other| *other != name);
+                logged.push(name);
             }
         }
         let Some(most) = self.keep_budgets else {
             return Ok(logged);
         };
-        let kept = |kind| store::newest(logged.iter().map(String::as_str), kind, most).1;
+        let kept = |kind| {
+            let of_kind = logged
+                .iter()
+                .rev()
+                .filter(move |name| name.starts_with(kind));
+            of_kind.take(most.max(1)).cloned()
+        };
         Ok([BUDGETS, RELEASES].into_iter().flat_map(kept).collect())
     }
 }

@@ -193,7 +193,7 @@ impl Job<'_, '_> {
         place.release = None;
         self.save(&name, *place)?;
         self.log_budget(task, (RELEASE, &name), (update, step), log)?;
-        self.keep_newest(RELEASES)?;
+        self.keep_newest(RELEASES, &name)?;
         self.go_back(place)?;
         self.save_latest(*place, log)
     }
