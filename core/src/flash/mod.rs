@@ -163,8 +163,8 @@ impl Store {
     }
 
     /// What there was before the commit of this number: where the newest one is damaged. The one before it is always
-    /// whole; more of them are as far as the range has areas to spare. The next commit stands above all. Cost: that
-    /// of [`Store::open`].
+    /// whole; more of them are as far as the range has areas to spare, and a slot whose area a later commit has taken
+    /// is empty. The next commit stands above all. Cost: that of [`Store::open`].
     ///
     /// # Errors
     /// As [`Store::open`].
