@@ -309,5 +309,49 @@ fn a_full_disk_leaves_two_files_to_go_on_from() {
     assert_same(&killed, &whole);
 }
 
+const FROM_THE_START: &str = "--schedule wsd-s --warmup 0 --decay-fraction 1 --budgets 40";
+
+#[cfg(unix)]
+#[test]
+fn a_run_that_begins_in_a_decay_can_be_stopped_before_it_has_begun() {
+    let place = own_data();
+    let options = options(&place, FROM_THE_START);
+    let whole = place.file("whole");
+    trained(&options, &whole, &[]);
+    for name in ["latest.safetensors", "before-decay.safetensors"] {
+        let folder = place.file(name);
+        let (result, _) = go_on(&options, &folder, &[(0, Then::Full(name))]);
+        let text = result.expect_err("a full disk").to_string();
+        assert!(text.contains(name), "{text}");
+        assert_eq!(warnings(&trained(&options, &folder, &[])), NO_TEST);
+        assert_same(&folder, &whole);
+    }
+}
+
 /// What every run without test data is told.
 const NO_TEST: &str = "no --test data: the figures below are those of the training data\n";
+
+#[test]
+fn a_run_in_its_first_decay_has_something_to_go_back_to() {
+    let place = own_data();
+    let options = options(&place, FROM_THE_START);
+    let whole = place.file("whole");
+    trained(&options, &whole, &[]);
+    for (at, name) in [
+        (13, None),
+        (13, Some("latest.safetensors")),
+        (13, Some("before-decay.safetensors")),
+        (2, Some("latest.safetensors")),
+        (2, Some("before-decay.safetensors")),
+    ] {
+        let folder = place.file(&format!("run-{at}-{}", name.unwrap_or_default()));
+        trained(&options, &folder, &[(at, Then::Stop)]);
+        if let Some(name) = name {
+            damage(&folder.join(name));
+        }
+        let told = warnings(&trained(&options, &folder, &[])).replace(NO_TEST, "");
+        assert_eq!(told.lines().count(), usize::from(name.is_some()), "{told}");
+        assert!(told.contains(name.unwrap_or_default()), "{told}");
+        assert_same(&folder, &whole);
+    }
+}

@@ -49,6 +49,7 @@ impl Job<'_, '_> {
         match (found, lost) {
             (Some((place, lines)), None) => {
                 self.mend_end(place)?;
+                self.mend_start(place)?;
                 self.name_damaged(place, lines)?;
                 Ok((place, lines))
             }
@@ -73,10 +74,32 @@ impl Job<'_, '_> {
 
     /// Saves what a run begins with, so that there always is something to go on from.
     pub(super) fn begin(&mut self, place: Place, log: &store::Metrics) -> Result<()> {
-        if self.decays() && self.returns() {
-            self.save(BEFORE_DECAY, place)?;
+        self.save_latest(place, log)?;
+        match self.begins_in_decay(place) {
+            true => self.save(BEFORE_DECAY, place),
+            false => Ok(()),
         }
-        self.save_latest(place, log)
+    }
+
+    /// Whether what was before the decay is the start of the run: it can be made again.
+    fn begins_in_decay(&self, place: Place) -> bool {
+        place.update == 0 && place.release.is_none() && self.decays() && self.returns()
+    }
+
+    /// At the start of a run that begins in a decay, what was before it is made where it is damaged or not yet there.
+    fn mend_start(&self, place: Place) -> Result<()> {
+        if !self.begins_in_decay(place) {
+            return Ok(());
+        }
+        match self.folder.load(BEFORE_DECAY) {
+            Ok(_) => Ok(()),
+            Err(e) => {
+                if self.folder.file(BEFORE_DECAY).exists() {
+                    self.warn(format!("{e}: made again"));
+                }
+                self.save(BEFORE_DECAY, place)
+            }
+        }
     }
 
     /// To the previous checkpoint, which becomes the latest one before the log is cut back to it.
@@ -94,6 +117,9 @@ impl Job<'_, '_> {
         if let Some(name) = self.ended(place) {
             self.save(&name, place)?;
         }
+        if self.begins_in_decay(place) {
+            self.save(BEFORE_DECAY, place)?;
+        }
         Ok((place, lines))
     }
 
@@ -110,6 +136,7 @@ impl Job<'_, '_> {
         let before = place.leg.checked_sub(1).and_then(|at| self.legs.get(at));
         let main = before.filter(|before| leg.budget && !before.budget);
         let decays = self.decays() && (self.returns() || place.release.is_some());
+        let decays = decays && !self.begins_in_decay(place);
         next.or(main.map(|main| main.save_as.clone()))
             .or(decays.then(|| BEFORE_DECAY.to_string()))
     }
