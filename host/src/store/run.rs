@@ -141,7 +141,7 @@ impl RunFolder {
     /// A folder that is missing or no run, one that another process works in, a damaged configuration.
     pub fn open<C: DeserializeOwned>(path: &Path) -> Result<(Self, C)> {
         let folder = Self::enter(path)?;
-        let config = folder.read_config(CONFIG)?;
+        let config = read_one(&folder.file(CONFIG), &|_, _| Ok(()))?;
         Ok((folder, config))
     }
 
@@ -155,24 +155,11 @@ impl RunFolder {
         check: impl Fn(&Path, &C) -> Result<()>,
     ) -> Result<(Self, C, Option<Error>)> {
         let folder = Self::enter(path)?;
-        let read = |name: &str| -> Result<C> {
-            let config = folder.read_config(name)?;
-            check(&folder.file(name), &config)?;
-            Ok(config)
-        };
-        let (config, lost) = match (read(CONFIG), read(CONFIG_COPY)) {
-            (Ok(config), Ok(_)) => (config, None),
-            (Ok(config), Err(e)) => {
-                // A run that was killed early has no copy yet.
-                let is_there = folder.file(CONFIG_COPY).exists();
-                (config, Some(e).filter(|_| is_there))
-            }
-            (Err(lost), Ok(copy)) => (copy, Some(lost)),
-            (Err(lost), Err(e)) => {
-                let problem = format!("nor does its copy serve, {e}: put a copy of either back");
-                return Err(Error::input(lost, problem));
-            }
-        };
+        let (config, lost) = read_configuration(path, &check)?;
+        // A run that was killed early has no copy yet.
+        let copy = folder.file(CONFIG_COPY);
+        let lost_copy = || read_one(&copy, &check).err().filter(|_| copy.exists());
+        let lost = lost.or_else(lost_copy);
         folder.configure(&config)?;
         Ok((folder, config, lost))
     }
@@ -220,13 +207,6 @@ impl RunFolder {
             removed.map_err(|e| Error::io(&unfinished, "remove the unfinished file", e))?;
         }
         Ok(())
-    }
-
-    fn read_config<C: DeserializeOwned>(&self, name: &str) -> Result<C> {
-        let file = self.file(name);
-        let text = fs::read(&file).map_err(|e| Error::unreadable(&file, &e))?;
-        let content = serde_json::from_slice(&text);
-        content.map_err(|e| Error::file(&file, format_args!("no configuration of a run: {e}")))
     }
 
     /// The folder.
@@ -426,6 +406,37 @@ impl RunFolder {
         let path = path.to_owned();
         Ok(Self { path, _lock: lock })
     }
+}
+
+/// The configuration of a run folder that `check` accepts, or else its copy, with what was wrong. Nothing is touched.
+///
+/// # Errors
+/// Neither serves.
+pub(crate) fn read_configuration<C: DeserializeOwned>(
+    folder: &Path,
+    check: &impl Fn(&Path, &C) -> Result<()>,
+) -> Result<(C, Option<Error>)> {
+    match read_one(&folder.join(CONFIG), check) {
+        Ok(config) => Ok((config, None)),
+        Err(lost) => match read_one(&folder.join(CONFIG_COPY), check) {
+            Ok(copy) => Ok((copy, Some(lost))),
+            Err(e) => {
+                let problem = format!("nor does its copy serve, {e}: put a copy of either back");
+                Err(Error::input(lost, problem))
+            }
+        },
+    }
+}
+
+fn read_one<C: DeserializeOwned>(
+    file: &Path,
+    check: &impl Fn(&Path, &C) -> Result<()>,
+) -> Result<C> {
+    let text = fs::read(file).map_err(|e| Error::unreadable(file, &e))?;
+    let config = serde_json::from_slice(&text)
+        .map_err(|e| Error::file(file, format_args!("no configuration of a run: {e}")))?;
+    check(file, &config)?;
+    Ok(config)
 }
 
 /// A folder that does not exist, or holds only what a process killed before its configuration left, is free.

@@ -1,6 +1,5 @@
 //! A run: some jobs side by side, each in its folder.
 
-use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -15,7 +14,7 @@ use super::strips::{self, Strips};
 use super::{Context, defaults, job};
 use crate::error::{Error, Result};
 use crate::schedule::{self, Leg};
-use crate::store::{CONFIG, CONFIG_COPY, RunFolder};
+use crate::store::{self, LATEST, RunFolder};
 
 /// A job whose data are loaded.
 type Loaded = Box<dyn Task + Send>;
@@ -104,20 +103,8 @@ fn write_again(options: &RunOptions, run: &RunFolder) -> Result<()> {
 /// # Errors
 /// A folder that is no run; options that are damaged in both places.
 pub fn read_options(folder: &Path) -> Result<RunOptions> {
-    let read = |name: &str| -> Result<RunOptions> {
-        let path = folder.join(name);
-        let text = fs::read(&path).map_err(|e| Error::unreadable(&path, &e))?;
-        let options: RunOptions =
-            serde_json::from_slice(&text).map_err(|e| Error::file(&path, e))?;
-        options.check_seal(&path)?;
-        Ok(options)
-    };
-    read(CONFIG).or_else(|lost| {
-        read(CONFIG_COPY).map_err(|e| {
-            let problem = format!("nor does its copy serve, {e}: put a copy of either back");
-            Error::input(&lost, problem)
-        })
-    })
+    let sound = |file: &Path, options: &RunOptions| options.check_seal(file);
+    store::read_configuration(folder, &sound).map(|(options, _)| options)
 }
 
 /// Loads everything, so that bad options or data are found before anything is written.

@@ -355,3 +355,34 @@ fn a_run_in_its_first_decay_has_something_to_go_back_to() {
         assert_same(&folder, &whole);
     }
 }
+
+#[test]
+fn what_a_run_can_never_do_is_refused_at_once() {
+    let place = own_data();
+    for schedule in ["cosine", "cyclic"] {
+        let line = format!("--schedule {schedule} --warmup 3 --budgets 40");
+        let folder = place.file(schedule);
+        trained(&options(&place, &line), &folder, &[(12, Then::Stop)]);
+        for words in ["decay 5", "cancel", "extend 4"] {
+            let output = ask(&place, &format!("{schedule} {words}"));
+            assert_refused(words, &output, &[schedule, "wsd-s, wsd or constant"]);
+        }
+        assert!(!folder.join("request.json").exists());
+    }
+}
+
+#[test]
+fn the_copy_of_a_configuration_serves_who_asks() {
+    let place = own_data();
+    let options = options(&place, DECAYS);
+    let folder = place.file("run");
+    trained(&options, &folder, &[(12, Then::Stop)]);
+    let config = folder.join("config.json");
+    let text = fs::read_to_string(&config).expect("a configuration");
+    for damaged in ["{", &text.replace("wsd-s", "cosine")] {
+        fs::write(&config, damaged).expect("written");
+        let output = ask(&place, "run decay 5");
+        assert!(output.status.success(), "{output:?}");
+        fs::remove_file(folder.join("request.json")).expect("removed");
+    }
+}

@@ -39,6 +39,18 @@ const ENDLESS: u64 = 1 << 63;
 /// What a run answers that has made all its updates.
 pub(super) const FINISHED: &str = "the run is finished: --resume with --add-budgets gives it more";
 
+/// What a run answers whose schedule has an end of its own, or several parts.
+pub(super) const UNFIT: &str = "wsd-s, wsd or constant expected, and one part";
+
+/// Whether a schedule can be asked for a decay, its end or more time.
+pub(super) fn takes_requests(options: &JobOptions, legs: &[Leg<'_>]) -> bool {
+    match options.schedule().kind {
+        ScheduleKind::Wsd => true,
+        ScheduleKind::WsdS | ScheduleKind::Constant => legs.iter().all(|leg| leg.from.is_none()),
+        ScheduleKind::Cosine | ScheduleKind::Cyclic => false,
+    }
+}
+
 /// What the end of a decay that was asked for is called.
 const RELEASE: &str = "release";
 
