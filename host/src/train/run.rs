@@ -51,7 +51,7 @@ pub fn resume(
     }
     options.check_files()?;
     if !add_budgets.is_empty() {
-        options = with_budgets(options, add_budgets)?;
+        options = with_budgets(options, add_budgets, folder.path())?;
     }
     let tasks = load(&options)?;
     if !add_budgets.is_empty() {
@@ -76,11 +76,16 @@ pub fn resume(
     Ok((options, report))
 }
 
-/// The options with more budgets for every job.
-fn with_budgets(mut options: RunOptions, more: &[u64]) -> Result<RunOptions> {
+/// The options with more budgets for every job, each beyond the end that the job in its folder has.
+fn with_budgets(mut options: RunOptions, more: &[u64], folder: &Path) -> Result<RunOptions> {
+    let is_one = options.jobs.len() == 1;
     for job in &mut options.jobs {
+        let latest = match is_one {
+            true => folder.join(LATEST),
+            false => folder.join(&job.name).join(LATEST),
+        };
         match &mut job.kind {
-            JobKind::Align(align) => align.schedule.add_budgets(more)?,
+            JobKind::Align(align) => align.schedule.add_budgets(more, job::end_of(&latest))?,
             JobKind::Strips(_) => {
                 let problem = format!("{}: the parts of a transcription are fixed", job.name);
                 return Err(Error::flag("--add-budgets", problem));

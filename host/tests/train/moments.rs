@@ -386,3 +386,28 @@ fn the_copy_of_a_configuration_serves_who_asks() {
         fs::remove_file(folder.join("request.json")).expect("removed");
     }
 }
+
+#[test]
+fn budgets_that_the_end_has_passed_are_told() {
+    let place = own_data();
+    let options_of = options(&place, "--schedule wsd-s --warmup 3 --budgets 40");
+    let folder = place.file("run");
+    let extend = || (38, Then::Ask(Ask::Extend { by: 20 }));
+    trained(&options_of, &folder, &[extend()]);
+    assert_eq!(ends(&folder), [60]);
+    let before = files(&folder);
+    let output = place.run("--resume run --add-budgets 50,90 --quiet");
+    assert_refused("50", &output, &["--add-budgets", "50", "more than 60"]);
+    assert_eq!(files(&folder), before);
+    place.train("--resume run --add-budgets 90 --quiet");
+    assert_eq!(ends(&folder), [60, 90]);
+
+    // The same of budgets that were there.
+    let options = options(&place, "--schedule wsd-s --warmup 3 --budgets 40,50,90");
+    let folder = place.file("passed");
+    let told = warnings(&trained(&options, &folder, &[extend()]));
+    for part in ["50", "no checkpoint", "60"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert_eq!(ends(&folder), [60, 90]);
+}

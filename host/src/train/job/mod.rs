@@ -249,6 +249,16 @@ pub(super) fn is_finished(options: &JobOptions, latest: &Path) -> Result<bool> {
     Ok(is_last && checkpoint.step >= end && number("release").is_none())
 }
 
+/// Where the budget of a latest checkpoint ends, if that was moved, and its step at least; 0 where it cannot be read.
+pub(super) fn end_of(latest: &Path) -> u64 {
+    let Ok(checkpoint) = Checkpoint::read(latest) else {
+        return 0;
+    };
+    let end = checkpoint.metadata.get("end");
+    let end = end.and_then(|end| end.parse().ok());
+    checkpoint.step.max(end.unwrap_or(0))
+}
+
 /// Trains all legs without a folder; the figures at the end.
 pub(super) fn run_in_memory(
     task: &mut dyn Task,
@@ -505,11 +515,12 @@ impl<'p> Job<'_, 'p> {
         let plan = self.legs.get(place.leg).map(|leg| leg.plan);
         let goes_on = |next: &Leg<'_>| next.from.is_none() && Some(next.plan) == plan;
         // An end that was moved beyond later ones leaves them out.
-        while self
-            .legs
-            .get(leg)
-            .is_some_and(|next| goes_on(next) && next.end <= place.step)
-        {
+        let is_passed = |next: &&Leg<'_>| goes_on(next) && next.end <= place.step;
+        while let Some(passed) = self.legs.get(leg).filter(is_passed) {
+            self.warn(format!(
+                "{}: no checkpoint of budget {}: the end of the one before was moved to {}",
+                self.options.name, passed.end, place.step
+            ));
             leg += 1;
         }
         let Some(next) = self.legs.get(leg) else {
