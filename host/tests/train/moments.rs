@@ -411,3 +411,56 @@ fn budgets_that_the_end_has_passed_are_told() {
     }
     assert_eq!(ends(&folder), [60, 90]);
 }
+
+/// Update and total of the last step.
+fn last_step(events: &[Event]) -> (u64, u64) {
+    let of = |event: &Event| match event {
+        Event::Step { update, total, .. } => Some((*update, *total)),
+        _ => None,
+    };
+    let steps: Vec<(u64, u64)> = events.iter().filter_map(of).collect();
+    for (update, total) in &steps {
+        assert!(update <= total, "{update} of {total}");
+    }
+    *steps.last().expect("a step")
+}
+
+#[test]
+fn progress_counts_what_was_asked_for() {
+    let place = own_data();
+    for (schedule, ask, updates) in [
+        ("wsd", Ask::Decay { length: 7 }, 47),
+        ("wsd-s", Ask::Decay { length: 7 }, 40),
+        ("wsd-s", Ask::Extend { by: 20 }, 60),
+    ] {
+        let line = format!("--schedule {schedule} --warmup 3 --budgets 40");
+        let options = options(&place, &line);
+        let folder = place.file(&format!("run-{schedule}-{updates}"));
+        let events = trained(&options, &folder, &[(13, Then::Ask(ask))]);
+        assert_eq!(last_step(&events), (updates, updates), "{schedule}");
+
+        let folder = place.file(&format!("stopped-{schedule}-{updates}"));
+        let list = [(13, Then::Ask(ask)), (16, Then::Stop)];
+        trained(&options, &folder, &list);
+        let events = trained(&options, &folder, &[]);
+        let started = events.iter().find_map(|event| match event {
+            Event::Started { done, total, .. } => Some((*done, *total)),
+            _ => None,
+        });
+        assert_eq!(started, Some((16, updates)), "{schedule}");
+        assert_eq!(last_step(&events), (updates, updates), "{schedule}");
+    }
+}
+
+#[test]
+fn releases_have_one_key_in_a_picture() {
+    let place = own_data();
+    let options = options(&place, "--schedule wsd --warmup 3 --budgets 80");
+    let folder = place.file("run");
+    let ask = |at| (at, Then::Ask(Ask::Decay { length: 4 }));
+    trained(&options, &folder, &[ask(10), ask(20), ask(30)]);
+    assert_eq!(ends(&folder).len(), 4);
+    let picture = fs::read_to_string(folder.join("picture.svg")).expect("a picture");
+    assert_eq!(picture.matches("loss, release").count(), 1);
+    assert_eq!(picture.matches("loss, main").count(), 1);
+}

@@ -168,22 +168,16 @@ struct Job<'a, 'p> {
     trainer: Trainer<'p, f32>,
     beside: Beside,
     legs: &'p [Leg<'p>],
+    /// Updates of the whole job, with what was asked for; about as many where a schedule does not count updates.
     total: u64,
+    /// What the schedule counts for an update, on average.
+    units: f64,
     save_every: u64,
     keep_budgets: Option<usize>,
     /// Requests that are made again, at the same updates.
     again: Vec<Taken>,
     /// Whether the latest checkpoint becomes the previous one; nothing where there is none.
     latest_stays: Option<bool>,
-}
-
-/// The updates of all legs, about as many where a schedule does not count updates.
-fn total(task: &dyn Task, legs: &[Leg<'_>], unit: Unit) -> Result<u64> {
-    let units = legs.iter().map(Leg::updates).fold(0, u64::saturating_add);
-    Ok(match unit {
-        Unit::Steps => units,
-        Unit::Samples | Unit::Tokens => (units as f64 / task.units(unit)?).ceil() as u64,
-    })
 }
 
 /// Trains a job in its folder, from the start or from where it is. The flag is whether it was interrupted.
@@ -213,7 +207,11 @@ pub(super) fn run(
         trainer,
         beside: Beside::new(options, setup.parameters_len())?,
         legs,
-        total: total(task, legs, options.schedule().unit)?,
+        total: 0,
+        units: match options.schedule().unit {
+            Unit::Steps => 1.0,
+            unit => task.units(unit)?,
+        },
         save_every,
         keep_budgets,
         again: Vec::new(),
@@ -353,6 +351,7 @@ impl<'p> Job<'_, 'p> {
     fn train(&mut self, task: &mut dyn Task) -> Result<bool> {
         let (mut place, lines) = self.restore()?;
         let mut log = self.folder.metrics(lines)?;
+        self.total = self.total_from(place);
         (self.context.observe)(Event::Started {
             job: self.options.name.clone(),
             done: place.update,
@@ -378,6 +377,7 @@ impl<'p> Job<'_, 'p> {
                 return Ok(true);
             }
             if self.take_request(&mut place, &mut log)? {
+                self.total = self.total_from(place);
                 continue;
             }
             let decayed = self.decays();
@@ -404,6 +404,32 @@ impl<'p> Job<'_, 'p> {
         place.leg = self.legs.len().saturating_sub(1);
         while self.take_request(&mut place, &mut log)? {}
         Ok(false)
+    }
+
+    /// The updates that were made, and those that are left.
+    fn total_from(&self, place: Place) -> u64 {
+        let until = |end: u64, from: u64| end.saturating_sub(from);
+        let Some(leg) = self.legs.get(place.leg) else {
+            return place.update;
+        };
+        // A branch is gone back before; any other release lies within its leg.
+        let here = match (place.release, place.back) {
+            (Some(release), Some(back)) => {
+                until(release.end, place.step).saturating_add(until(place.end, back))
+            }
+            _ => until(place.end, place.step),
+        };
+        let later = self.legs.iter().skip(place.leg + 1);
+        let later = later.map(|next| match next.plan == leg.plan && next.from.is_none() {
+            true => until(next.end, next.start.max(place.end)),
+            false => next.updates(),
+        });
+        let left = later.fold(here, u64::saturating_add);
+        let updates = match self.options.schedule().unit {
+            Unit::Steps => left,
+            Unit::Samples | Unit::Tokens => (left as f64 / self.units).ceil() as u64,
+        };
+        place.update.saturating_add(updates)
     }
 
     /// Whether the next update is one of a decay.
