@@ -353,6 +353,14 @@ impl RunFolder {
         metrics::read(&self.file(METRICS))
     }
 
+    /// Whether the log has a damaged line: not one that a killed process left unfinished at its end.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn log_is_damaged(&self) -> Result<bool> {
+        metrics::is_damaged(&self.file(METRICS))
+    }
+
     /// The log, cut off after `most` lines or before the first that is torn or damaged; [`Metrics::lines`] tells how many
     /// are left.
     ///

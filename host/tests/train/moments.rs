@@ -109,6 +109,17 @@ fn step_of(folder: &Path, name: &str) -> u64 {
         .step
 }
 
+/// The updates of the log's steps: one after the other.
+fn assert_counts(folder: &Path) {
+    let log = log(folder);
+    let steps = of_kind(&log, "step");
+    let updates: Vec<u64> = steps
+        .iter()
+        .map(|line| line["update"].as_u64().expect("a number"))
+        .collect();
+    assert!(updates.is_sorted_by(|a, b| a < b), "{updates:?}");
+}
+
 const DECAYS: &str = "--schedule wsd-s --warmup 3 --decay-fraction 0.25 --budgets 40,80";
 
 #[test]
@@ -354,6 +365,77 @@ fn a_run_in_its_first_decay_has_something_to_go_back_to() {
         assert!(told.contains(name.unwrap_or_default()), "{told}");
         assert_same(&folder, &whole);
     }
+}
+
+/// Flips a bit of a line of a log, counted from 1.
+fn damage_line(folder: &Path, number: usize) {
+    let file = folder.join("metrics.jsonl");
+    let text = fs::read_to_string(&file).expect("a log");
+    let harmed = |(index, line): (usize, &str)| match index + 1 == number {
+        true => line.replacen("update", "uqdate", 1),
+        false => line.to_string(),
+    };
+    let lines = text.split_inclusive('\n').enumerate();
+    fs::write(&file, lines.map(harmed).collect::<String>()).expect("written");
+}
+
+#[test]
+fn requests_are_made_again_after_the_log_was_damaged() {
+    let place = own_data();
+    let options = options(&place, "--schedule wsd-s --warmup 3 --budgets 200");
+    let folder = place.file("run");
+    let list = [(22, Then::Ask(Ask::Decay { length: 30 })), (31, Then::Stop)];
+    trained(&options, &folder, &list);
+    // The previous checkpoint is the one from before the decay.
+    assert_eq!(step_of(&folder, PREVIOUS), 20);
+    let stopped = place.file("stopped");
+    copy(&folder, &stopped);
+
+    // A log that is cut before the previous checkpoint, then requests, then the latest checkpoint is lost.
+    damage_line(&folder, 10);
+    let list = [(36, Then::Ask(Ask::Decay { length: 5 })), (38, Then::Stop)];
+    let told = warnings(&trained(&options, &folder, &list));
+    assert!(told.contains("lines 10 to"), "{told}");
+    assert_eq!(step_of(&folder, PREVIOUS), 20);
+    damage(&folder.join("latest.safetensors"));
+    let told = warnings(&trained(&options, &folder, &[]));
+    assert!(told.contains("going on from previous"), "{told}");
+    assert!(
+        told.contains("asked") && told.contains("ask again"),
+        "{told}"
+    );
+    let updates: Vec<u64> = of_kind(&log(&folder), "request")
+        .iter()
+        .map(|line| line["update"].as_u64().expect("a number"))
+        .collect();
+    assert_eq!(updates, [36]);
+    assert_counts(&folder);
+
+    // Damage beyond the previous checkpoint alone, with the latest one: the request cannot be read.
+    damage_line(&stopped, 22);
+    damage(&stopped.join("latest.safetensors"));
+    let told = warnings(&trained(&options, &stopped, &[]));
+    assert!(
+        told.contains("asked") && told.contains("ask again"),
+        "{told}"
+    );
+    assert_counts(&stopped);
+}
+
+#[test]
+fn a_log_that_is_whole_is_not_told_of() {
+    let place = own_data();
+    let options = options(&place, "--schedule wsd-s --warmup 3 --budgets 80");
+    let folder = place.file("run");
+    let list = [(22, Then::Ask(Ask::Decay { length: 30 })), (31, Then::Stop)];
+    trained(&options, &folder, &list);
+    copy(&folder, &place.file("whole"));
+    trained(&options, &place.file("whole"), &[]);
+    damage(&folder.join("latest.safetensors"));
+    let told = warnings(&trained(&options, &folder, &[]));
+    assert!(told.contains("going on from previous"), "{told}");
+    assert!(!told.contains("ask again"), "{told}");
+    assert_same(&folder, &place.file("whole"));
 }
 
 #[test]

@@ -47,6 +47,17 @@ pub(super) enum Line {
     Missing { update: u64, first: u64, last: u64 },
 }
 
+impl Line {
+    /// The updates that had been made.
+    pub(super) fn update(&self) -> u64 {
+        let (Line::Step { update, .. }
+        | Line::Budget { update, .. }
+        | Line::Request { update, .. }
+        | Line::Missing { update, .. }) = self;
+        *update
+    }
+}
+
 impl Job<'_, '_> {
     /// Says which of the lines are gone that the latest checkpoint counts, here and in the log itself.
     pub(super) fn note_missing(

@@ -350,14 +350,14 @@ impl<'p> Job<'_, 'p> {
     /// All updates that are left; whether it was interrupted.
     fn train(&mut self, task: &mut dyn Task) -> Result<bool> {
         let (mut place, lines) = self.restore()?;
-        let mut log = self.folder.metrics(lines)?;
+        let mut log = self.folder.metrics(lines.kept)?;
         self.total = self.total_from(place);
         (self.context.observe)(Event::Started {
             job: self.options.name.clone(),
             done: place.update,
             total: self.total,
         });
-        self.note_missing(place, lines, &mut log)?;
+        self.note_missing(place, lines.counted, &mut log)?;
         self.beside.begin(&mut self.trainer)?;
         if self.latest_stays.is_none() {
             self.begin(place, &log)?;
