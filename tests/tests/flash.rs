@@ -1115,4 +1115,9 @@ fn layouts_that_do_not_fit_are_refused() {
         matches!(page, Some(FlashError::OtherLayout { .. })),
         "{page:?}"
     );
+    // The way out is in what is said, and is one.
+    let told = page.map(|error| error.to_string()).unwrap_or_default();
+    assert!(told.contains("erase the range"), "{told}");
+    flash.bytes.fill(0xff);
+    assert_eq!(refused(&mut flash, fewer), None);
 }

@@ -116,7 +116,8 @@ impl Store {
     /// Looks for the newest commit. Cost: two reads of a record per area.
     ///
     /// # Errors
-    /// A layout that does not fit the flash; records of another layout or version; a driver that refuses.
+    /// A layout that does not fit the flash; records of another layout or version (erase the range to begin anew); a
+    /// driver that refuses.
     ///
     /// ```
     /// use rivergram_core::flash::{Layout, RamFlash, Store};
