@@ -53,7 +53,7 @@ pub struct Picture {
     /// The heading.
     pub title: String,
     /// One or more runs under the same schedule: rate and phases are drawn from the first, and beyond its end from
-    /// those that go further.
+    /// those that go further. Those of one name have one colour and one key.
     pub series: Vec<Series>,
     /// The budgets, in steps.
     pub budgets: Vec<u64>,
@@ -138,11 +138,30 @@ impl Phase {
     }
 }
 
+/// The names of the curves, each once.
+fn names(picture: &Picture) -> Vec<&str> {
+    let mut names: Vec<&str> = Vec::new();
+    for series in &picture.series {
+        if !names.contains(&series.name.as_str()) {
+            names.push(&series.name);
+        }
+    }
+    names
+}
+
+/// Every curve with the colour of its name.
+fn coloured(picture: &Picture) -> impl Iterator<Item = (RGBColor, &Series)> {
+    let names = names(picture);
+    let place = move |series: &Series| names.iter().position(|name| *name == series.name);
+    let series = picture.series.iter();
+    series.map(move |series| (curve(place(series).unwrap_or(0)), series))
+}
+
 fn curve(i: usize) -> RGBColor {
     CURVES[i % CURVES.len()]
 }
 
-/// The title, then one line with a key for each curve and each phase.
+/// The title, then one line with a key for each name of curves and each phase.
 fn draw_heading(area: &Area<'_>, picture: &Picture) -> Result<()> {
     let title = (FONT, 21).into_font().color(&INK);
     area.draw_text(&picture.title, &title, (LEFT, 12))
@@ -157,8 +176,8 @@ fn draw_heading(area: &Area<'_>, picture: &Picture) -> Result<()> {
         x += 28 + width as i32 + 22;
         Ok(())
     };
-    for (i, series) in picture.series.iter().enumerate() {
-        key(&format!("loss, {}", series.name), curve(i).filled(), 1)?;
+    for (i, name) in names(picture).into_iter().enumerate() {
+        key(&format!("loss, {name}"), curve(i).filled(), 1)?;
     }
     key("learning rate", RATE.filled(), 1)?;
     for phase in Phase::ALL {
@@ -181,7 +200,7 @@ fn draw_loss(area: &Area<'_>, picture: &Picture, steps: Range<f64>) -> Result<()
     draw_phases(&mut panel, &schedule(picture), &steps, range.clone())?;
     draw_mesh(&mut panel, "loss", None, &|y| loss_label(*y, &range))?;
     draw_budgets(&mut panel, &picture.budgets, &steps, range.clone())?;
-    for (i, series) in picture.series.iter().enumerate() {
+    for (colour, series) in coloured(picture) {
         let raw = thin(&series.points).filter(|p| p.loss.is_finite());
         let raw = raw.map(|p| {
             (
@@ -189,13 +208,13 @@ fn draw_loss(area: &Area<'_>, picture: &Picture, steps: Range<f64>) -> Result<()
                 f64::from(p.loss).clamp(range.start, range.end),
             )
         });
-        let faint = curve(i).mix(0.22).stroke_width(1);
+        let faint = colour.mix(0.22).stroke_width(1);
         panel
             .draw_series(LineSeries::new(raw, faint))
             .map_err(failed)?;
     }
-    for (i, mean) in smoothed.into_iter().enumerate() {
-        let strong = curve(i).stroke_width(2);
+    for ((colour, _), mean) in coloured(picture).zip(smoothed) {
+        let strong = colour.stroke_width(2);
         panel
             .draw_series(LineSeries::new(mean, strong))
             .map_err(failed)?;

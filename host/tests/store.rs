@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rivergram::error::Error;
 use rivergram::store::{
     BUDGETS, CONFIG, CONFIG_COPY, Checkpoint, LATEST, LOCK, MAINS, METRICS, PREVIOUS, RELEASES,
-    RunFolder, Tensor, budget_name, main_name, release_name,
+    RunFolder, Tensor, UPDATE, budget_name, main_name, moved_name, release_name,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -442,9 +442,11 @@ fn the_newest_of_a_kind_stay() {
     ] {
         run.save(&name, &checkpoint(1)).expect("space");
     }
-    run.keep(BUDGETS, 1).expect("removed");
-    run.keep(RELEASES, 2).expect("removed");
-    run.keep(MAINS, 2).expect("removed");
+    run.keep(BUDGETS, 1, &budget_name(1_000_000))
+        .expect("removed");
+    run.keep(RELEASES, 2, &release_name(105, 110))
+        .expect("removed");
+    run.keep(MAINS, 2, &main_name(90)).expect("removed");
     let expected = [
         budget_name(1_000_000),
         main_name(90),
@@ -452,6 +454,59 @@ fn the_newest_of_a_kind_stay() {
         release_name(105, 110),
     ];
     assert_eq!(run.checkpoints().expect("a list"), expected);
+}
+
+#[test]
+fn what_was_just_written_stays_and_the_updates_tell_what_is_old() {
+    let place = TempDir::new().expect("a folder");
+    let path = place.path().join("run");
+    let run = RunFolder::create(&path, &config()).expect("a new folder");
+    let save = |name: &str, update: Option<u64>| {
+        let mut checkpoint = checkpoint(1);
+        let update = update.map(|update| (UPDATE.to_string(), update.to_string()));
+        checkpoint.metadata.extend(update);
+        run.save(name, &checkpoint).expect("space");
+    };
+    let left = || run.checkpoints().expect("a list");
+    // Written in the order of the updates, and not in that of the steps.
+    save(&moved_name(20, 60), Some(60));
+    save(&budget_name(40), Some(64));
+    run.keep(BUDGETS, 1, &budget_name(40)).expect("removed");
+    assert_eq!(left(), [budget_name(40)]);
+    // One of a later time, one that does not say it, and one that is damaged go first.
+    save(&budget_name(50), Some(70));
+    save(&budget_name(90), Some(200));
+    save(&budget_name(91), None);
+    fs::write(path.join(budget_name(92)), "x").expect("written");
+    save(&budget_name(60), Some(80));
+    run.keep(BUDGETS, 3, &budget_name(60)).expect("removed");
+    assert_eq!(left(), [40, 50, 60].map(budget_name));
+    // No fewer than the one that was just written.
+    run.keep(BUDGETS, 0, &budget_name(40)).expect("removed");
+    assert_eq!(left(), [budget_name(40)]);
+}
+
+#[test]
+fn a_latest_checkpoint_that_cannot_be_written_leaves_both() {
+    let place = TempDir::new().expect("a folder");
+    let path = place.path().join("run");
+    let run = RunFolder::create(&path, &config()).expect("a new folder");
+    run.save_latest(&checkpoint(1), false).expect("space");
+    run.save_latest(&checkpoint(2), true).expect("space");
+    for name in [LATEST, PREVIOUS] {
+        // A folder in the way stands for a disk that refuses.
+        let in_the_way = path.join(format!("{name}.tmp"));
+        fs::create_dir(&in_the_way).expect("space");
+        assert_says(
+            run.save_latest(&checkpoint(3), true),
+            1,
+            &[name, "cannot write it"],
+        );
+        fs::remove_dir(&in_the_way).expect("removed");
+        assert!(run.unfinished().expect("a list").is_empty());
+        assert_eq!(run.load(LATEST).expect("whole").step, 2);
+        assert_eq!(run.load(PREVIOUS).expect("whole").step, 1);
+    }
 }
 
 #[cfg(unix)]

@@ -5,6 +5,8 @@ mod beside;
 #[path = "train/faults.rs"]
 #[cfg(unix)]
 mod faults;
+#[path = "train/moments.rs"]
+mod moments;
 #[path = "train/requests.rs"]
 mod requests;
 
@@ -13,6 +15,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 

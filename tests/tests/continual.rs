@@ -164,6 +164,14 @@ fn a_decay_that_runs_is_hastened_and_what_cannot_decay_is_said() {
     assert_eq!(trainer.schedule().rate(), state.rate());
     let nothing = trainer.decay_early(0, never);
     assert_eq!(nothing, Ok(EarlyDecay::Running { end: 90 }));
+    // The budget is still to come: what is left of its decay begins at the peak.
+    let rate = |t| trainer.schedule().lr_at(t);
+    let rates: Vec<f32> = (90..100).map(rate).collect();
+    assert!(rates.is_sorted_by(|a, b| a > b), "{rates:?}");
+    assert!(
+        rate(89) < rates[0] && rates[9] < 0.5 * rates[0],
+        "{rates:?}"
+    );
 
     let over = State::at(&plan, 120);
     let mut trainer = Trainer::resume(setup, memory.storage(), over, 120).expect("a trainer");

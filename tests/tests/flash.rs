@@ -662,6 +662,131 @@ fn the_commit_before_a_damaged_one_is_whole() {
     assert_eq!(load(&store, &mut flash, Slot::Latest), Ok(run.bytes(&plan)));
 }
 
+/// What a slot holds.
+fn text<const PAGE: usize, const UNIT: usize>(
+    store: &Store,
+    flash: &mut Nor<PAGE, UNIT>,
+    slot: Slot,
+) -> Result<u8, FlashError> {
+    let mut byte = [0];
+    store
+        .load(flash, slot, &mut [PartMut::<f32>::Bytes(&mut byte)])
+        .map(|()| byte[0])
+}
+
+#[test]
+fn a_store_further_back_holds_nothing_of_later_commits() {
+    // Four areas of one page: latest, before the decay, a budget, and the next commit.
+    let layout = Layout {
+        start: 0,
+        end: 4 * 512,
+        payload: 100,
+        budgets: 1,
+    };
+    let mut flash = Nor::<512, 4>::new(4);
+    let mut store = Store::open(&mut flash, &layout).expect("a store");
+    let kept: [&[Slot]; 5] = [
+        &[Slot::BeforeDecay, Slot::Budget(7), Slot::Latest],
+        &[Slot::Latest],
+        &[Slot::BeforeDecay],
+        &[Slot::Budget(9), Slot::Latest],
+        // The area of the first commit, which no slot needs any more.
+        &[Slot::Latest],
+    ];
+    let commit = |store: &mut Store, flash: &mut Nor<512, 4>, slots: &[Slot], byte: u8| {
+        let parts = [Part::<f32>::Bytes(&[byte])];
+        store.commit(flash, slots, &parts).expect("a commit")
+    };
+    for (slots, byte) in kept.into_iter().zip(1..) {
+        commit(&mut store, &mut flash, slots, byte);
+    }
+    assert_eq!(store.areas(), 4);
+
+    let mut store = Store::open_before(&mut flash, &layout, 3).expect("a store");
+    assert_eq!(store.sequence(), 2);
+    let gone = [Slot::BeforeDecay, Slot::Budget(7)];
+    let assert_gone = |store: &Store, flash: &mut Nor<512, 4>| {
+        for slot in gone {
+            assert!(!store.has(slot), "{slot}");
+            assert_eq!(text(store, flash, slot), Err(FlashError::Empty { slot }));
+        }
+        assert_eq!(store.budgets().count(), 0);
+    };
+    assert_gone(&store, &mut flash);
+    assert_eq!(text(&store, &mut flash, Slot::Latest), Ok(2));
+    assert_eq!(
+        block_on(Store::open_before_async(&mut flash, &layout, 3)),
+        Ok(store)
+    );
+    // Nor does the next commit bring them back, here or after the power came back.
+    assert_eq!(commit(&mut store, &mut flash, &[Slot::Latest], 6), 6);
+    assert_gone(&store, &mut flash);
+    let mut store = Store::open(&mut flash, &layout).expect("a store");
+    assert_gone(&store, &mut flash);
+    assert_eq!(text(&store, &mut flash, Slot::Latest), Ok(6));
+    for (slot, byte) in gone.into_iter().zip(7..) {
+        commit(&mut store, &mut flash, &[slot], byte);
+        assert_eq!(text(&store, &mut flash, slot), Ok(byte));
+    }
+}
+
+#[test]
+fn whatever_commit_a_store_goes_back_before_it_holds_its_own_or_nothing() {
+    let layout = Layout {
+        start: 0,
+        end: 6 * 512,
+        payload: 100,
+        budgets: 2,
+    };
+    let (mut flash, mut random) = (Nor::<512, 4>::new(6), Random::new(61));
+    let mut store = Store::open(&mut flash, &layout).expect("a store");
+    // What each slot held after each commit.
+    let slots = [
+        Slot::Latest,
+        Slot::BeforeDecay,
+        Slot::Budget(1),
+        Slot::Budget(2),
+    ];
+    let mut held = vec![[None; 4]];
+    let mut gone = 0;
+    for byte in 1..=40 {
+        let place = random.range(0, 3);
+        let parts = [Part::<f32>::Bytes(&[byte])];
+        store
+            .commit(&mut flash, &[slots[place]], &parts)
+            .expect("a commit");
+        let mut now = *held.last().expect("a commit");
+        now[place] = Some(byte);
+        held.push(now);
+        for back in 1..=store.sequence() {
+            let mut flash = flash.clone();
+            let mut old = Store::open_before(&mut flash, &layout, back).expect("a store");
+            // Of what lies there; one commit more changes one slot.
+            let own = held[old.sequence() as usize];
+            for more in [false, true] {
+                if more {
+                    let parts = [Part::<f32>::Bytes(&[0])];
+                    old.commit(&mut flash, &[Slot::Latest], &parts)
+                        .expect("a commit");
+                }
+                for (slot, own) in slots.into_iter().zip(own) {
+                    let own = if more && slot == Slot::Latest {
+                        Some(0)
+                    } else {
+                        own
+                    };
+                    match text(&old, &mut flash, slot) {
+                        Ok(byte) => assert_eq!(Some(byte), own, "{slot} before {back}"),
+                        Err(_) if own.is_some() => gone += 1,
+                        Err(e) => assert_eq!(e, FlashError::Empty { slot }),
+                    }
+                }
+            }
+        }
+    }
+    assert!(gone > 100, "{gone}");
+}
+
 #[test]
 fn a_worn_page_is_named_and_avoided() {
     let plan = Plan::new(settings(), budgets()).expect("a plan");
@@ -990,4 +1115,9 @@ fn layouts_that_do_not_fit_are_refused() {
         matches!(page, Some(FlashError::OtherLayout { .. })),
         "{page:?}"
     );
+    // The way out is in what is said, and is one.
+    let told = page.map(|error| error.to_string()).unwrap_or_default();
+    assert!(told.contains("erase the range"), "{told}");
+    flash.bytes.fill(0xff);
+    assert_eq!(refused(&mut flash, fewer), None);
 }

@@ -148,11 +148,14 @@ impl Display for FlashError {
             Self::OtherLayout { page } => {
                 write!(
                     f,
-                    "page {page} was written with another layout of the store"
+                    "page {page} was written with another layout of the store: erase the range to begin anew"
                 )
             }
             Self::Version { page, found } => {
-                write!(f, "page {page} holds a record of format version {found}")
+                write!(
+                    f,
+                    "page {page} holds a record of format version {found}: erase the range to begin anew"
+                )
             }
             Self::Length { need, have } => {
                 write!(f, "{have} bytes where the store has {need}")

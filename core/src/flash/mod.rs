@@ -116,7 +116,8 @@ impl Store {
     /// Looks for the newest commit. Cost: two reads of a record per area.
     ///
     /// # Errors
-    /// A layout that does not fit the flash; records of another layout or version; a driver that refuses.
+    /// A layout that does not fit the flash; records of another layout or version (erase the range to begin anew); a
+    /// driver that refuses.
     ///
     /// ```
     /// use rivergram_core::flash::{Layout, RamFlash, Store};
@@ -163,8 +164,8 @@ impl Store {
     }
 
     /// What there was before the commit of this number: where the newest one is damaged. The one before it is always
-    /// whole; more of them are as far as the range has areas to spare. The next commit stands above all. Cost: that
-    /// of [`Store::open`].
+    /// whole; more of them are as far as the range has areas to spare, and a slot whose area a later commit has taken
+    /// is empty. The next commit stands above all. Cost: that of [`Store::open`].
     ///
     /// # Errors
     /// As [`Store::open`].

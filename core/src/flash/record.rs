@@ -113,6 +113,15 @@ impl Record {
         Ok((record, pages, areas))
     }
 
+    /// Empties the slots that lie in an area.
+    pub(super) fn forget(&mut self, area: u8) {
+        for slot in &mut self.slots {
+            if *slot == area {
+                *slot = NOWHERE;
+            }
+        }
+    }
+
     /// Whether a slot lies in an area.
     pub(super) fn holds(&self, area: u8) -> bool {
         self.slots.contains(&area)

@@ -550,7 +550,7 @@ pub(super) struct Open {
 enum Phase {
     /// The newest record of all areas.
     Newest,
-    /// Areas whose record is damaged.
+    /// Areas whose record is damaged, and those that later commits took.
     Damaged,
     Done,
 }
@@ -675,11 +675,20 @@ impl Procedure for Open {
             if self.phase == Phase::Newest {
                 self.look();
                 self.go_on();
-            } else if matches!(self.record.found(), Found::Damaged) {
-                self.first = Some(First::new(self.geometry, self.area));
-            } else {
-                self.go_on();
+                continue;
             }
+            match self.record.found() {
+                Found::Damaged => {
+                    self.first = Some(First::new(self.geometry, self.area));
+                    continue;
+                }
+                // Its area may be one that a slot of the newest lay in.
+                Found::Record(record, _) if record.sequence > self.newest.sequence => {
+                    self.newest.forget(record.area);
+                }
+                _ => {}
+            }
+            self.go_on();
         }
         None
     }

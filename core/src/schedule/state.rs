@@ -327,7 +327,7 @@ impl<'a, T: Real> State<'a, T> {
 
     /// Begins a decay of `length` steps (or units) with the next update, from the rate of the moment.
     /// After it the run goes on as after a budget: back to the peak, and on to the decays of the plan
-    /// that are still to come. Whether anything changed: not for length 0, nor after the last budget at
+    /// that are still to come: where it began in one of them and ends before it, to what is left of that one. Whether anything changed: not for length 0, nor after the last budget at
     /// the floor. Cost: O(1).
     ///
     /// ```

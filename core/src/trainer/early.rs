@@ -21,7 +21,8 @@ pub enum EarlyDecay {
         end: u64,
     },
     /// A decay was running, and now ends no later than asked for. The state before it was to be kept when it began:
-    /// nothing was kept now.
+    /// nothing was kept now. Of the decay of a budget that ends earlier, the rest is still to come after the release:
+    /// from the peak, down to the floor at the budget.
     Running {
         /// Where it ends.
         end: u64,

@@ -14,12 +14,28 @@ pub(super) const UNFINISHED: &str = ".tmp";
 /// # Errors
 /// Whatever the system refuses; the unfinished file is removed and the old content stays.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace_after(path, bytes, || Ok(()))
+}
+
+/// The same, with something done between the two: once the new content is on the disk, and before it has the name.
+///
+/// # Errors
+/// As [`replace`], and those of `before`.
+pub(super) fn replace_after(
+    path: &Path,
+    bytes: &[u8],
+    before: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     let unfinished = unfinished(path);
-    let done = write_synced(&unfinished, bytes).and_then(|()| fs::rename(&unfinished, path));
-    if let Err(source) = done {
+    let failed = |e| Error::io(path, "write it", e);
+    let done = write_synced(&unfinished, bytes)
+        .map_err(failed)
+        .and_then(|()| before())
+        .and_then(|()| fs::rename(&unfinished, path).map_err(failed));
+    if let Err(e) = done {
         // Best effort: what could not be written can perhaps not be removed either, and a later run does it.
         let _ = fs::remove_file(&unfinished);
-        return Err(Error::io(path, "write it", source));
+        return Err(e);
     }
     sync_folder_of(path)
 }

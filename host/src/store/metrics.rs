@@ -116,6 +116,25 @@ pub(super) fn read(path: &Path) -> Result<impl Iterator<Item = Result<Vec<u8>>> 
     Ok(lines.into_iter().flatten())
 }
 
+/// Whether a log has a damaged line, rather than one that was never finished.
+pub(super) fn is_damaged(path: &Path) -> Result<bool> {
+    let mut whole = 0;
+    for line in read(path)? {
+        whole += line?.len() as u64;
+    }
+    let failed = |e| Error::unreadable(path, &e);
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(failed(e)),
+    };
+    file.seek(SeekFrom::Start(whole)).map_err(failed)?;
+    let mut rest = Vec::new();
+    let mut rest_of = BufReader::new(file);
+    rest_of.read_until(b'\n', &mut rest).map_err(failed)?;
+    Ok(rest.ends_with(LINE_END))
+}
+
 /// The lines before the first that is torn or damaged, read one by one.
 fn whole_lines<R: BufRead>(
     mut reader: R,

@@ -7,7 +7,7 @@
 //! | `latest.safetensors` | the newest checkpoint |
 //! | `previous.safetensors` | the checkpoint before it that needs no other file |
 //! | `before-decay.safetensors` | where the last decay began, of WSD-S |
-//! | `budget-000600.safetensors`, … | the decayed checkpoint of each budget |
+//! | `budget-000600.safetensors`, … | the decayed checkpoint of each budget; of a branch whose end was moved with both |
 //! | `release-000600-000660.safetensors`, … | the end of a decay that was asked for |
 //! | `main-000540.safetensors`, … | where the newest branches began, of WSD |
 //! | `metrics.jsonl` | one line per logged step |
@@ -46,6 +46,9 @@ pub const BUDGETS: &str = "budget-";
 pub const RELEASES: &str = "release-";
 /// What the names of the checkpoints of main branches begin with.
 pub const MAINS: &str = "main-";
+/// In the metadata of a checkpoint: the updates that a run had made when it was saved, those that it went back behind
+/// included.
+pub const UPDATE: &str = "update";
 /// What the names of checkpoints end in.
 const CHECKPOINT: &str = ".safetensors";
 
@@ -65,26 +68,16 @@ pub fn main_name(step: u64) -> String {
     format!("{MAINS}{step:06}{CHECKPOINT}")
 }
 
+/// The file name of the end of a branch that was moved, such as `budget-000600-000660.safetensors`: its budget, and where
+/// it ended. Another branch may end there too.
+pub fn moved_name(budget: u64, end: u64) -> String {
+    format!("{BUDGETS}{budget:06}-{end:06}{CHECKPOINT}")
+}
+
 /// The steps in a name of a kind.
 fn steps_of(name: &str, kind: &str) -> Option<Vec<u64>> {
     let steps = name.strip_prefix(kind)?.strip_suffix(CHECKPOINT)?;
     steps.split('-').map(|step| step.parse().ok()).collect()
-}
-
-/// Of some names those of a kind, in the order of their steps, cut into the older ones and the `most` newest.
-pub fn newest<'a>(
-    names: impl IntoIterator<Item = &'a str>,
-    kind: &str,
-    most: usize,
-) -> (Vec<String>, Vec<String>) {
-    let of_kind = names.into_iter();
-    let of_kind = of_kind.filter_map(|name| Some((steps_of(name, kind)?, name.to_string())));
-    let mut of_kind: Vec<(Vec<u64>, String)> = of_kind.collect();
-    of_kind.sort_unstable();
-    of_kind.dedup();
-    let mut older: Vec<String> = of_kind.into_iter().map(|(_, name)| name).collect();
-    let newest = older.split_off(older.len().saturating_sub(most.max(1)));
-    (older, newest)
 }
 
 /// An open run folder, locked until it is dropped or the process ends, however it ends.
@@ -148,7 +141,7 @@ impl RunFolder {
     /// A folder that is missing or no run, one that another process works in, a damaged configuration.
     pub fn open<C: DeserializeOwned>(path: &Path) -> Result<(Self, C)> {
         let folder = Self::enter(path)?;
-        let config = folder.read_config(CONFIG)?;
+        let config = read_one(&folder.file(CONFIG), &|_, _| Ok(()))?;
         Ok((folder, config))
     }
 
@@ -162,24 +155,11 @@ impl RunFolder {
         check: impl Fn(&Path, &C) -> Result<()>,
     ) -> Result<(Self, C, Option<Error>)> {
         let folder = Self::enter(path)?;
-        let read = |name: &str| -> Result<C> {
-            let config = folder.read_config(name)?;
-            check(&folder.file(name), &config)?;
-            Ok(config)
-        };
-        let (config, lost) = match (read(CONFIG), read(CONFIG_COPY)) {
-            (Ok(config), Ok(_)) => (config, None),
-            (Ok(config), Err(e)) => {
-                // A run that was killed early has no copy yet.
-                let is_there = folder.file(CONFIG_COPY).exists();
-                (config, Some(e).filter(|_| is_there))
-            }
-            (Err(lost), Ok(copy)) => (copy, Some(lost)),
-            (Err(lost), Err(e)) => {
-                let problem = format!("nor does its copy serve, {e}: put a copy of either back");
-                return Err(Error::input(lost, problem));
-            }
-        };
+        let (config, lost) = read_configuration(path, &check)?;
+        // A run that was killed early has no copy yet.
+        let copy = folder.file(CONFIG_COPY);
+        let lost_copy = || read_one(&copy, &check).err().filter(|_| copy.exists());
+        let lost = lost.or_else(lost_copy);
         folder.configure(&config)?;
         Ok((folder, config, lost))
     }
@@ -229,13 +209,6 @@ impl RunFolder {
         Ok(())
     }
 
-    fn read_config<C: DeserializeOwned>(&self, name: &str) -> Result<C> {
-        let file = self.file(name);
-        let text = fs::read(&file).map_err(|e| Error::unreadable(&file, &e))?;
-        let content = serde_json::from_slice(&text);
-        content.map_err(|e| Error::file(&file, format_args!("no configuration of a run: {e}")))
-    }
-
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
@@ -262,25 +235,44 @@ impl RunFolder {
         checkpoint.write(&self.plain(name)?)
     }
 
-    /// Writes the latest checkpoint; what was the latest becomes the previous one where it `stays`.
+    /// Writes the latest checkpoint; what was the latest becomes the previous one where it `stays`, once the new one is
+    /// on the disk: a disk that is full leaves two checkpoints, not two names of one.
     ///
     /// # Errors
     /// As [`RunFolder::save`].
     pub fn save_latest(&self, checkpoint: &Checkpoint, stays: bool) -> Result<()> {
-        if stays {
-            atomic::link(&self.file(LATEST), &self.file(PREVIOUS))?;
-        }
-        self.save(LATEST, checkpoint)
+        let latest = self.file(LATEST);
+        atomic::replace_after(&latest, &checkpoint.to_bytes()?, || match stays {
+            true => atomic::link(&latest, &self.file(PREVIOUS)),
+            false => Ok(()),
+        })
     }
 
-    /// Removes all but the `most` newest checkpoints of a kind, such as [`BUDGETS`].
+    /// Removes all but the `most` newest checkpoints of a kind, such as [`BUDGETS`]. The newest is `last`, which was just
+    /// written; of the others one is as old as the [`UPDATE`] that it was saved at says. Those of a later update than
+    /// `last`, from a time that the run went back behind, go first, with those that cannot be read or do not say it.
     ///
     /// # Errors
     /// What the system refuses.
-    pub fn keep(&self, kind: &str, most: usize) -> Result<()> {
-        let names = self.checkpoints()?;
-        let (older, _) = newest(names.iter().map(String::as_str), kind, most);
-        for name in older {
+    pub fn keep(&self, kind: &str, most: usize, last: &str) -> Result<()> {
+        let update = |name: &str| -> Option<u64> {
+            let checkpoint = self.load(name).ok()?;
+            checkpoint.metadata.get(UPDATE)?.parse().ok()
+        };
+        let now = update(last);
+        let others = self.checkpoints()?.into_iter();
+        let mut others: Vec<(Option<u64>, Vec<u64>, String)> = others
+            .filter(|name| name != last)
+            .filter_map(|name| {
+                let steps = steps_of(&name, kind)?;
+                let made = update(&name).filter(|made| now.is_none_or(|now| *made <= now));
+                Some((made, steps, name))
+            })
+            .collect();
+        others.sort_unstable();
+        let stay = most.saturating_sub(1);
+        let gone = others.len().saturating_sub(stay);
+        for (_, _, name) in others.into_iter().take(gone) {
             let path = self.file(&name);
             fs::remove_file(&path).map_err(|e| Error::io(&path, "remove it", e))?;
         }
@@ -361,6 +353,14 @@ impl RunFolder {
         metrics::read(&self.file(METRICS))
     }
 
+    /// Whether the log has a damaged line: not one that a killed process left unfinished at its end.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn log_is_damaged(&self) -> Result<bool> {
+        metrics::is_damaged(&self.file(METRICS))
+    }
+
     /// The log, cut off after `most` lines or before the first that is torn or damaged; [`Metrics::lines`] tells how many
     /// are left.
     ///
@@ -414,6 +414,37 @@ impl RunFolder {
         let path = path.to_owned();
         Ok(Self { path, _lock: lock })
     }
+}
+
+/// The configuration of a run folder that `check` accepts, or else its copy, with what was wrong. Nothing is touched.
+///
+/// # Errors
+/// Neither serves.
+pub(crate) fn read_configuration<C: DeserializeOwned>(
+    folder: &Path,
+    check: &impl Fn(&Path, &C) -> Result<()>,
+) -> Result<(C, Option<Error>)> {
+    match read_one(&folder.join(CONFIG), check) {
+        Ok(config) => Ok((config, None)),
+        Err(lost) => match read_one(&folder.join(CONFIG_COPY), check) {
+            Ok(copy) => Ok((copy, Some(lost))),
+            Err(e) => {
+                let problem = format!("nor does its copy serve, {e}: put a copy of either back");
+                Err(Error::input(lost, problem))
+            }
+        },
+    }
+}
+
+fn read_one<C: DeserializeOwned>(
+    file: &Path,
+    check: &impl Fn(&Path, &C) -> Result<()>,
+) -> Result<C> {
+    let text = fs::read(file).map_err(|e| Error::unreadable(file, &e))?;
+    let config = serde_json::from_slice(&text)
+        .map_err(|e| Error::file(file, format_args!("no configuration of a run: {e}")))?;
+    check(file, &config)?;
+    Ok(config)
 }
 
 /// A folder that does not exist, or holds only what a process killed before its configuration left, is free.

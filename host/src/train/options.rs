@@ -246,16 +246,21 @@ pub struct ScheduleOptions {
 }
 
 impl ScheduleOptions {
-    /// Appends budgets to a run that did not know of them.
+    /// Appends budgets to a run that did not know of them and whose present budget ends at `end`.
     ///
     /// # Errors
-    /// Budgets that do not lie above all others, and a schedule whose earlier rates depend on its end.
-    pub(super) fn add_budgets(&mut self, more: &[u64]) -> Result<()> {
+    /// Budgets that do not lie above all others and, but in branches, beyond the end; a schedule whose earlier rates
+    /// depend on its end.
+    pub(super) fn add_budgets(&mut self, more: &[u64], end: u64) -> Result<()> {
         if self.kind == ScheduleKind::Cosine {
             let problem = "the rates of a cosine depend on its end: no budget can be added to it";
             return Err(Error::flag("--add-budgets", problem));
         }
         for &budget in more {
+            if budget <= end && self.kind != ScheduleKind::Wsd {
+                let problem = format!("{budget}: more than {end}, where the run ends, expected");
+                return Err(Error::flag("--add-budgets", problem));
+            }
             match self.budgets.last() {
                 Some(&last) if budget <= last => {
                     let problem = format!("{budget}: more than {last}, the last budget, expected");

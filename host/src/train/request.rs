@@ -9,10 +9,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::job;
 use super::options::{JobOptions, RunOptions};
+use super::{job, run};
 use crate::error::{Error, Result};
-use crate::store::{self, CONFIG, LATEST};
+use crate::store::{self, LATEST};
 
 /// The file.
 pub(super) const REQUEST: &str = "request.json";
@@ -62,15 +62,18 @@ impl Request {
 /// Asks the run of a folder, whether it goes on now or is resumed later. The file that says so.
 ///
 /// # Errors
-/// A folder that is no run or has several; a run that is finished; a request that has not been taken yet; what the system refuses.
+/// A folder that is no run or has several; a schedule that takes no requests; a run that is finished; a request that has
+/// not been taken yet; what the system refuses.
 pub fn ask(folder: &Path, ask: Ask) -> Result<PathBuf> {
-    let config = folder.join(CONFIG);
-    let text = fs::read(&config).map_err(|e| Error::unreadable(&config, &e))?;
-    // One job of several has a configuration of its own.
-    let job = match serde_json::from_slice::<JobOptions>(&text) {
-        Ok(job) => job,
-        Err(_) => one_job(folder, &config, &text)?,
+    // One job of several has a configuration of its own, without a checksum.
+    let own = store::read_configuration(folder, &|_, _: &JobOptions| Ok(()));
+    let job = match own {
+        Ok((job, _)) => job,
+        Err(_) => one_job(folder, run::read_options(folder)?)?,
     };
+    if !job::takes_requests(&job, &run::legs(&job)?) {
+        return Err(Error::file(folder, job::UNFIT));
+    }
     if job::is_finished(&job, &folder.join(LATEST))? {
         return Err(Error::file(folder, job::FINISHED));
     }
@@ -88,8 +91,7 @@ pub fn ask(folder: &Path, ask: Ask) -> Result<PathBuf> {
 }
 
 /// The job of a run that has one.
-fn one_job(folder: &Path, config: &Path, text: &[u8]) -> Result<JobOptions> {
-    let options: RunOptions = serde_json::from_slice(text).map_err(|e| Error::file(config, e))?;
+fn one_job(folder: &Path, options: RunOptions) -> Result<JobOptions> {
     match options.jobs.as_slice() {
         [job] => Ok(job.clone()),
         jobs => {

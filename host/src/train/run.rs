@@ -1,6 +1,5 @@
 //! A run: some jobs side by side, each in its folder.
 
-use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -15,7 +14,7 @@ use super::strips::{self, Strips};
 use super::{Context, defaults, job};
 use crate::error::{Error, Result};
 use crate::schedule::{self, Leg};
-use crate::store::{CONFIG, CONFIG_COPY, RunFolder};
+use crate::store::{self, LATEST, RunFolder};
 
 /// A job whose data are loaded.
 type Loaded = Box<dyn Task + Send>;
@@ -52,7 +51,7 @@ pub fn resume(
     }
     options.check_files()?;
     if !add_budgets.is_empty() {
-        options = with_budgets(options, add_budgets)?;
+        options = with_budgets(options, add_budgets, folder.path())?;
     }
     let tasks = load(&options)?;
     if !add_budgets.is_empty() {
@@ -78,11 +77,16 @@ pub fn resume(
     Ok((options, report))
 }
 
-/// The options with more budgets for every job.
-fn with_budgets(mut options: RunOptions, more: &[u64]) -> Result<RunOptions> {
+/// The options with more budgets for every job, each beyond the end that the job in its folder has.
+fn with_budgets(mut options: RunOptions, more: &[u64], folder: &Path) -> Result<RunOptions> {
+    let is_one = options.jobs.len() == 1;
     for job in &mut options.jobs {
+        let latest = match is_one {
+            true => folder.join(LATEST),
+            false => folder.join(&job.name).join(LATEST),
+        };
         match &mut job.kind {
-            JobKind::Align(align) => align.schedule.add_budgets(more)?,
+            JobKind::Align(align) => align.schedule.add_budgets(more, job::end_of(&latest))?,
             JobKind::Strips(_) => {
                 let problem = format!("{}: the parts of a transcription are fixed", job.name);
                 return Err(Error::flag("--add-budgets", problem));
@@ -105,20 +109,8 @@ fn write_again(options: &RunOptions, run: &RunFolder) -> Result<()> {
 /// # Errors
 /// A folder that is no run; options that are damaged in both places.
 pub fn read_options(folder: &Path) -> Result<RunOptions> {
-    let read = |name: &str| -> Result<RunOptions> {
-        let path = folder.join(name);
-        let text = fs::read(&path).map_err(|e| Error::unreadable(&path, &e))?;
-        let options: RunOptions =
-            serde_json::from_slice(&text).map_err(|e| Error::file(&path, e))?;
-        options.check_seal(&path)?;
-        Ok(options)
-    };
-    read(CONFIG).or_else(|lost| {
-        read(CONFIG_COPY).map_err(|e| {
-            let problem = format!("nor does its copy serve, {e}: put a copy of either back");
-            Error::input(&lost, problem)
-        })
-    })
+    let sound = |file: &Path, options: &RunOptions| options.check_seal(file);
+    store::read_configuration(folder, &sound).map(|(options, _)| options)
 }
 
 /// Loads everything, so that bad options or data are found before anything is written.

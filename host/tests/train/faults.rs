@@ -191,14 +191,23 @@ fn a_full_disk_is_named_and_loses_nothing() {
                 continue;
             }
             let folder = place.file("run");
-            let mut child = place.command(&format!("{line} --out run"));
-            let child = child.stdout(Stdio::null()).stderr(Stdio::piped());
-            let child = child.spawn().expect("the program starts");
-            while !folder.join("config.json").is_file() {
-                sleep(Duration::from_micros(200));
-            }
-            // What is written goes to a device that is full.
-            symlink("/dev/full", folder.join(format!("{name}.tmp"))).expect("a link");
+            let child = loop {
+                let mut child = place.command(&format!("{line} --out run"));
+                let child = child.stdout(Stdio::null()).stderr(Stdio::piped());
+                let mut child = child.spawn().expect("the program starts");
+                while !folder.join("config.json").is_file() {
+                    sleep(Duration::from_micros(200));
+                }
+                // What is written goes to a device that is full.
+                match symlink("/dev/full", folder.join(format!("{name}.tmp"))) {
+                    Ok(()) => break child,
+                    // It is just being written: once more, in a fresh folder.
+                    Err(e) => assert_eq!(e.kind(), ErrorKind::AlreadyExists, "{name}: {e}"),
+                }
+                child.kill().expect("killed");
+                child.wait().expect("it ends");
+                fs::remove_dir_all(&folder).expect("removed");
+            };
             let output = child.wait_with_output().expect("it ends");
             let text = String::from_utf8_lossy(&output.stderr).into_owned();
             assert_eq!(output.status.code(), Some(1), "{name}: {text}");

@@ -149,11 +149,11 @@ pub(super) fn damage(file: &Path) {
 }
 
 /// Phase and rate of every logged step, and the log's requests and releases.
-fn log(folder: &Path) -> Vec<Value> {
+pub(super) fn log(folder: &Path) -> Vec<Value> {
     lines(&fs::read_to_string(folder.join("metrics.jsonl")).expect("a log"))
 }
 
-fn of_kind<'a>(log: &'a [Value], event: &str) -> Vec<&'a Value> {
+pub(super) fn of_kind<'a>(log: &'a [Value], event: &str) -> Vec<&'a Value> {
     log.iter().filter(|line| line["event"] == event).collect()
 }
 
@@ -316,7 +316,17 @@ fn what_cannot_be_done_is_told_and_left() {
             &format!("{} --warmup 3 --budgets {budgets}", line(schedule)),
             &out,
         );
-        asked(&place, &format!("{out} {words}"));
+        let is_fit = schedule != "cosine";
+        if is_fit {
+            asked(&place, &format!("{out} {words}"));
+        } else {
+            // Who asks is refused at once; a request that comes another way is refused as well.
+            let other = format!("{} --warmup 3 --budgets {budgets}", line("wsd-s"));
+            stopped(&place, &other, "other");
+            asked(&place, &format!("other {words}"));
+            let request = place.file("other/request.json");
+            fs::rename(request, place.file(&out).join("request.json")).expect("moved");
+        }
         let output = place.run(&format!("--resume {out}"));
         assert!(output.status.success(), "{output:?}");
         let text = String::from_utf8(output.stderr).expect("text");
@@ -333,7 +343,10 @@ fn what_cannot_be_done_is_told_and_left() {
         assert!(!place.file(&out).join("request.json").exists());
         // Now it is finished.
         let late = ask(&place, &format!("{out} {words}"));
-        assert_refused(words, &late, &["finished", "--add-budgets"]);
+        match is_fit {
+            true => assert_refused(words, &late, &["finished", "--add-budgets"]),
+            false => assert_refused(words, &late, parts),
+        }
     };
     refused("wsd-s", "600", "cancel", &["no decay"]);
     refused("wsd-s", "600", "decay 600", &["600", "reaches the end"]);

@@ -8,7 +8,7 @@ use rivergram_core::schedule::{Plan, State};
 
 use super::{Job, Moment, Place, Task, recover};
 use crate::error::{Error, Result};
-use crate::store::{self, Checkpoint, LATEST, MAINS, Tensor};
+use crate::store::{self, Checkpoint, LATEST, MAINS, Tensor, UPDATE};
 
 /// In a checkpoint: the updates that its weights have had, where its step is something else.
 pub(super) const UPDATES: &str = "updates";
@@ -226,7 +226,7 @@ impl<'p> Job<'_, 'p> {
         let planned = self.legs.get(place.leg).map(|leg| leg.end);
         let numbers = [
             ("leg", Some(place.leg as u64)),
-            ("update", Some(place.update)),
+            (UPDATE, Some(place.update)),
             ("end", Some(place.end).filter(|end| Some(*end) != planned)),
             (
                 UPDATES,
@@ -251,10 +251,10 @@ impl<'p> Job<'_, 'p> {
         })
     }
 
-    /// Removes old checkpoints of a kind.
-    pub(super) fn keep_newest(&self, kind: &str) -> Result<()> {
+    /// Removes old checkpoints of a kind, of which one was just written.
+    pub(super) fn keep_newest(&self, kind: &str, written: &str) -> Result<()> {
         match self.keep_budgets {
-            Some(most) => self.folder.keep(kind, most),
+            Some(most) => self.folder.keep(kind, most, written),
             None => Ok(()),
         }
     }
@@ -263,6 +263,6 @@ impl<'p> Job<'_, 'p> {
     /// moment when that is made to the one before: older ones go.
     pub(super) fn save_main(&self, name: &str, place: Place) -> Result<()> {
         self.save(name, place)?;
-        self.folder.keep(MAINS, 2)
+        self.folder.keep(MAINS, 2, name)
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::event::{BudgetReport, Event, Metrics};
 use super::super::request::Request;
-use super::{Job, Place, Task};
+use super::{Job, Place, RELEASE, Task};
 use crate::error::{Error, Result};
 use crate::plot::{self, Picture, Point, Series};
 use crate::schedule::picture_phase;
@@ -45,6 +45,17 @@ pub(super) enum Line {
     },
     /// Lines that were there when `update` updates had been made, and were damaged or gone when the run went on.
     Missing { update: u64, first: u64, last: u64 },
+}
+
+impl Line {
+    /// The updates that had been made.
+    pub(super) fn update(&self) -> u64 {
+        let (Line::Step { update, .. }
+        | Line::Budget { update, .. }
+        | Line::Request { update, .. }
+        | Line::Missing { update, .. }) = self;
+        *update
+    }
 }
 
 impl Job<'_, '_> {
@@ -169,11 +180,18 @@ impl Job<'_, '_> {
 /// Points of a curve, at least, once there are more.
 const POINTS: usize = 4096;
 
+/// Releases whose curves are drawn: the newest.
+const DRAWN: usize = 64;
+
+/// What their curves are called in the picture.
+const RELEASED: &str = "releases";
+
 /// The curves of a picture, thinned out: of a long one every second, fourth, … point is left.
 #[derive(Default)]
 struct Curves(Vec<Curve>);
 
 struct Curve {
+    leg: String,
     series: Series,
     /// Points that were seen.
     seen: usize,
@@ -182,18 +200,26 @@ struct Curve {
 }
 
 impl Curves {
-    fn push(&mut self, name: &str, point: Point) {
-        match self.0.iter_mut().find(|curve| curve.series.name == name) {
-            Some(curve) => curve.push(point),
-            None => self.0.push(Curve {
-                series: Series {
-                    name: name.to_string(),
-                    points: vec![point],
-                },
-                seen: 1,
-                every: 1,
-            }),
+    fn push(&mut self, leg: &str, point: Point) {
+        if let Some(curve) = self.0.iter_mut().find(|curve| curve.leg == leg) {
+            return curve.push(point);
         }
+        let is_release = leg.starts_with(RELEASE);
+        let drawn = |curve: &Curve| curve.series.name == RELEASED;
+        if is_release && self.0.iter().filter(|curve| drawn(curve)).count() >= DRAWN {
+            let oldest = self.0.iter().position(drawn);
+            oldest.map(|oldest| self.0.remove(oldest));
+        }
+        let name = if is_release { RELEASED } else { leg };
+        self.0.push(Curve {
+            leg: leg.to_string(),
+            series: Series {
+                name: name.to_string(),
+                points: vec![point],
+            },
+            seen: 1,
+            every: 1,
+        });
     }
 
     fn series(self) -> Vec<Series> {
@@ -223,6 +249,30 @@ impl Curve {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_newest_releases_are_drawn_under_one_name() {
+        let mut curves = Curves::default();
+        for release in 0..100 {
+            for step in 0..3 {
+                let point = Point {
+                    step: 10 * release + step,
+                    loss: 0.0,
+                    rate: 0.0,
+                    phase: plot::Phase::Decay,
+                };
+                curves.push("main", point);
+                curves.push(&format!("{RELEASE}-{}", 10 * release), point);
+            }
+        }
+        let series = curves.series();
+        let of = |name| series.iter().filter(move |series| series.name == name);
+        assert_eq!(of("main").count(), 1);
+        assert_eq!(of(RELEASED).count(), DRAWN);
+        assert_eq!(series.len(), 1 + DRAWN);
+        let starts = of(RELEASED).filter_map(|series| Some(series.points.first()?.step));
+        assert!(starts.eq((36..100).map(|release| 10 * release)));
+    }
 
     #[test]
     fn long_curves_are_thinned_evenly() {

@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::random::{Purpose, stream};
 use crate::schedule::{Leg, phase_name};
 use crate::store::{
-    self, BEFORE_DECAY, BUDGETS, Checkpoint, MAINS, RunFolder, Tensor, budget_name,
+    self, BEFORE_DECAY, BUDGETS, Checkpoint, MAINS, RunFolder, Tensor, budget_name, moved_name,
 };
 pub(super) use checkpoint::parameters;
 use checkpoint::{AVERAGE, shapes};
@@ -40,6 +40,18 @@ const ENDLESS: u64 = 1 << 63;
 
 /// What a run answers that has made all its updates.
 pub(super) const FINISHED: &str = "the run is finished: --resume with --add-budgets gives it more";
+
+/// What a run answers whose schedule has an end of its own, or several parts.
+pub(super) const UNFIT: &str = "wsd-s, wsd or constant expected, and one part";
+
+/// Whether a schedule can be asked for a decay, its end or more time.
+pub(super) fn takes_requests(options: &JobOptions, legs: &[Leg<'_>]) -> bool {
+    match options.schedule().kind {
+        ScheduleKind::Wsd => true,
+        ScheduleKind::WsdS | ScheduleKind::Constant => legs.iter().all(|leg| leg.from.is_none()),
+        ScheduleKind::Cosine | ScheduleKind::Cyclic => false,
+    }
+}
 
 /// What the end of a decay that was asked for is called.
 const RELEASE: &str = "release";
@@ -149,14 +161,6 @@ enum Moment {
     Between,
 }
 
-/// The checkpoint at the end of a leg, which may have been moved.
-fn end_name(leg: &Leg<'_>, place: Place) -> String {
-    match place.end == leg.end {
-        true => leg.save_as.clone(),
-        false => budget_name(place.end),
-    }
-}
-
 struct Job<'a, 'p> {
     options: &'a JobOptions,
     folder: &'a RunFolder,
@@ -166,22 +170,16 @@ struct Job<'a, 'p> {
     trainer: Trainer<'p, f32>,
     beside: Beside,
     legs: &'p [Leg<'p>],
+    /// Updates of the whole job, with what was asked for; about as many where a schedule does not count updates.
     total: u64,
+    /// What the schedule counts for an update, on average.
+    units: f64,
     save_every: u64,
     keep_budgets: Option<usize>,
     /// Requests that are made again, at the same updates.
     again: Vec<Taken>,
     /// Whether the latest checkpoint becomes the previous one; nothing where there is none.
     latest_stays: Option<bool>,
-}
-
-/// The updates of all legs, about as many where a schedule does not count updates.
-fn total(task: &dyn Task, legs: &[Leg<'_>], unit: Unit) -> Result<u64> {
-    let units = legs.iter().map(Leg::updates).fold(0, u64::saturating_add);
-    Ok(match unit {
-        Unit::Steps => units,
-        Unit::Samples | Unit::Tokens => (units as f64 / task.units(unit)?).ceil() as u64,
-    })
 }
 
 /// Trains a job in its folder, from the start or from where it is. The flag is whether it was interrupted.
@@ -211,7 +209,11 @@ pub(super) fn run(
         trainer,
         beside: Beside::new(options, setup.parameters_len())?,
         legs,
-        total: total(task, legs, options.schedule().unit)?,
+        total: 0,
+        units: match options.schedule().unit {
+            Unit::Steps => 1.0,
+            unit => task.units(unit)?,
+        },
         save_every,
         keep_budgets,
         again: Vec::new(),
@@ -245,6 +247,16 @@ pub(super) fn is_finished(options: &JobOptions, latest: &Path) -> Result<bool> {
     let end = number("end").unwrap_or(last);
     let is_last = number("leg").is_some_and(|leg| leg + 1 >= legs.len() as u64);
     Ok(is_last && checkpoint.step >= end && number("release").is_none())
+}
+
+/// Where the budget of a latest checkpoint ends, if that was moved, and its step at least; 0 where it cannot be read.
+pub(super) fn end_of(latest: &Path) -> u64 {
+    let Ok(checkpoint) = Checkpoint::read(latest) else {
+        return 0;
+    };
+    let end = checkpoint.metadata.get("end");
+    let end = end.and_then(|end| end.parse().ok());
+    checkpoint.step.max(end.unwrap_or(0))
 }
 
 /// Trains all legs without a folder; the figures at the end.
@@ -340,13 +352,14 @@ impl<'p> Job<'_, 'p> {
     /// All updates that are left; whether it was interrupted.
     fn train(&mut self, task: &mut dyn Task) -> Result<bool> {
         let (mut place, lines) = self.restore()?;
-        let mut log = self.folder.metrics(lines)?;
+        let mut log = self.folder.metrics(lines.kept)?;
+        self.total = self.total_from(place);
         (self.context.observe)(Event::Started {
             job: self.options.name.clone(),
             done: place.update,
             total: self.total,
         });
-        self.note_missing(place, lines, &mut log)?;
+        self.note_missing(place, lines.counted, &mut log)?;
         self.beside.begin(&mut self.trainer)?;
         if self.latest_stays.is_none() {
             self.begin(place, &log)?;
@@ -366,20 +379,24 @@ impl<'p> Job<'_, 'p> {
                 return Ok(true);
             }
             if self.take_request(&mut place, &mut log)? {
+                self.total = self.total_from(place);
                 continue;
             }
             let decayed = self.decays();
             let line = self.update(task, leg, &mut place)?;
             log.append(&line)?;
-            if self.decays() && !decayed && self.returns() {
-                self.save(BEFORE_DECAY, place)?;
-            }
-            if place
+            let released = place
                 .release
-                .is_some_and(|release| place.step >= release.end)
-            {
+                .is_some_and(|release| place.step >= release.end);
+            let ended = released || place.release.is_none() && place.step >= place.end;
+            // Where one decay follows another, the second begins here.
+            if self.decays() && self.returns() && (!decayed || ended) {
+                let release = place.release.filter(|_| !ended);
+                self.save(BEFORE_DECAY, Place { release, ..place })?;
+            }
+            if released {
                 self.finish_release(task, &mut place, &mut log)?;
-            } else if place.step >= place.end && place.release.is_none() {
+            } else if ended {
                 self.finish_leg(task, leg, place, &mut log)?;
             } else if place.update.is_multiple_of(self.save_every.max(1)) {
                 self.save_latest(place, &log)?;
@@ -391,6 +408,32 @@ impl<'p> Job<'_, 'p> {
         Ok(false)
     }
 
+    /// The updates that were made, and those that are left.
+    fn total_from(&self, place: Place) -> u64 {
+        let until = |end: u64, from: u64| end.saturating_sub(from);
+        let Some(leg) = self.legs.get(place.leg) else {
+            return place.update;
+        };
+        // A branch is gone back before; any other release lies within its leg.
+        let here = match (place.release, place.back) {
+            (Some(release), Some(back)) => {
+                until(release.end, place.step).saturating_add(until(place.end, back))
+            }
+            _ => until(place.end, place.step),
+        };
+        let later = self.legs.iter().skip(place.leg + 1);
+        let later = later.map(|next| match next.plan == leg.plan && next.from.is_none() {
+            true => until(next.end, next.start.max(place.end)),
+            false => next.updates(),
+        });
+        let left = later.fold(here, u64::saturating_add);
+        let updates = match self.options.schedule().unit {
+            Unit::Steps => left,
+            Unit::Samples | Unit::Tokens => (left as f64 / self.units).ceil() as u64,
+        };
+        place.update.saturating_add(updates)
+    }
+
     /// Whether the next update is one of a decay.
     fn decays(&self) -> bool {
         self.trainer.schedule().position().phase == Phase::Decay
@@ -399,6 +442,20 @@ impl<'p> Job<'_, 'p> {
     /// Whether the job goes on from decayed weights.
     fn returns(&self) -> bool {
         self.options.schedule().kind == ScheduleKind::WsdS && self.legs_are_one_line()
+    }
+
+    /// Whether a decay is a branch, which is thrown away.
+    fn branches(&self) -> bool {
+        self.options.schedule().kind == ScheduleKind::Wsd
+    }
+
+    /// The checkpoint at the end of a leg, which may have been moved.
+    fn end_name(&self, leg: &Leg<'_>, place: Place) -> String {
+        match (place.end == leg.end, self.branches()) {
+            (true, _) => leg.save_as.clone(),
+            (false, true) => moved_name(leg.end, place.end),
+            (false, false) => budget_name(place.end),
+        }
     }
 
     /// Whether no leg goes back to an earlier checkpoint.
@@ -476,7 +533,7 @@ impl<'p> Job<'_, 'p> {
         place: Place,
         log: &mut store::Metrics,
     ) -> Result<()> {
-        let name = end_name(leg, place);
+        let name = self.end_name(leg, place);
         match name.starts_with(MAINS) {
             true => self.save_main(&name, place)?,
             false => self.save(&name, place)?,
@@ -484,7 +541,7 @@ impl<'p> Job<'_, 'p> {
         if leg.budget {
             self.log_budget(task, (&leg.name, &name), (place.update, place.step), log)?;
         }
-        self.keep_newest(BUDGETS)?;
+        self.keep_newest(BUDGETS, &name)?;
         self.save_latest(place, log)?;
         task.warnings().into_iter().for_each(|w| self.warn(w));
         Ok(())
@@ -496,11 +553,12 @@ impl<'p> Job<'_, 'p> {
         let plan = self.legs.get(place.leg).map(|leg| leg.plan);
         let goes_on = |next: &Leg<'_>| next.from.is_none() && Some(next.plan) == plan;
         // An end that was moved beyond later ones leaves them out.
-        while self
-            .legs
-            .get(leg)
-            .is_some_and(|next| goes_on(next) && next.end <= place.step)
-        {
+        let is_passed = |next: &&Leg<'_>| goes_on(next) && next.end <= place.step;
+        while let Some(passed) = self.legs.get(leg).filter(is_passed) {
+            self.warn(format!(
+                "{}: no checkpoint of budget {}: the end of the one before was moved to {}",
+                self.options.name, passed.end, place.step
+            ));
             leg += 1;
         }
         let Some(next) = self.legs.get(leg) else {

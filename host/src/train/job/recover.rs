@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use super::super::request::Request;
 use super::checkpoint::{AGAIN, BETWEEN, LINES};
 use super::log::Line;
-use super::{Job, Moment, Place, Release, end_name};
+use super::{Job, Moment, Place, Release};
 use crate::error::{Error, Result};
 use crate::store::{
-    self, BEFORE_DECAY, BUDGETS, Checkpoint, LATEST, METRICS, PREVIOUS, RELEASES, main_name,
+    self, BEFORE_DECAY, BUDGETS, Checkpoint, LATEST, METRICS, PREVIOUS, RELEASES, UPDATE, main_name,
 };
 
 /// A request, and the updates that had been made when it was taken.
@@ -22,6 +22,35 @@ use crate::store::{
 pub(super) struct Taken {
     pub(super) update: u64,
     pub(super) request: Request,
+}
+
+/// Lines of the log that lead to a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lines {
+    /// Those that are left of it; what comes after them is cut off.
+    pub(super) kept: u64,
+    /// As many as its checkpoint counts.
+    pub(super) counted: u64,
+}
+
+impl Lines {
+    fn all(lines: u64) -> Self {
+        Lines {
+            kept: lines,
+            counted: lines,
+        }
+    }
+}
+
+/// What the log has beyond a place.
+#[derive(Debug, Default)]
+struct Beyond {
+    /// The lines that lead to it.
+    lines: u64,
+    /// What was asked for after it.
+    taken: Vec<Taken>,
+    /// Whether lines after it were damaged or gone.
+    is_damaged: bool,
 }
 
 /// Requests as a checkpoint holds them.
@@ -36,9 +65,9 @@ fn release(start: Option<u64>, end: Option<u64>) -> Option<Release> {
 
 impl Job<'_, '_> {
     /// Where the job goes on, with the weights there, and the lines of the log that lead to it.
-    pub(super) fn restore(&mut self) -> Result<(Place, u64)> {
+    pub(super) fn restore(&mut self) -> Result<(Place, Lines)> {
         let (found, lost) = match self.folder.latest() {
-            Ok(None) => return Ok((self.start(), 0)),
+            Ok(None) => return Ok((self.start(), Lines::all(0))),
             Ok(Some(checkpoint)) => {
                 let found = self.go_on_from(LATEST, &checkpoint)?;
                 let needed = self.needed(found.0).map(|name| self.folder.load(&name));
@@ -49,11 +78,12 @@ impl Job<'_, '_> {
         match (found, lost) {
             (Some((place, lines)), None) => {
                 self.mend_end(place)?;
+                self.mend_start(place)?;
                 self.name_damaged(place, lines)?;
-                Ok((place, lines))
+                Ok((place, Lines::all(lines)))
             }
             (_, Some(lost)) => self.fall_back(&lost),
-            (None, None) => Ok((self.start(), 0)),
+            (None, None) => Ok((self.start(), Lines::all(0))),
         }
     }
 
@@ -73,26 +103,66 @@ impl Job<'_, '_> {
 
     /// Saves what a run begins with, so that there always is something to go on from.
     pub(super) fn begin(&mut self, place: Place, log: &store::Metrics) -> Result<()> {
-        if self.decays() && self.returns() {
-            self.save(BEFORE_DECAY, place)?;
+        self.save_latest(place, log)?;
+        match self.begins_in_decay(place) {
+            true => self.save(BEFORE_DECAY, place),
+            false => Ok(()),
         }
-        self.save_latest(place, log)
+    }
+
+    /// Whether what was before the decay is the start of the run: it can be made again.
+    fn begins_in_decay(&self, place: Place) -> bool {
+        place.update == 0 && place.release.is_none() && self.decays() && self.returns()
+    }
+
+    /// At the start of a run that begins in a decay, what was before it is made where it is damaged or not yet there.
+    fn mend_start(&self, place: Place) -> Result<()> {
+        if !self.begins_in_decay(place) {
+            return Ok(());
+        }
+        match self.folder.load(BEFORE_DECAY) {
+            Ok(_) => Ok(()),
+            Err(e) => {
+                if self.folder.file(BEFORE_DECAY).exists() {
+                    self.warn(format!("{e}: made again"));
+                }
+                self.save(BEFORE_DECAY, place)
+            }
+        }
     }
 
     /// To the previous checkpoint, which becomes the latest one before the log is cut back to it.
-    fn fall_back(&mut self, lost: &Error) -> Result<(Place, u64)> {
+    fn fall_back(&mut self, lost: &Error) -> Result<(Place, Lines)> {
         let previous = self.folder.previous(lost)?;
         self.warn(format!(
             "{lost}: going on from {PREVIOUS}, at step {}",
             previous.step
         ));
-        let (place, lines) = self.go_on_from(PREVIOUS, &previous)?;
-        self.again = self.taken_after(lines)?;
+        let (place, counted) = self.go_on_from(PREVIOUS, &previous)?;
+        let beyond = self.beyond(place)?;
+        let lines = Lines {
+            kept: counted.min(beyond.lines),
+            counted,
+        };
+        let known = self.again.clone();
+        let is_new = |taken: &Taken| known.iter().all(|own| own.request.id != taken.request.id);
+        self.again.extend(beyond.taken.into_iter().filter(is_new));
+        if beyond.is_damaged || lines.kept < counted {
+            let file = self.folder.file(METRICS);
+            self.warn(format!(
+                "{}: damaged after update {}: what was asked for since then may be gone: ask again",
+                file.display(),
+                place.update
+            ));
+        }
         self.latest_stays = Some(false);
-        self.write_latest(place, lines, Moment::Between)?;
+        self.write_latest(place, lines.kept, Moment::Between)?;
         // Its end was saved before it, and may be what was lost.
         if let Some(name) = self.ended(place) {
             self.save(&name, place)?;
+        }
+        if self.begins_in_decay(place) {
+            self.save(BEFORE_DECAY, place)?;
         }
         Ok((place, lines))
     }
@@ -110,6 +180,7 @@ impl Job<'_, '_> {
         let before = place.leg.checked_sub(1).and_then(|at| self.legs.get(at));
         let main = before.filter(|before| leg.budget && !before.budget);
         let decays = self.decays() && (self.returns() || place.release.is_some());
+        let decays = decays && !self.begins_in_decay(place);
         next.or(main.map(|main| main.save_as.clone()))
             .or(decays.then(|| BEFORE_DECAY.to_string()))
     }
@@ -129,7 +200,7 @@ impl Job<'_, '_> {
             number.transpose()
         };
         let number = |key: &str| optional(key)?.ok_or_else(|| foreign(key));
-        let (index, update) = (number("leg")? as usize, number("update")?);
+        let (index, update) = (number("leg")? as usize, number(UPDATE)?);
         let leg = self.legs.get(index).ok_or_else(|| foreign("leg"))?;
         let place = Place {
             leg: index,
@@ -143,7 +214,7 @@ impl Job<'_, '_> {
         let lines = match optional(LINES)? {
             Some(lines) => lines,
             // An older checkpoint that was put in the place of the latest.
-            None => self.lines_until(update)?,
+            None => self.beyond(place)?.lines,
         };
         let again = match metadata.get(AGAIN) {
             Some(text) => serde_json::from_str(text).map_err(|_| foreign(AGAIN))?,
@@ -158,31 +229,27 @@ impl Job<'_, '_> {
         Ok((place, lines))
     }
 
-    /// Lines of the log before the first that is of a later update.
-    fn lines_until(&self, update: u64) -> Result<u64> {
-        let path = self.folder.file(METRICS);
-        let text = std::fs::read(&path).map_err(|e| Error::unreadable(&path, &e))?;
-        let of_line = |line: &[u8]| {
-            let line: serde_json::Value = serde_json::from_slice(line).ok()?;
-            line.get("update")?.as_u64()
-        };
-        let earlier = |line: &&[u8]| of_line(line).is_some_and(|of_line| of_line <= update);
-        let lines = text.split_inclusive(|&byte| byte == b'\n');
-        Ok(lines.take_while(earlier).count() as u64)
-    }
-
-    /// Requests that were taken after so many lines of the log.
-    fn taken_after(&self, lines: u64) -> Result<Vec<Taken>> {
-        let mut taken = Vec::new();
-        for line in self.folder.log()?.skip(lines as usize) {
-            if let Ok(Line::Request {
-                update, request, ..
-            }) = serde_json::from_slice(&line?)
-            {
-                taken.push(Taken { update, request });
+    /// What the log has beyond a place, whatever became of the lines before it.
+    fn beyond(&self, place: Place) -> Result<Beyond> {
+        let (mut beyond, mut read) = (Beyond::default(), 0);
+        for line in self.folder.log()? {
+            read += 1;
+            match serde_json::from_slice(&line?) {
+                // The last that the place knows of.
+                Ok(Line::Request { request, .. }) if request.id == place.request => {
+                    beyond.taken.clear();
+                    beyond.lines = read;
+                }
+                Ok(Line::Request {
+                    update, request, ..
+                }) if update >= place.update => beyond.taken.push(Taken { update, request }),
+                Ok(Line::Missing { update, .. }) => beyond.is_damaged |= update > place.update,
+                Ok(line) if line.update() <= place.update => beyond.lines = read,
+                Ok(_) | Err(_) => {}
             }
         }
-        Ok(taken)
+        beyond.is_damaged |= self.folder.log_is_damaged()?;
+        Ok(beyond)
     }
 
     /// At the end of a leg its checkpoint.
@@ -190,7 +257,7 @@ impl Job<'_, '_> {
         let ended = place.step >= place.end && place.release.is_none();
         let leg = self.legs.get(place.leg);
         let leg = leg.filter(|leg| ended && leg.updates() > 0)?;
-        Some(end_name(leg, place))
+        Some(self.end_name(leg, place))
     }
 
     /// At the end of a leg its checkpoint is made again where it is damaged or gone.
@@ -232,18 +299,27 @@ impl Job<'_, '_> {
         Ok(())
     }
 
-    /// The checkpoints of budgets and releases in so many lines of the log, as many as are kept.
+    /// The checkpoints of budgets and releases in so many lines of the log, as many as are kept: the last that were
+    /// written.
     fn logged(&self, lines: u64) -> Result<Vec<String>> {
-        let mut logged = Vec::new();
+        let mut logged: Vec<String> = Vec::new();
         for line in self.folder.log()?.take(lines as usize) {
             if let Ok(Line::Budget { checkpoint, .. }) = serde_json::from_slice(&line?) {
-                logged.push(checkpoint.to_string_lossy().into_owned());
+                let name = checkpoint.to_string_lossy().into_owned();
+                logged.retain(|other| *other != name);
+                logged.push(name);
             }
         }
         let Some(most) = self.keep_budgets else {
             return Ok(logged);
         };
-        let kept = |kind| store::newest(logged.iter().map(String::as_str), kind, most).1;
+        let kept = |kind| {
+            let of_kind = logged
+                .iter()
+                .rev()
+                .filter(move |name| name.starts_with(kind));
+            of_kind.take(most.max(1)).cloned()
+        };
         Ok([BUDGETS, RELEASES].into_iter().flat_map(kept).collect())
     }
 }

@@ -1,9 +1,8 @@
 //! What a job is asked for while it runs: a decay now, its end, more time.
 
-use super::super::options::ScheduleKind;
 use super::super::request::{Ask, REQUEST, Request};
 use super::log::Line;
-use super::{FINISHED, Job, Place, RELEASE, Release, Task};
+use super::{FINISHED, Job, Place, RELEASE, Release, Task, UNFIT, takes_requests};
 use crate::error::{Error, Result};
 use crate::store::{self, BEFORE_DECAY, RELEASES, main_name, release_name};
 
@@ -80,14 +79,9 @@ impl Job<'_, '_> {
     /// Does what was asked for; the reason where it cannot be done, and nothing has then changed.
     fn answer(&mut self, ask: Ask, place: &mut Place) -> Result<Option<String>> {
         let refuse = |problem: String| Ok(Some(problem));
-        let kind = self.options.schedule().kind;
-        let branches = kind == ScheduleKind::Wsd;
-        let is_fit = matches!(
-            kind,
-            ScheduleKind::WsdS | ScheduleKind::Wsd | ScheduleKind::Constant
-        );
-        if !is_fit || !(branches || self.legs_are_one_line()) {
-            return refuse("wsd-s, wsd or constant expected, and one part".to_string());
+        let branches = self.branches();
+        if !takes_requests(self.options, self.legs) {
+            return refuse(UNFIT.to_string());
         }
         if place.step >= place.end && place.release.is_none() {
             return refuse(FINISHED.to_string());
@@ -104,8 +98,10 @@ impl Job<'_, '_> {
             Ask::Decay { length } => {
                 let end = step.saturating_add(length);
                 let running = self.decays();
-                let moves_end = running && place.release.is_none();
-                // A branch is thrown away, and may go as far as it likes.
+                // A branch is thrown away, and may go as far as it likes; within the decay of a budget a shorter one
+                // is a release, and the budget is still to come.
+                let is_planned = running && place.release.is_none();
+                let moves_end = is_planned && (branches || end >= place.end);
                 if !moves_end && !branches && end >= place.end {
                     let end = place.end;
                     return refuse(format!(
@@ -191,7 +187,7 @@ impl Job<'_, '_> {
         place.release = None;
         self.save(&name, *place)?;
         self.log_budget(task, (RELEASE, &name), (update, step), log)?;
-        self.keep_newest(RELEASES)?;
+        self.keep_newest(RELEASES, &name)?;
         self.go_back(place)?;
         self.save_latest(*place, log)
     }
