@@ -38,6 +38,13 @@ pub struct Choice {
     pub reason: Reason,
 }
 
+impl Choice {
+    /// Whether a GPU was asked for, whether or not there is one.
+    pub fn asks_for_gpu(&self) -> bool {
+        self.engine.name() == CUDA || self.engine.failure().is_some()
+    }
+}
+
 /// One line of the list of paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Availability {

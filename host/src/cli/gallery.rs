@@ -74,7 +74,8 @@ struct SourceFlags {
 
 /// Makes the gallery.
 pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
-    let level = path::choose(flags.path.as_deref())?.level;
+    let choice = path::choose(flags.path.as_deref())?;
+    let level = choice.engine.level();
     let (table, anchor) = flags.source.table(level)?;
     let table = chosen(table, &flags.items, anchor.as_deref())?;
     let bases = flags.bases.unwrap_or(Kind::F32);
@@ -89,6 +90,12 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
         level,
     };
     let screen = Screen::new(flags.quiet);
+    if choice.asks_for_gpu() {
+        let name = level.name();
+        screen.say(&format!(
+            "warning: a gallery is made on the CPU: {name}, not cuda"
+        ));
+    }
     let stop = interrupt::listen(screen.clone(), "block");
     let items = table.modalities.first().map_or(0, |rows| rows.n);
     let mut bar = Bar::new(&screen, "items", items);

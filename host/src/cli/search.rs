@@ -102,7 +102,8 @@ pub(crate) struct Flags {
 
 /// Searches.
 pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
-    let level = path::choose(flags.path.as_deref())?.level;
+    let choice = path::choose(flags.path.as_deref())?;
+    let level = choice.engine.level();
     let gallery = match flags.unchecked {
         true => Gallery::open_unchecked(&flags.gallery)?,
         false => Gallery::open(&flags.gallery)?,
@@ -120,6 +121,12 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
     };
     let searcher = Searcher::new(&gallery, &threads, options)?;
     let screen = Screen::new(flags.quiet);
+    if choice.asks_for_gpu() {
+        let name = level.name();
+        screen.say(&format!(
+            "warning: a gallery is searched on the CPU: {name}, not cuda"
+        ));
+    }
     opening(&screen, flags, &gallery, &searcher, &queries);
     let stop = interrupt::listen(screen.clone(), "batch");
     let mut report = Report::new(flags, options.measure, &gallery, &queries);

@@ -12,8 +12,8 @@ pub(crate) use atomic::{Replacement, replace};
 pub use checkpoint::{Checkpoint, Tensor};
 pub use metrics::Metrics;
 pub(crate) use metrics::{is_whole, sealed};
-pub(crate) use run::read_configuration;
 pub use run::{
     BEFORE_DECAY, BUDGETS, CONFIG, CONFIG_COPY, LATEST, LOCK, MAINS, METRICS, PREVIOUS, RELEASES,
     RunFolder, UPDATE, budget_name, main_name, moved_name, release_name,
 };
+pub(crate) use run::{newest, read_configuration};

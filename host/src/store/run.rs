@@ -80,6 +80,21 @@ fn steps_of(name: &str, kind: &str) -> Option<Vec<u64>> {
     steps.split('-').map(|step| step.parse().ok()).collect()
 }
 
+/// The updates that a run had made when a checkpoint was saved; nothing where it cannot be read or does not say it.
+fn update_of(folder: &Path, name: &str) -> Option<u64> {
+    let checkpoint = Checkpoint::read(&folder.join(name)).ok()?;
+    checkpoint.metadata.get(UPDATE)?.parse().ok()
+}
+
+/// The checkpoint of a kind that was saved last, of a run that may go on meanwhile.
+pub(crate) fn newest(folder: &Path, kind: &str) -> Result<Option<String>> {
+    let names = entries(folder)?.into_iter();
+    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+    let of_kind = names.filter_map(|name| Some((steps_of(&name, kind)?, name)));
+    let newest = of_kind.max_by_key(|(steps, name)| (update_of(folder, name), steps.clone()));
+    Ok(newest.map(|(_, name)| name))
+}
+
 /// An open run folder, locked until it is dropped or the process ends, however it ends.
 #[derive(Debug)]
 pub struct RunFolder {
@@ -255,10 +270,7 @@ impl RunFolder {
     /// # Errors
     /// What the system refuses.
     pub fn keep(&self, kind: &str, most: usize, last: &str) -> Result<()> {
-        let update = |name: &str| -> Option<u64> {
-            let checkpoint = self.load(name).ok()?;
-            checkpoint.metadata.get(UPDATE)?.parse().ok()
-        };
+        let update = |name: &str| update_of(&self.path, name);
         let now = update(last);
         let others = self.checkpoints()?.into_iter();
         let mut others: Vec<(Option<u64>, Vec<u64>, String)> = others

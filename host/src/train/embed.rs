@@ -73,14 +73,5 @@ fn job_of(folder: &Path) -> Result<JobOptions> {
 
 /// The newest checkpoint whose weights are decayed, else the latest one.
 fn checkpoint(folder: &Path) -> Result<String> {
-    let entries = fs::read_dir(folder).map_err(|e| Error::unreadable(folder, &e))?;
-    let names = entries
-        .flatten()
-        .map(|entry| entry.file_name().into_string());
-    let names: Vec<String> = names.flatten().collect();
-    let (_, found) = newest(names.iter().map(String::as_str), BUDGETS, 1);
-    Ok(found
-        .into_iter()
-        .next()
-        .unwrap_or_else(|| LATEST.to_string()))
+    Ok(newest(folder, BUDGETS)?.unwrap_or_else(|| LATEST.to_string()))
 }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rivergram::engine::Engine;
 use rivergram::error::Error;
 use rivergram::store::{Checkpoint, PREVIOUS};
 use rivergram::train::{self, Ask, Context, Event, RunOptions, RunReport};
@@ -62,8 +63,9 @@ fn go_on(
         }
         events.lock().expect("no panic").push(event);
     };
+    let engine = Engine::new(Level::detect());
     let context = Context {
-        level: Level::detect(),
+        engine: &engine,
         threads: 1,
         stop: &stop,
         observe: &observe,
