@@ -617,7 +617,7 @@ fn eight_bits<const K: usize, const D: usize>() {
 
 fn eight_bits_of_any_size() {
     keep(int8::quantise(slice(), slice_mut()));
-    keep(Step::of(any(0.0)).round(any(0.0)));
+    keep(Step::round(Step::of(any(0.0)), any(0.0)));
     keep(int8::volume_i8_on(slice(), slice(), size()));
 }
 

@@ -169,6 +169,8 @@ impl Factors<'_> {
         for step in 0..STAGES - 1 {
             self.copy_if::<N>(step < steps, step, step);
         }
+        // With few rows some warps have none: the others have the tensor cores to themselves.
+        let is_busy = self.a.first + of_warp(thread)[0] < self.rows;
         let mut stage = 0;
         for step in 0..steps {
             // All but the latest group, which is of the next step.
@@ -177,11 +179,13 @@ impl Factors<'_> {
             let next = step + STAGES - 1;
             let free = if stage == 0 { STAGES - 1 } else { stage - 1 };
             self.copy_if::<N>(next < steps, next, free);
-            for k in 0..DEPTH / 8 {
-                let a = self.load_a(stage, k);
-                for half in 0..N {
-                    let b = self.load_b(stage, k, half as u32);
-                    self.multiply(&mut sums[half], a, b);
+            if is_busy {
+                for k in 0..DEPTH / 8 {
+                    let a = self.load_a(stage, k);
+                    for half in 0..N {
+                        let b = self.load_b(stage, k, half as u32);
+                        self.multiply(&mut sums[half], a, b);
+                    }
                 }
             }
             stage = if stage + 1 == STAGES { 0 } else { stage + 1 };
