@@ -178,8 +178,13 @@ pub fn gradient<I: Isa>(
     let ln_sum = isa.splat(lse.ln_sum);
     let uniform = isa.splat(uniform);
     let minus_r = isa.splat(-r);
-    for x in isa.pieces_mut(x) {
-        let p = ((isa.load(x) - max) - ln_sum).exp_of_difference();
-        isa.store(p.mul_add(minus_r, uniform), x);
+    let (blocks, tail) = isa.blocks_mut(x);
+    for x in blocks {
+        let p = ((isa.load(x.as_ref()) - max) - ln_sum).exp_of_difference();
+        isa.store(p.mul_add(minus_r, uniform), x.as_mut());
+    }
+    if !tail.is_empty() {
+        let p = ((isa.load(tail) - max) - ln_sum).exp_of_difference();
+        isa.store(p.mul_add(minus_r, uniform), tail);
     }
 }

@@ -2,6 +2,7 @@
 
 use rivergram::engine::Threads;
 use rivergram_core::crew::Crew;
+use rivergram_core::eisl;
 use rivergram_core::gram::contrastive::{
     Anchor, Batch, GramLoss, Room, Term, gram_loss_by, room_len,
 };
@@ -78,6 +79,39 @@ fn a_matrix_has_the_same_bits_on_any_number_of_threads() {
         bits(&out)
     };
     let one = run(1);
+    for threads in [2, 3, 8] {
+        assert_eq!(run(threads), one, "{threads} threads");
+    }
+}
+
+#[test]
+fn a_sequence_loss_has_the_same_bits_on_any_number_of_threads() {
+    let shape = eisl::Shape {
+        batch: 7,
+        positions: 9,
+        targets: 8,
+        vocabulary: 101,
+    };
+    let labels: Vec<i32> = (0..7 * 8).map(|at| at * 37 % 101).collect();
+    let logits = numbers(7 * 9 * 101);
+    let orders = [(1, 0.5), (2, 0.5)];
+    let (config, batch) = (eisl::Config::new(&orders), eisl::Batch::new(shape, &labels));
+    let run = |threads: usize| {
+        let crew = Threads::new(Level::detect(), threads).expect("threads");
+        let mut x = logits.clone();
+        let mut workspace = vec![f32::NAN; batch.crew_workspace_len(&config, threads)];
+        let losses = eisl::loss_and_gradient_in_place_by(
+            &crew,
+            &config,
+            &batch,
+            &mut x,
+            eisl::Parts::none(),
+            &mut workspace,
+        );
+        (losses.expect("a loss"), bits(&x))
+    };
+    let one = run(1);
+    assert!(one.0.total > 0.0);
     for threads in [2, 3, 8] {
         assert_eq!(run(threads), one, "{threads} threads");
     }

@@ -5,6 +5,7 @@ pub mod convert;
 pub mod disassembly;
 pub mod eisl;
 pub mod golden;
+pub mod hands;
 pub mod losses;
 pub mod nor;
 pub mod oracle;

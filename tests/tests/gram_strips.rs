@@ -1,8 +1,6 @@
 //! The GRAM loss in strips against the naive oracle, on every path, with either workspace, whatever the hands.
 
-use std::sync::Mutex;
-
-use rivergram_core::crew::{Alone, Crew, Piece, Work};
+use rivergram_core::crew::{Alone, Crew};
 use rivergram_core::error::GramError;
 use rivergram_core::gram::contrastive::{
     Anchor, Batch, Gathered, GramLoss, GramReport, K_MAX, Rectangle, Room, Shard, Term,
@@ -14,6 +12,7 @@ use rivergram_core::gram::pair::{
 use rivergram_core::lanes::{One, Real};
 use rivergram_simd::Level;
 use rivergram_tests::cases::{Rows, planes};
+use rivergram_tests::hands::Hands;
 use rivergram_tests::losses::{
     Found, Wanted, assert_found, batch, config, presence, terms, turned_by_rounding,
 };
@@ -22,34 +21,6 @@ use rivergram_tests::precision::{DOUBLE, SINGLE};
 use rivergram_tests::random::Random;
 
 const ROOMS: [Room; 2] = [Room::Small, Room::Large];
-
-/// Some hands that take the pieces in an order that nobody should depend on.
-struct Hands {
-    level: Level,
-    hands: usize,
-}
-
-impl Crew<f32> for Hands {
-    fn hands(&self) -> usize {
-        self.hands
-    }
-    fn each<P: Send, W: Work<f32, P>>(&self, pieces: impl Iterator<Item = P>, work: &W) {
-        let mut pieces: Vec<P> = pieces.collect();
-        pieces.reverse();
-        let pieces = Mutex::new(pieces);
-        std::thread::scope(|scope| {
-            for _ in 0..self.hands {
-                scope.spawn(|| {
-                    loop {
-                        let piece = pieces.lock().expect("no hand panics").pop();
-                        let Some(piece) = piece else { return };
-                        self.level.run(Piece { work, piece });
-                    }
-                });
-            }
-        });
-    }
-}
 
 #[derive(Clone, Debug)]
 struct Case {

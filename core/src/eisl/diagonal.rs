@@ -32,18 +32,21 @@ pub fn extend<I: Isa>(
     n: usize,
     sums: &mut [I::Scalar],
 ) {
-    let stride = stride.max(1);
     let offset = n.wrapping_sub(1);
-    for (s, d) in scores
-        .pieces(stride)
-        .skip(offset)
-        .zip(sums.pieces_mut(stride))
-    {
-        let s = s.get(offset..).unwrap_or(&[]);
-        if let Some(d) = d.get_mut(..s.len()) {
+    let width = stride.saturating_sub(offset);
+    // Along the diagonal: each piece of the scores begins in the next row, `offset` columns to the right.
+    let scores = scores.get(diagonal(stride, offset)..).unwrap_or(&[]);
+    for (s, d) in scores.pieces(stride).zip(sums.pieces_mut(stride)) {
+        if let (Some(s), Some(d)) = (s.get(..width), d.get_mut(..width)) {
             axpy(isa, I::Scalar::ONE, s, d);
         }
     }
+}
+
+/// Where (k, k) lies.
+#[inline(always)]
+fn diagonal(stride: usize, k: usize) -> usize {
+    stride.saturating_add(1).saturating_mul(k)
 }
 
 /// The adjoint of the diagonal sum: G\[j+k, i+k\] += W\[j, i\] for k < n, j < K and i < M.
@@ -67,12 +70,11 @@ pub fn spread<I: Isa>(
     (n, rows, columns): (usize, usize, usize),
     gradient: &mut [I::Scalar],
 ) {
-    let stride = stride.max(1);
     for k in 0..n {
-        let below = gradient.pieces_mut(stride).skip(k);
-        for (w, g) in weights.pieces(stride).take(rows).zip(below) {
-            let g = g.get_mut(k..k.wrapping_add(columns));
-            if let (Some(w), Some(g)) = (w.get(..columns), g) {
+        let below = gradient.get_mut(diagonal(stride, k)..).unwrap_or_default();
+        let lines = weights.pieces(stride).zip(below.pieces_mut(stride));
+        for (_, (w, g)) in (0..rows).zip(lines) {
+            if let (Some(w), Some(g)) = (w.get(..columns), g.get_mut(..columns)) {
                 axpy(isa, I::Scalar::ONE, w, g);
             }
         }

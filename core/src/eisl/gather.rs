@@ -50,9 +50,26 @@ pub fn gather<T: Real>(
     clamp: Option<T>,
     scores: &mut [T],
 ) {
+    let skipped = zeroed.unwrap_or(IGNORE);
     for (&label, score) in labels.iter().zip(scores) {
-        let x = token(label, zeroed).and_then(|v| x.get(v));
+        let x = x.get(column(label, skipped));
         *score = self::score(x.copied(), lse, clamp);
+    }
+}
+
+/// Whether [`token`] finds a column, without a branch.
+#[inline(always)]
+fn has_column(label: i32, skipped: i32) -> bool {
+    (label >= 0) & (label != skipped)
+}
+
+/// The column of a label, or one beyond any vocabulary: [`token`] without a branch. A negative label is such a number.
+#[inline(always)]
+fn column(label: i32, skipped: i32) -> usize {
+    if label == skipped {
+        usize::MAX
+    } else {
+        label as usize
     }
 }
 
@@ -113,20 +130,33 @@ pub fn clip<I: Isa>(
     clamp: Option<I::Scalar>,
     gradient: &mut [I::Scalar],
 ) -> I::Scalar {
-    for (&label, g) in labels.iter().zip(gradient.iter_mut()) {
-        // A choice, not a branch: so it runs on vectors.
-        *g = match token(label, zeroed) {
-            None => I::Scalar::ZERO,
-            Some(_) => *g,
-        };
+    let skipped = zeroed.unwrap_or(IGNORE);
+    // On vectors nothing is stored where nothing changes: the compiler would store by a mask, which some CPUs are slow at.
+    let mut changes = I::WIDTH == 1;
+    for &label in if changes { &[] } else { labels } {
+        changes |= !has_column(label, skipped);
     }
-    let zero = isa.splat(I::Scalar::ZERO);
+    if changes {
+        for (&label, g) in labels.iter().zip(gradient.iter_mut()) {
+            // A choice, not a branch: so it runs on vectors.
+            *g = if has_column(label, skipped) {
+                *g
+            } else {
+                I::Scalar::ZERO
+            };
+        }
+    }
+    let (zero, one) = (isa.splat(I::Scalar::ZERO), isa.splat(I::Scalar::ONE));
     let clamp = isa.splat(clamp.unwrap_or(-I::Scalar::INFINITY));
     let mut sum = zero;
     for (s, g) in isa.pieces(scores).zip(isa.pieces_mut(gradient)) {
-        let kept = unclamped(isa.load(s), clamp, isa.load(g));
-        isa.store(kept, g);
+        let s = isa.load(s);
+        let kept = unclamped(s, clamp, isa.load(g));
         sum = sum + kept;
+        let lost = I::Lanes::select(clamp.less(s), zero, one);
+        if I::WIDTH == 1 || I::Lanes::any(zero.less(lost)) {
+            isa.store(kept, g);
+        }
     }
     sum.sum()
 }
@@ -144,8 +174,9 @@ pub fn clip<I: Isa>(
 /// ```
 #[inline(always)]
 pub fn scatter<T: Real>(gradient: &[T], labels: &[i32], zeroed: Option<i32>, x: &mut [T]) {
+    let skipped = zeroed.unwrap_or(IGNORE);
     for (&label, &g) in labels.iter().zip(gradient) {
-        if let Some(x) = token(label, zeroed).and_then(|v| x.get_mut(v)) {
+        if let Some(x) = x.get_mut(column(label, skipped)) {
             *x += g;
         }
     }

@@ -103,7 +103,7 @@ impl Kernel<f32> for HalfInPlace<'_, '_, '_> {
         let rows = x.pieces_mut(checked.row_len());
         for (b, x) in (0..batch.shape.batch).zip(rows) {
             let row = checked.forward_half(isa, b, format, x, wide, &mut work)?;
-            tally.add(&checked, b, row, &work);
+            tally.add(&checked, b, row, work.losses, work.chosen);
             checked.gradient_half(isa, b, format, x, wide, &mut work);
         }
         Ok(tally.finish(&checked))

@@ -98,7 +98,7 @@ pub fn loss<I: Isa>(
     let rows = x.pieces(checked.row_len());
     for (b, x) in (0..batch.shape.batch).zip(rows) {
         let row = checked.forward(isa, b, x, false, &mut work)?;
-        tally.add(&checked, b, row, &work);
+        tally.add(&checked, b, row, work.losses, work.chosen);
     }
     Ok(tally.finish(&checked))
 }
@@ -139,7 +139,7 @@ pub fn loss_and_gradient<I: Isa>(
     let rows = x.pieces(len).zip(gradient.pieces_mut(len));
     for (b, (x, gradient)) in (0..batch.shape.batch).zip(rows) {
         let row = checked.forward(isa, b, x, true, &mut work)?;
-        tally.add(&checked, b, row, &work);
+        tally.add(&checked, b, row, work.losses, work.chosen);
         for (g, x) in gradient.iter_mut().zip(x) {
             *g = *x;
         }
@@ -223,7 +223,7 @@ fn in_place<I: Isa, const KNOWN: bool>(
     let rows = x.pieces_mut(checked.row_len());
     for (b, x) in (0..checked.batch.shape.batch).zip(rows) {
         let row = checked.forward(isa, b, x, true, &mut work)?;
-        tally.add(checked, b, row, &work);
+        tally.add(checked, b, row, work.losses, work.chosen);
         checked.gradient(isa, b, x, &mut work);
     }
     Ok(tally.finish(checked))
@@ -385,7 +385,7 @@ fn fixed<I: Isa, const T: usize, const U: usize, const V: usize, const N: usize>
 /// The sums over rows, in the order of the rows.
 pub(super) struct Tally<'a, T> {
     sum: RowLoss<T>,
-    parts: Parts<'a, T>,
+    pub(super) parts: Parts<'a, T>,
 }
 
 pub(super) type Started<'a, 'w, 'p, T> = (Checked<'a, T>, Work<'w, T>, Tally<'p, T>);
@@ -396,9 +396,22 @@ pub(super) fn start<'a, 'w, 'p, T: Real>(
     config: &Config<'a, T>,
     batch: &Batch<'a, T>,
     input_len: usize,
-    mut parts: Parts<'p, T>,
+    parts: Parts<'p, T>,
     workspace: &'w mut [T],
 ) -> Result<Started<'a, 'w, 'p, T>, EislError> {
+    let checked = check(config, batch, input_len)?;
+    let work = Work::split_for(workspace, config, batch)?;
+    let tally = Tally::new(&checked, parts)?;
+    Ok((checked, work, tally))
+}
+
+/// Checks everything but the workspace and the parts.
+#[inline(always)]
+pub(super) fn check<'a, T: Real>(
+    config: &Config<'a, T>,
+    batch: &Batch<'a, T>,
+    input_len: usize,
+) -> Result<Checked<'a, T>, EislError> {
     let Shape {
         batch: rows,
         positions,
@@ -410,48 +423,57 @@ pub(super) fn start<'a, 'w, 'p, T: Real>(
     if let Some(expected) = row_len.and_then(|len| len.checked_mul(rows)) {
         check_len(EislBuffer::Input, expected, input_len)?;
     }
-    let checked = Checked::new(config, batch)?;
-    let orders = config.order_count();
-    let work = Work::split_for(workspace, config, batch)?;
-    let lens = [
-        (EislBuffer::PerOrder, orders, &mut parts.per_order),
-        (
-            EislBuffer::PerRow,
-            rows.saturating_mul(orders),
-            &mut parts.per_row,
-        ),
-        (EislBuffer::Rows, rows, &mut parts.rows),
-        (EislBuffer::CePerRow, rows, &mut parts.ce_per_row),
-    ];
-    for (name, expected, buffer) in lens {
-        if let Some(buffer) = buffer {
-            check_len(name, expected, buffer.len())?;
-            buffer.fill(T::ZERO);
-        }
-    }
-    if let Some(buffer) = &mut parts.chosen {
-        check_len(EislBuffer::Chosen, rows, buffer.len())?;
-        buffer.fill(0);
-    }
-    let sum = RowLoss {
-        eisl: T::ZERO,
-        ce: T::ZERO,
-    };
-    Ok((checked, work, Tally { sum, parts }))
+    Checked::new(config, batch)
 }
 
-impl<T: Real> Tally<'_, T> {
+impl<'p, T: Real> Tally<'p, T> {
+    /// Sums of nothing, if the parts have their lengths.
+    #[inline(always)]
+    pub(super) fn new(
+        checked: &Checked<'_, T>,
+        mut parts: Parts<'p, T>,
+    ) -> Result<Self, EislError> {
+        let rows = checked.batch.shape.batch;
+        let orders = checked.config.order_count();
+        let lens = [
+            (EislBuffer::PerOrder, orders, &mut parts.per_order),
+            (
+                EislBuffer::PerRow,
+                rows.saturating_mul(orders),
+                &mut parts.per_row,
+            ),
+            (EislBuffer::Rows, rows, &mut parts.rows),
+            (EislBuffer::CePerRow, rows, &mut parts.ce_per_row),
+        ];
+        for (name, expected, buffer) in lens {
+            if let Some(buffer) = buffer {
+                check_len(name, expected, buffer.len())?;
+                buffer.fill(T::ZERO);
+            }
+        }
+        if let Some(buffer) = &mut parts.chosen {
+            check_len(EislBuffer::Chosen, rows, buffer.len())?;
+            buffer.fill(0);
+        }
+        let sum = RowLoss {
+            eisl: T::ZERO,
+            ce: T::ZERO,
+        };
+        Ok(Tally { sum, parts })
+    }
+
+    /// The losses of row `b`, those of its orders, and the reference that it chose.
     #[inline(always)]
     pub(super) fn add<const KNOWN: bool>(
         &mut self,
         checked: &Checked<'_, T, KNOWN>,
         b: usize,
         row: RowLoss<T>,
-        work: &Work<'_, T>,
+        of_orders: &[T],
+        chosen: usize,
     ) {
         self.sum.eisl += row.eisl;
         self.sum.ce += checked.weighed_ce(b, row.ce);
-        let of_orders = &*work.losses;
         if let Some(buffer) = &mut self.parts.per_order {
             for (sum, loss) in buffer.iter_mut().zip(of_orders) {
                 *sum += *loss;
@@ -470,7 +492,7 @@ impl<T: Real> Tally<'_, T> {
             *slot = row.ce;
         }
         if let Some(slot) = slot(&mut self.parts.chosen, b) {
-            *slot = work.chosen;
+            *slot = chosen;
         }
     }
 

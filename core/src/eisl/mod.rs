@@ -52,6 +52,7 @@
 pub mod bag;
 mod checked;
 mod config;
+mod crewed;
 pub mod diagonal;
 pub mod gather;
 mod half;
@@ -65,6 +66,7 @@ pub use config::{
     Axis, Batch, Combine, Config, IGNORE, Input, Objective, Padding, Reduction, References, Select,
     Shape, noise_len,
 };
+pub use crewed::loss_and_gradient_in_place_by;
 pub use half::{half_loss_and_gradient_in_place, half_workspace_len};
 pub(crate) use loss::known_loss_in_place;
 pub use loss::{

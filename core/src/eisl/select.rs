@@ -75,6 +75,13 @@ pub fn select<I: Isa>(
     values: &mut [I::Scalar],
     mut weights: Option<(MatrixMut<'_, I::Scalar>, I::Scalar)>,
 ) {
+    let zero = isa.splat(I::Scalar::ZERO);
+    // Not on one lane, where bytes of code count.
+    let mut copies = [[zero; 2]; COPIED];
+    let mut copies = match copies.get_mut(..rows) {
+        Some(copies) if I::WIDTH > 1 && noise.is_none() => Some(copies),
+        _ => None,
+    };
     for (block, values) in (0..values.len()).zip(isa.pieces_mut(values)) {
         let place = Column {
             first: block.wrapping_mul(I::WIDTH),
@@ -91,7 +98,76 @@ pub fn select<I: Isa>(
             noise,
             weights,
         };
-        isa.store(column(isa, selection, rows, &mut cells, factor), values);
+        let e = match &mut copies {
+            Some(copies) => copied(isa, selection, &mut cells, copies, factor),
+            None => column(isa, selection, rows, &mut cells, factor),
+        };
+        isa.store(e, values);
+    }
+}
+
+/// The most rows of columns that are copied before they are reduced.
+const COPIED: usize = 128;
+
+/// [`column`] of a copy without gaps: what lies in a matrix is looked up once, and not in every pass.
+#[inline(always)]
+fn copied<I: Isa>(
+    isa: I,
+    selection: Selection<I::Scalar>,
+    cells: &mut Slices<'_, I>,
+    copies: &mut [[I::Lanes; 2]],
+    factor: Option<I::Scalar>,
+) -> I::Lanes {
+    let Column { first, width } = cells.place;
+    let Matrix { data, stride } = cells.sums;
+    let mut rest = data.get(first..).unwrap_or(&[]);
+    for [d, _] in copies.iter_mut() {
+        *d = isa.load(rest);
+        rest = rest.get(stride..).unwrap_or(&[]);
+    }
+    let zero = isa.splat(I::Scalar::ZERO);
+    let mut copy = Copied { zero, copies };
+    let e = column(isa, selection, copy.copies.len(), &mut copy, factor);
+    if let Some((data, stride)) = &mut cells.weights {
+        let mut rest = data.get_mut(first..).unwrap_or_default();
+        for [_, weight] in copies.iter() {
+            isa.store(*weight, rest.get_mut(..width).unwrap_or_default());
+            rest = rest.get_mut(*stride..).unwrap_or_default();
+        }
+    }
+    e
+}
+
+/// D and ∂E/∂D of each row.
+struct Copied<'a, V> {
+    zero: V,
+    copies: &'a mut [[V; 2]],
+}
+
+impl<V: Copy> Cells<V> for Copied<'_, V> {
+    #[inline(always)]
+    fn sum(&self, j: usize) -> V {
+        match self.copies.get(j) {
+            Some([d, _]) => *d,
+            None => self.zero,
+        }
+    }
+    #[inline(always)]
+    fn noise(&self, _: usize) -> Option<V> {
+        None
+    }
+    #[inline(always)]
+    fn weight(&self, j: usize) -> V {
+        match self.copies.get(j) {
+            Some([_, weight]) => *weight,
+            None => self.zero,
+        }
+    }
+    #[inline(always)]
+    fn set_weight(&mut self, j: usize, weight: V) {
+        if let Some([_, slot]) = self.copies.get_mut(j) {
+            *slot = weight;
+        }
     }
 }
 

@@ -118,8 +118,8 @@ impl<'a, T: Real> Strip<'a, T> {
         anchors: &[T],
         y: &mut [T],
     ) {
-        y.fill(T::ZERO);
-        tile::add_product(isa, [self.bases.d, self.width()], anchors, panels, y);
+        let sizes = [self.bases.d, self.width()];
+        tile::add_product(isa, tile::To::Anything, sizes, anchors, panels, y);
     }
 
     /// The distances of an anchor, of which |a|² and y are given, to the items of the strip. `scratch` holds d + m

@@ -23,6 +23,15 @@ pub(crate) const DEPTH: usize = 256;
 /// What the widths of packed operands are rounded up to: a multiple of every tile's.
 pub(crate) const COLUMNS: usize = 16;
 
+/// What a product finds where it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum To {
+    /// A sum, to which it is added.
+    Sum,
+    /// Numbers that do not count.
+    Anything,
+}
+
 /// `n` rounded up to a multiple of [`COLUMNS`].
 pub(crate) const fn padded(n: usize) -> usize {
     n.div_ceil(COLUMNS).saturating_mul(COLUMNS)
@@ -108,10 +117,12 @@ pub(crate) fn pack_columns<'a, I: Isa>(
     }
 }
 
-/// C += A·P. A \[n, depth\] and C \[n, width\], row-major; P \[depth, width\] in panels.
+/// C += A·P, or C = A·P, whatever was there. A \[n, depth\] and C \[n, width\], row-major; P \[depth, width\] in
+/// panels.
 #[inline(always)]
 pub(crate) fn add_product<I: Isa>(
     isa: I,
+    to: To,
     [depth, width]: [usize; 2],
     a: &[I::Scalar],
     panels: &[I::Scalar],
@@ -129,7 +140,11 @@ pub(crate) fn add_product<I: Isa>(
             for panel in panels.rows(panel_len) {
                 let panel = panel.get(start.saturating_mul(panel_width::<I>())..);
                 let sums = of_rows(isa, rows, panel.unwrap_or(&[]));
-                add_tile(isa, sums, c, width, column);
+                if start == 0 && to == To::Anything {
+                    set_tile(isa, sums, c, width, column);
+                } else {
+                    add_tile(isa, sums, c, width, column);
+                }
                 column = column.saturating_add(panel_width::<I>());
             }
         }
@@ -211,6 +226,23 @@ fn add_step<I: Isa>(
         let a = isa.splat(a);
         sums[0] = a.mul_add(low, sums[0]);
         sums[1] = a.mul_add(high, sums[1]);
+    }
+}
+
+/// Puts a tile into six rows of C, or into as many as there are.
+#[inline(always)]
+fn set_tile<I: Isa>(
+    isa: I,
+    sums: [[I::Lanes; 2]; ROWS],
+    c: &mut [I::Scalar],
+    width: usize,
+    column: usize,
+) {
+    for (c, [low, high]) in c.rows_mut(width).zip(sums) {
+        let c = c.get_mut(column..).unwrap_or_default();
+        let (c0, c1) = take(c, I::WIDTH.min(c.len()));
+        isa.store(low, c0);
+        isa.store(high, c1);
     }
 }
 

@@ -1,5 +1,6 @@
 //! `core::eisl`.
 
+use rivergram_core::crew::Alone;
 use rivergram_core::eisl::select::{Matrix, MatrixMut, Selection};
 use rivergram_core::eisl::{
     self, Batch, Checked, Config, Parts, RowLoss, Select, Shape, Work, bag, diagonal, gather,
@@ -52,6 +53,7 @@ fn sizes<T: Real>() {
     keep(Config::order_count(&config::<T>()));
     keep(Config::order(&config::<T>(), size(), size()));
     keep(Batch::workspace_len(&batch::<T>(), &config()));
+    keep(Batch::crew_workspace_len(&batch::<T>(), &config(), size()));
     keep(Batch::noise_len(&batch::<T>(), &config()));
     keep(Shape::grams(&shape(), size()));
     keep(eisl::noise_len::<T>(shape(), slice()));
@@ -80,6 +82,11 @@ fn batches<T: Real>(one: One<T>) {
         parts(),
         workspace,
     ));
+    let (x, workspace) = (slice_mut(), slice_mut());
+    let crew = Alone(one);
+    let losses =
+        eisl::loss_and_gradient_in_place_by(&crew, config, batch, x, parts(), workspace);
+    keep(losses);
 }
 
 fn rows<T: Real>(one: One<T>) {

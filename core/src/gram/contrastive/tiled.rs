@@ -663,7 +663,8 @@ impl<T: Real> Work<T, (ForwardBlock<'_, T>, &mut [T])> for Backward<'_, T> {
             }
             self.row(isa, index, anchor, row, [y, plane, sums, scratch, gradient]);
         }
-        tile::add_product(isa, [width, d], y, self.back_panels, gradient);
+        let to = tile::To::Sum;
+        tile::add_product(isa, to, [width, d], y, self.back_panels, gradient);
     }
 }
 
