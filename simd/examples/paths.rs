@@ -7,11 +7,18 @@ use std::error::Error;
 use rivergram_core::eisl::{self, Parts, Shape};
 use rivergram_core::error::GramError;
 use rivergram_core::gram::contrastive::{self, Anchor, GramLoss, Term};
+use rivergram_core::gram::int8::quantise;
 use rivergram_core::gram::pair::{Measure, volume_matrix_workspace_len};
+use rivergram_core::gram::retrieval::TopK;
+use rivergram_core::gram::search::Search;
+use rivergram_core::gram::stored::{
+    Anchors, Numbers, Stored, nearest_stored_workspace_len, quantise_anchor,
+};
 use rivergram_core::gram::tuple;
 use rivergram_core::head::Head;
 use rivergram_core::lanes::Isa;
 use rivergram_core::optim::Optimizer;
+use rivergram_core::optim::rounding::Half;
 use rivergram_core::schedule::{Plan, Settings, State};
 use rivergram_core::trainer::{Setup, Storage, Trainer};
 use rivergram_simd::{Kernel, Level};
@@ -71,6 +78,45 @@ fn measures(level: Level) -> Result<[f32; 3], Box<dyn Error>> {
     let mut cosines = [0.0; ROWS * ROWS];
     level.matmul_nt(ROWS, D, anchors, anchors, &mut cosines);
     Ok([volume, volumes[1], cosines[1]])
+}
+
+/// The nearest of some rows, stored in 8 and in 16 bits, to another one.
+fn nearest(level: Level) -> Result<[f32; 2], Box<dyn Error>> {
+    let x = numbers(ROWS * D);
+    let vectors = &numbers(D + 3)[3..];
+    let (mut integers, mut anchor) = ([0; ROWS * D], [0; D]);
+    let rows = x.chunks(D).zip(integers.chunks_mut(D));
+    let scales: Vec<f32> = rows
+        .map(|(x, n)| quantise(x, n))
+        .collect::<Result<_, _>>()?;
+    let halves: Vec<u16> = x.iter().map(|x| Half::F16.nearest(*x)).collect();
+    let anchors = Anchors {
+        vectors,
+        scales: &[quantise_anchor(vectors, &mut anchor)?],
+        numbers: &anchor,
+    };
+    let search = Search::by(Measure::Cosine);
+    let mut workspace = vec![0.0; nearest_stored_workspace_len(1, 1, ROWS, D)];
+    let mut best = |q| -> Result<f32, GramError> {
+        let ones = &[1.0; ROWS];
+        let stored = Stored {
+            q,
+            volume: ones,
+            cosines: ones,
+            present: ones,
+            m: 1,
+            items: ROWS,
+            d: D,
+        };
+        let mut top = [TopK::<f32, 1>::new(search.measure.order())];
+        let items = [0, ROWS];
+        level.nearest_stored(search, anchors, &stored, items, &mut top, &mut workspace)?;
+        Ok(top[0].best().first().map_or(f32::NAN, |best| best.0))
+    };
+    Ok([
+        best(Numbers::Int8(&integers, &scales))?,
+        best(Numbers::Half(Half::F16, &halves))?,
+    ])
 }
 
 /// The loss of a batch of tuples, and of a sequence.
@@ -184,6 +230,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     for level in Level::available() {
         let [volume, in_batch, cosine] = measures(level)?;
         println!("{level}: volumes {volume:.5} {in_batch:.5}, product {cosine:.5}");
+        let [eight, sixteen] = nearest(level)?;
+        println!("{level}: nearest {eight:.3} {sixteen:.3}");
         let [tuples, sequence] = losses(level)?;
         println!("{level}: losses {tuples:.5} {sequence:.5}");
         let [align, transcribe, output] = training(level)?;

@@ -208,13 +208,7 @@ impl<const K: usize> Kernel<f32> for Scan<'_, '_, K> {
         let len = top.len().saturating_mul(n);
         let (scores, workspace) = take(workspace, len);
         let (y, wide) = take(workspace, len.saturating_mul(stored.m));
-        isa.enter(Coordinates {
-            anchors,
-            stored,
-            items,
-            y: &mut *y,
-            wide,
-        });
+        coordinates(isa, anchors, stored, items, y, wide);
         let rows = scores.rows_mut(n).zip(top.iter_mut());
         let rows = rows.zip(anchors.vectors.rows(stored.d));
         for (start, ((scores, top), anchor)) in (0..usize::MAX).step_by(n.max(1)).zip(rows) {
@@ -331,52 +325,41 @@ fn from_squares<I: Isa<Scalar = f32>>(
 }
 
 /// The coordinates of all anchors over some items, `y` \[m, B1, n\]; `wide` has room for n rows.
-struct Coordinates<'a, 'b> {
-    anchors: Anchors<'a>,
-    stored: &'a Stored<'b>,
-    items: [usize; 2],
-    y: &'a mut [f32],
-    wide: &'a mut [f32],
-}
-
-impl Kernel<f32> for Coordinates<'_, '_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<I: Isa<Scalar = f32>>(self, isa: I) {
-        let Coordinates {
-            anchors,
-            stored,
-            items: [first, n],
-            y,
-            wide,
-        } = self;
-        let d = stored.d;
-        let (plane, start, len) = (
-            stored.items.saturating_mul(d),
-            first.saturating_mul(d),
-            n.saturating_mul(d),
-        );
-        y.fill(0.0);
-        let y = y.rows_mut(n.saturating_mul(anchors.vectors.len().checked_div(d).unwrap_or(1)));
-        match stored.q {
-            Numbers::F32(q) => {
-                for (q, y) in q.rows(plane).zip(y) {
-                    ops::matmul_nt(isa, n, d, anchors.vectors, part(q, start, len), y);
-                }
+#[inline(always)]
+fn coordinates<I: Isa<Scalar = f32>>(
+    isa: I,
+    anchors: Anchors<'_>,
+    stored: &Stored<'_>,
+    [first, n]: [usize; 2],
+    y: &mut [f32],
+    wide: &mut [f32],
+) {
+    let d = stored.d;
+    let (plane, start, len) = (
+        stored.items.saturating_mul(d),
+        first.saturating_mul(d),
+        n.saturating_mul(d),
+    );
+    y.fill(0.0);
+    let y = y.rows_mut(n.saturating_mul(anchors.vectors.len().checked_div(d).unwrap_or(1)));
+    match stored.q {
+        Numbers::F32(q) => {
+            for (q, y) in q.rows(plane).zip(y) {
+                ops::matmul_nt(isa, n, d, anchors.vectors, part(q, start, len), y);
             }
-            Numbers::Half(format, q) => {
-                let (wide, _) = take(wide, len);
-                for (q, y) in q.rows(plane).zip(y) {
-                    let x = part(q, start, len);
-                    isa.enter(Widen { format, x, wide });
-                    ops::matmul_nt(isa, n, d, anchors.vectors, wide, y);
-                }
+        }
+        Numbers::Half(format, q) => {
+            let (wide, _) = take(wide, len);
+            for (q, y) in q.rows(plane).zip(y) {
+                let x = part(q, start, len);
+                isa.enter(Widen { format, x, wide });
+                ops::matmul_nt(isa, n, d, anchors.vectors, wide, y);
             }
-            Numbers::Int8(q, scales) => {
-                for ((q, scales), y) in q.rows(plane).zip(scales.rows(stored.items)).zip(y) {
-                    let (q, scales) = (part(q, start, len), part(scales, first, n));
-                    products(isa, anchors, d, q, scales, y);
-                }
+        }
+        Numbers::Int8(q, scales) => {
+            for ((q, scales), y) in q.rows(plane).zip(scales.rows(stored.items)).zip(y) {
+                let (q, scales) = (part(q, start, len), part(scales, first, n));
+                products(isa, anchors, d, q, scales, y);
             }
         }
     }
