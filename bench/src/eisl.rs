@@ -3,10 +3,15 @@
 use std::hint::black_box;
 use std::rc::Rc;
 
-use rivergram_core::eisl::{Batch, Config, Parts, Shape, half_workspace_len, workspace_len};
+use rivergram::engine::Threads;
+use rivergram_core::crew::Crew;
+use rivergram_core::eisl::{
+    Batch, Config, Parts, Shape, half_workspace_len, loss_and_gradient_in_place_by,
+};
 use rivergram_core::optim::rounding::Half;
 use rivergram_simd::Level;
 
+use crate::gram::ONE_THREAD;
 use crate::random::{labels, normals};
 use crate::row::{Entry, FLOOR, Row, Setup};
 use crate::timing::{Contestant, time};
@@ -14,13 +19,14 @@ use crate::timing::{Contestant, time};
 const TORCH_CE: &str = "torch, cross-entropy";
 const TORCH_EISL: &str = "torch, gather and diagonals";
 
-const ORDERS: &[(usize, f32)] = &[(1, 0.25), (2, 0.25), (3, 0.25), (4, 0.25)];
+pub(crate) const ORDERS: &[(usize, f32)] = &[(1, 0.25), (2, 0.25), (3, 0.25), (4, 0.25)];
 
 pub(crate) const ROWS: &[Entry] = &[
     Entry {
         name: "EISL n=1..4 B=8 T=64 V=256",
         make: |setup| sequence(setup, 256),
         bars: &[(TORCH_EISL, 1.0 / 6.0)],
+        threads: 1,
         is_long: false,
     },
     Entry {
@@ -36,6 +42,7 @@ pub(crate) const ROWS: &[Entry] = &[
             }
         },
         bars: &[],
+        threads: 1,
         is_long: false,
     },
     Entry {
@@ -46,11 +53,34 @@ pub(crate) const ROWS: &[Entry] = &[
             (TORCH_CE, 1.0 / 2.0),
             (TORCH_EISL, 1.0 / 4.0),
         ],
+        threads: 1,
+        is_long: false,
+    },
+    Entry {
+        name: "EISL n=1..4 B=8 T=64 V=32000, two threads",
+        make: |setup| {
+            let shape = shape(32_000);
+            let logits = Rc::new(normals(count(shape), 1));
+            let threads = Threads::new(setup.level, 2).expect("the system has two threads");
+            Row {
+                ours: in_place(threads, "ours", Config::new(ORDERS), shape, &logits),
+                floor: None,
+                peers: vec![in_place(
+                    setup.level,
+                    ONE_THREAD,
+                    Config::new(ORDERS),
+                    shape,
+                    &logits,
+                )],
+            }
+        },
+        bars: &[(ONE_THREAD, 1.0 / 1.8)],
+        threads: 2,
         is_long: false,
     },
 ];
 
-fn shape(vocabulary: usize) -> Shape {
+pub(crate) fn shape(vocabulary: usize) -> Shape {
     Shape {
         batch: 8,
         positions: 64,
@@ -60,7 +90,7 @@ fn shape(vocabulary: usize) -> Shape {
 }
 
 /// Logits of a batch.
-fn count(shape: Shape) -> usize {
+pub(crate) fn count(shape: Shape) -> usize {
     shape.batch * shape.positions * shape.vocabulary
 }
 
@@ -86,8 +116,9 @@ fn sequence(setup: &Setup, vocabulary: usize) -> Row {
     }
 }
 
+/// By a crew: one hand gives the same as [`Level::eisl_loss`], and takes as long.
 fn in_place(
-    level: Level,
+    crew: impl Crew<f32> + 'static,
     name: &str,
     config: Config<'static, f32>,
     shape: Shape,
@@ -96,22 +127,33 @@ fn in_place(
     let logits = logits.clone();
     let labels = labels(shape.batch * shape.targets, shape.vocabulary, 2);
     let mut x = logits.to_vec();
-    let mut workspace = vec![0.0; workspace_len(shape, ORDERS.len())];
+    let len = Batch::new(shape, &[]).crew_workspace_len(&config, crew.hands());
+    let mut workspace = vec![0.0; len];
     Contestant::timed(name, move || {
         // The gradient took their place.
         x.copy_from_slice(&logits);
         Ok(time(|| {
-            let batch = Batch::new(shape, &labels);
-            let losses = level.eisl_loss(
+            let x = black_box(&mut x);
+            run_loss(
+                &crew,
                 &config,
-                &batch,
-                black_box(&mut x),
-                Parts::none(),
+                &Batch::new(shape, &labels),
+                x,
                 &mut workspace,
             );
-            assert!(losses.is_ok_and(|losses| losses.total.is_finite()));
         }))
     })
+}
+
+pub(crate) fn run_loss(
+    crew: &impl Crew<f32>,
+    config: &Config<'_, f32>,
+    batch: &Batch<'_, f32>,
+    x: &mut [f32],
+    workspace: &mut [f32],
+) {
+    let losses = loss_and_gradient_in_place_by(crew, config, batch, x, Parts::none(), workspace);
+    assert!(losses.is_ok_and(|losses| losses.total.is_finite()));
 }
 
 /// The same from logits in bf16.

@@ -2,7 +2,9 @@
 
 use std::hint::black_box;
 
-use rivergram_core::gram::contrastive::{Batch, GramLoss, workspace_len};
+use rivergram::engine::Threads;
+use rivergram_core::crew::Crew;
+use rivergram_core::gram::contrastive::{Batch, GramLoss, Room, gram_loss_by, room_len};
 use rivergram_core::gram::pair::{Measure, volume_matrix_workspace_len};
 
 use crate::products::{self, Size};
@@ -10,11 +12,14 @@ use crate::random::unit_rows;
 use crate::row::{Entry, FLOOR, Row, Setup};
 use crate::timing::Contestant;
 
-const D: usize = 512;
+pub(crate) const D: usize = 512;
 
 /// The rivals of the loss.
 const DETERMINANT: &str = "torch, determinant";
 const DISTANCE: &str = "torch, determinant-free";
+/// Ours in another way.
+const LARGE: &str = "large workspace";
+pub(crate) const ONE_THREAD: &str = "one thread";
 
 pub(crate) const ROWS: &[Entry] = &[
     Entry {
@@ -28,6 +33,7 @@ pub(crate) const ROWS: &[Entry] = &[
             }
         },
         bars: &[],
+        threads: 1,
         is_long: false,
     },
     Entry {
@@ -38,28 +44,74 @@ pub(crate) const ROWS: &[Entry] = &[
             peers: setup.peer(DISTANCE, "volumes", &[1024, 3, D]),
         },
         bars: &[(FLOOR, 1.15)],
+        threads: 1,
         is_long: false,
     },
     Entry {
         name: "GRAM loss B=64 k=3",
-        make: |setup| loss(setup, 64, 3),
+        make: |setup| with_peers(setup, 64, 3),
         bars: &[(DISTANCE, 1.0 / 3.0)],
+        threads: 1,
         is_long: false,
     },
     Entry {
         name: "GRAM loss B=256 k=4",
-        make: |setup| loss(setup, 256, 4),
+        make: |setup| with_peers(setup, 256, 4),
         bars: &[],
+        threads: 1,
         is_long: false,
     },
     Entry {
-        name: "GRAM loss B=1024 k=3",
-        make: |setup| loss(setup, 1024, 3),
+        name: "GRAM loss B=1024 k=3, large workspace",
+        make: |setup| with_peers(setup, 1024, 3),
         bars: &[
             (FLOOR, 1.2),
             (DETERMINANT, 1.0 / 6.0),
             (DISTANCE, 1.0 / 1.3),
         ],
+        threads: 1,
+        is_long: true,
+    },
+    Entry {
+        name: "GRAM loss B=1024 k=3, small workspace",
+        make: |setup| Row {
+            ours: loss(setup.level, "ours", Room::Small, 1024, 3),
+            floor: Some((
+                "its four products",
+                products::contestants(&products_of(Room::Small, 1024, 3)),
+            )),
+            peers: vec![loss(setup.level, LARGE, Room::Large, 1024, 3)],
+        },
+        bars: &[],
+        threads: 1,
+        is_long: false,
+    },
+    Entry {
+        name: "GRAM loss B=1024 k=3, two threads",
+        make: |setup| {
+            let threads = Threads::new(setup.level, 2).expect("the system has two threads");
+            Row {
+                ours: loss(threads, "ours", Room::Large, 1024, 3),
+                floor: None,
+                peers: vec![loss(setup.level, ONE_THREAD, Room::Large, 1024, 3)],
+            }
+        },
+        bars: &[(ONE_THREAD, 1.0 / 1.8)],
+        threads: 2,
+        is_long: false,
+    },
+    Entry {
+        name: "GRAM loss B=4096 k=3, small workspace",
+        make: |setup| Row {
+            ours: loss(setup.level, "ours", Room::Small, 4096, 3),
+            floor: Some((
+                "its four products",
+                products::fewer_contestants(&products_of(Room::Small, 4096, 3)),
+            )),
+            peers: Vec::new(),
+        },
+        bars: &[(FLOOR, 1.2)],
+        threads: 1,
         is_long: true,
     },
 ];
@@ -73,8 +125,8 @@ fn forward(rows: usize, k: usize) -> Size {
     }
 }
 
-/// The three products of a loss with its gradients.
-fn three(rows: usize, k: usize) -> [Size; 3] {
+/// The three products of a loss with its gradients, or four, where the first is made again.
+fn products_of(room: Room, rows: usize, k: usize) -> Vec<Size> {
     let items = rows * (k - 1);
     let anchors_gradient = Size {
         m: rows,
@@ -86,7 +138,11 @@ fn three(rows: usize, k: usize) -> [Size; 3] {
         k: rows,
         n: D,
     };
-    [forward(rows, k), anchors_gradient, items_gradient]
+    let mut sizes = vec![forward(rows, k), anchors_gradient, items_gradient];
+    if room == Room::Small {
+        sizes.push(forward(rows, k));
+    }
+    sizes
 }
 
 fn volumes(setup: &Setup, rows: usize, k: usize) -> Contestant {
@@ -110,31 +166,54 @@ fn volumes(setup: &Setup, rows: usize, k: usize) -> Contestant {
     })
 }
 
-/// Forward and backward.
-fn loss(setup: &Setup, rows: usize, k: usize) -> Row {
-    let level = setup.level;
-    let vectors = unit_rows(k * rows, D, 3);
-    let mut gradient = vec![0.0; vectors.len()];
-    let mut workspace = vec![0.0; workspace_len(k, rows, D)];
-    let config = GramLoss::paper(0);
-    let ours = Contestant::new("ours", move || {
-        let batch = Batch {
-            vectors: black_box(&vectors),
-            present: None,
-            k,
-            rows,
-            d: D,
-        };
-        let report = level.gram_loss(&config, &batch, &mut gradient, &mut workspace);
-        assert!(report.is_ok_and(|report| report.loss.is_finite()));
-        black_box(&mut gradient);
-    });
+/// The loss with the large workspace beside its products and torch.
+fn with_peers(setup: &Setup, rows: usize, k: usize) -> Row {
     let size = [rows, k, D];
     let mut peers = setup.peer(DETERMINANT, "gram det", &size);
     peers.extend(setup.peer(DISTANCE, "gram free", &size));
     Row {
-        ours,
-        floor: Some(("its three products", products::contestants(&three(rows, k)))),
+        ours: loss(setup.level, "ours", Room::Large, rows, k),
+        floor: Some((
+            "its three products",
+            products::contestants(&products_of(Room::Large, rows, k)),
+        )),
         peers,
     }
+}
+
+/// Forward and backward, by a crew.
+fn loss(
+    crew: impl Crew<f32> + 'static,
+    name: &str,
+    room: Room,
+    rows: usize,
+    k: usize,
+) -> Contestant {
+    let vectors = unit_rows(k * rows, D, 3);
+    let mut gradient = vec![0.0; vectors.len()];
+    let mut workspace = vec![0.0; room_len(room, crew.hands(), k, rows, D)];
+    Contestant::new(name, move || {
+        let vectors = black_box(&vectors);
+        run_loss(&crew, vectors, [k, rows], &mut gradient, &mut workspace);
+        black_box(&mut gradient);
+    })
+}
+
+/// The loss of k modalities of so many rows.
+pub(crate) fn run_loss(
+    crew: &impl Crew<f32>,
+    vectors: &[f32],
+    [k, rows]: [usize; 2],
+    gradient: &mut [f32],
+    workspace: &mut [f32],
+) {
+    let batch = Batch {
+        vectors,
+        present: None,
+        k,
+        rows,
+        d: D,
+    };
+    let report = gram_loss_by(crew, &GramLoss::paper(0), &batch, gradient, workspace);
+    assert!(report.is_ok_and(|report| report.loss.is_finite()));
 }

@@ -45,6 +45,7 @@ pub(crate) const ROWS: &[Entry] = &[Entry {
         }
     },
     bars: &[],
+    threads: 1,
     is_long: false,
 }];
 

@@ -4,6 +4,7 @@ mod count;
 mod eisl;
 mod gram;
 mod kernels;
+mod memory;
 mod products;
 mod python;
 mod random;
@@ -13,6 +14,7 @@ mod search;
 mod timing;
 
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use rivergram_simd::Level;
 
@@ -29,8 +31,12 @@ struct Request {
     path: Option<String>,
 }
 
+/// After this time the rest is measured as in a quick run.
+const LATE: Duration = Duration::from_secs(6 * 60);
+
 const HELP: &str = "\
-Measures rivergram beside what its work cannot go below, and beside its rivals, in one run, on one thread.
+Measures rivergram beside what its work cannot go below, and beside its rivals, in one run, on one
+thread unless the name of a row says two.
 
 Usage: cargo xtask bench [--filter TEXT] [--json] [--peers] [--quick] [--path PATH]
 
@@ -127,16 +133,47 @@ fn run(request: &Request) -> Result<(), String> {
     if !request.json && !entries.is_empty() {
         println!("{}\n\n{}", machine(level), report::HEADER);
     }
+    let start = Instant::now();
     for entry in &entries {
+        // On a busy machine the last rows are measured in fewer rounds, and the whole still ends.
+        let quick = request.quick || start.elapsed() > LATE;
         let outcome = entry
-            .run(&setup, request.quick)
+            .run(&setup, quick)
             .map_err(|why| format!("{}: {why}", entry.name))?;
         match request.json {
             true => println!("{}", report::json(&outcome, level.name())),
             false => println!("{}", report::line(&outcome)),
         }
     }
+    drop(setup);
+    memory(request, level);
     instructions(request, level)
+}
+
+fn memory(request: &Request, level: Level) {
+    let entries = memory::ENTRIES.iter();
+    let is_asked =
+        |entry: &&memory::Entry| request.wants(entry.name) && !(request.quick && entry.is_long);
+    let entries: Vec<&memory::Entry> = entries.filter(is_asked).collect();
+    if !request.json && !entries.is_empty() {
+        println!("\n{}", report::MEMORY_HEADER);
+    }
+    for memory::Entry {
+        name,
+        threads,
+        measure,
+        ..
+    } in entries
+    {
+        let bytes = measure(level);
+        match request.json {
+            true => println!(
+                "{}",
+                report::memory_json(name, level.name(), *threads, bytes)
+            ),
+            false => println!("{}", report::memory_line(name, bytes)),
+        }
+    }
 }
 
 fn instructions(request: &Request, level: Level) -> Result<(), String> {
@@ -175,7 +212,7 @@ fn machine(level: Level) -> String {
     let threads = std::thread::available_parallelism().map_or(0, usize::from);
     let load = read("/proc/loadavg");
     let load = load.split(' ').next().unwrap_or("?");
-    format!("CPU {model}, {threads} threads, load {load} at the start; path {level}, one thread")
+    format!("CPU {model}, {threads} threads, load {load} at the start; path {level}")
 }
 
 #[cfg(test)]

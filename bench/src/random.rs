@@ -20,6 +20,12 @@ pub(crate) fn normals(count: usize, seed: u64) -> Vec<f32> {
     numbers
 }
 
+/// The same, of which only the first million are drawn: drawing more would take longer than what they are for.
+pub(crate) fn repeated(count: usize, seed: u64) -> Vec<f32> {
+    let block = normals(count.min(1 << 20), seed);
+    block.iter().copied().cycle().take(count).collect()
+}
+
 /// The same as rows of length 1.
 pub(crate) fn unit_rows(rows: usize, d: usize, seed: u64) -> Vec<f32> {
     let mut numbers = normals(rows * d, seed);
@@ -51,6 +57,8 @@ mod tests {
             "{mean} {square}"
         );
         assert!(labels(1000, 7, 1).iter().all(|y| (0..7).contains(y)));
+        let (some, more) = (repeated(7, 1), repeated((1 << 20) + 7, 1));
+        assert_eq!((&some[..], more.len()), (&more[1 << 20..], (1 << 20) + 7));
         let row = unit_rows(1, 9, 1);
         assert!((row.iter().map(|x| x * x).sum::<f32>() - 1.0).abs() < 1e-6);
     }

@@ -2,11 +2,16 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::memory::Bytes;
 use crate::row::{Outcome, Verdict};
 
 pub(crate) const HEADER: &str = "\
 | work | ours, ms | floor | floor, ms | ours/floor | rivals, ms (ours/theirs) | bars |
 |---|---|---|---|---|---|---|";
+
+pub(crate) const MEMORY_HEADER: &str = "\
+| memory besides the inputs | workspace, MiB | allocated, MiB | unit, MiB | sum/unit | bar |
+|---|---|---|---|---|---|";
 
 pub(crate) const COUNT_HEADER: &str = "\
 | work | instructions |
@@ -80,7 +85,7 @@ pub(crate) fn json(outcome: &Outcome, path: &str) -> Value {
     json!({
         "bench": outcome.name,
         "path": path,
-        "threads": 1,
+        "threads": outcome.threads,
         "ms": outcome.ours,
         "floor": outcome.floor.as_ref().map(|floor| &floor.0),
         "floor_ms": outcome.floor.as_ref().map(|floor| floor.1),
@@ -88,6 +93,41 @@ pub(crate) fn json(outcome: &Outcome, path: &str) -> Value {
         "peers": peers,
         "bars": bars,
         "failures": outcome.failures,
+    })
+}
+
+/// The bytes of a piece of work in the table of memory.
+pub(crate) fn memory_line(name: &str, bytes: Bytes) -> String {
+    let mib = |bytes: usize| digits(bytes as f64 / f64::from(1 << 20));
+    let Bytes {
+        workspace,
+        allocated,
+        unit,
+        at_most,
+    } = bytes;
+    let result = if bytes.is_met() { "met" } else { "missed" };
+    format!(
+        "| {name} | {} | {} | {} | {} | ≤ {}×: {result} |",
+        mib(workspace),
+        mib(allocated),
+        mib(unit),
+        digits(bytes.ratio()),
+        digits(at_most),
+    )
+}
+
+/// The same as one line of JSON.
+pub(crate) fn memory_json(name: &str, path: &str, threads: usize, bytes: Bytes) -> Value {
+    json!({
+        "bench": name,
+        "path": path,
+        "threads": threads,
+        "workspace_bytes": bytes.workspace,
+        "allocated_bytes": bytes.allocated,
+        "unit_bytes": bytes.unit,
+        "ratio": bytes.ratio(),
+        "at_most": bytes.at_most,
+        "met": bytes.is_met(),
     })
 }
 
@@ -108,6 +148,7 @@ mod tests {
         };
         Outcome {
             name: "work",
+            threads: 2,
             ours: 12.0,
             floor: Some(("its product (gemm)".to_string(), 10.0)),
             peers: vec![("torch".to_string(), 48.0)],
@@ -136,6 +177,26 @@ mod tests {
         assert_eq!(value["peers"]["torch"], 48.0);
         assert_eq!(value["bars"][0]["met"], false);
         assert_eq!(value["bars"][1]["met"], Value::Null);
-        assert_eq!(value["path"], "avx2");
+        assert_eq!(
+            (&value["path"], &value["threads"]),
+            (&json!("avx2"), &json!(2))
+        );
+    }
+
+    #[test]
+    fn memory_has_both_lines() {
+        let bytes = Bytes {
+            workspace: 3 << 20,
+            allocated: 1 << 19,
+            unit: 2 << 20,
+            at_most: 1.5,
+        };
+        let line = "| work | 3.00 | 0.500 | 2.00 | 1.75 | ≤ 1.50×: missed |";
+        assert_eq!(memory_line("work", bytes), line);
+        let value = memory_json("work", "avx2", 2, bytes);
+        assert_eq!(
+            (&value["ratio"], &value["met"]),
+            (&json!(1.75), &json!(false))
+        );
     }
 }

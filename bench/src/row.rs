@@ -39,6 +39,8 @@ pub(crate) struct Entry {
     pub(crate) make: fn(&Setup) -> Row,
     /// The most that our time may be, as a part of that of the floor or of a peer.
     pub(crate) bars: &'static [(&'static str, f64)],
+    /// Ours; all others have one.
+    pub(crate) threads: usize,
     /// Whether it is left out of a quick run.
     pub(crate) is_long: bool,
 }
@@ -63,6 +65,7 @@ impl Verdict {
 /// A row after it ran. Times are medians in milliseconds.
 pub(crate) struct Outcome {
     pub(crate) name: &'static str,
+    pub(crate) threads: usize,
     pub(crate) ours: f64,
     /// What the floor is and who was the fastest at it.
     pub(crate) floor: Option<(String, f64)>,
@@ -73,6 +76,15 @@ pub(crate) struct Outcome {
 }
 
 impl Entry {
+    fn patience(&self, quick: bool) -> Patience {
+        let seconds = if quick { 2 } else { 12 };
+        Patience {
+            most: if quick { 15 } else { 101 },
+            time: Duration::from_secs(seconds),
+            least: if quick || self.is_long { 3 } else { 5 },
+        }
+    }
+
     pub(crate) fn run(&self, setup: &Setup, quick: bool) -> Result<Outcome, String> {
         let Row { ours, floor, peers } = (self.make)(setup);
         let (what, floors) = match floor {
@@ -82,7 +94,7 @@ impl Entry {
         let floor_count = floors.len();
         let mut contestants: Vec<Contestant> =
             [ours].into_iter().chain(floors).chain(peers).collect();
-        let times = medians(&mut contestants, patience(quick));
+        let times = medians(&mut contestants, self.patience(quick));
         let mut failures = Vec::new();
         let mut named = Vec::new();
         for (contestant, time) in contestants.iter().zip(times) {
@@ -125,21 +137,13 @@ impl Entry {
             .collect();
         Ok(Outcome {
             name: self.name,
+            threads: self.threads,
             ours,
             floor,
             peers,
             verdicts,
             failures,
         })
-    }
-}
-
-fn patience(quick: bool) -> Patience {
-    let seconds = if quick { 2 } else { 12 };
-    Patience {
-        most: if quick { 15 } else { 101 },
-        time: Duration::from_secs(seconds),
-        least: if quick { 3 } else { 5 },
     }
 }
 
@@ -164,6 +168,7 @@ mod tests {
                 ],
             },
             bars: &[(FLOOR, 1.1), ("p", 0.5), ("q", 1.0)],
+            threads: 1,
             is_long: false,
         };
         let setup = Setup {

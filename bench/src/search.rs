@@ -36,6 +36,7 @@ pub(crate) const ROWS: &[Entry] = &[
             }
         },
         bars: &[(FAISS, 1.15)],
+        threads: 1,
         is_long: true,
     },
     Entry {
@@ -54,6 +55,7 @@ pub(crate) const ROWS: &[Entry] = &[
             }
         },
         bars: &[(FLOOR, 1.3), (FAISS, 1.0 / 5.0)],
+        threads: 1,
         is_long: true,
     },
 ];

@@ -1,10 +1,18 @@
 //! What the tests of GRAM share: rows and planes of numbers, gradients within a cap, random tuples.
 
 use rivergram_core::lanes::Real;
+use rivergram_simd::Level;
 
 use crate::oracle::gram as oracle;
 use crate::precision::assert_close;
 use crate::random::Random;
+
+/// The levels that a case of the contrastive loss runs on: all; where `RIVERGRAM_EMULATED` is set, only that of the
+/// vectors. One number at a time is the same code everywhere, and the machine that emulates runs it on every case.
+pub fn levels() -> impl Iterator<Item = Level> {
+    let is_emulated = std::env::var_os("RIVERGRAM_EMULATED").is_some();
+    Level::available().filter(move |level| !is_emulated || *level == Level::detect())
+}
 
 /// Vectors of one length.
 pub type Rows = Vec<Vec<f64>>;

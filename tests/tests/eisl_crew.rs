@@ -119,7 +119,7 @@ fn shares_of_unequal_size_give_the_bits_of_one() {
     for (positions, targets, n) in [(19, 17, 2), (6, 9, 1), (2, 3, 4)] {
         for batch in [1, 2, 7, 8, 65] {
             let mut case = plain(&mut random, positions, targets, n);
-            let rows = |len: usize| (0..batch * len).map(|at| at % (3 * len));
+            let rows = |len: usize| (0..batch * len).map(move |at| at % (3 * len));
             case.x = rows(positions * case.vocabulary)
                 .map(|at| case.x[at])
                 .collect();

@@ -6,7 +6,7 @@ use rivergram_core::gram::contrastive::{
 };
 use rivergram_core::lanes::{Isa, One, Real};
 use rivergram_simd::{Kernel, Level};
-use rivergram_tests::cases::{Rows, norm, planes};
+use rivergram_tests::cases::{Rows, levels, norm, planes};
 use rivergram_tests::losses::{
     Found, Wanted, assert_found, batch, config, presence, terms, turned_by_rounding,
 };
@@ -151,7 +151,7 @@ fn check_within(what: &str, case: &Case, single_gradient: f64) {
     let what = format!("{what} {:?}", case.config);
     let f64_what = format!("f64 {what}");
     assert_found(&f64_what, &found, &want, DOUBLE, DOUBLE.gram_gradient);
-    for level in Level::available() {
+    for level in levels() {
         let found = case.at(level).expect(&what);
         let what = format!("{level} {what}");
         assert_found(&what, &found, &want, SINGLE, single_gradient);
@@ -288,7 +288,7 @@ fn a_zero_row_is_a_missing_modality_bit_for_bit() {
             present[modality][row] = false;
             missing.present = Some(present);
             let what = format!("modality {modality} row {row} {:?}", zero.config);
-            for level in Level::available() {
+            for level in levels() {
                 let (zero, missing) = (zero.at(level), missing.at(level));
                 assert_same(&format!("{level} {what}"), zero, missing);
             }

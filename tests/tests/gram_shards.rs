@@ -9,7 +9,7 @@ use rivergram_core::gram::contrastive::{
 };
 use rivergram_core::lanes::{One, Real};
 use rivergram_simd::Level;
-use rivergram_tests::cases::{Rows, assert_gradient, flat, planes};
+use rivergram_tests::cases::{Rows, assert_gradient, flat, levels, planes};
 use rivergram_tests::losses::{
     Found, Wanted, assert_found, batch, config, presence, terms, turned_by_rounding,
 };
@@ -231,7 +231,7 @@ fn check_shard(what: &str, case: &Case, shard: Shard, sigma: f64) {
     let found = case.shard::<f64>(shard).expect(&what);
     assert_found(&what, &found, &want, DOUBLE, DOUBLE.gram_gradient);
     let cap = SINGLE.gram_gradient + turned_by_rounding(case.config.normalise, sigma);
-    for level in Level::available() {
+    for level in levels() {
         let found = case.shard_at(level, shard).expect(&what);
         assert_found(&format!("{level} {what}"), &found, &want, SINGLE, cap);
     }
@@ -547,7 +547,7 @@ fn random_rectangles(seed: u64, sigma: f64) {
                 let found = case.rectangle::<f64>(offset).expect(&what);
                 assert_found(&what, &found, &want, DOUBLE, DOUBLE.gram_gradient);
                 let cap = SINGLE.gram_gradient + turned_by_rounding(config.normalise, sigma);
-                for level in Level::available() {
+                for level in levels() {
                     let found = case
                         .rectangle_on(offset, |config, rectangle, gradients, workspace| {
                             level.gram_rectangle_loss(config, rectangle, gradients, workspace)

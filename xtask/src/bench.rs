@@ -4,6 +4,9 @@ use std::process::ExitCode;
 
 use crate::workspace::Workspace;
 
+/// Where it lies: a workspace of its own.
+pub(crate) const CRATE: &str = "bench";
+
 /// Runs it with the words after `bench`; its exit code is ours.
 pub(crate) fn answer(words: &[&str]) -> ExitCode {
     let workspace = match Workspace::load() {
@@ -13,12 +16,13 @@ pub(crate) fn answer(words: &[&str]) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let manifest = format!("{CRATE}/Cargo.toml");
     let build = [
         "run",
         "--quiet",
         "--release",
-        "--package",
-        "rivergram-bench",
+        "--manifest-path",
+        &manifest,
         "--",
     ];
     match workspace.cargo(&[&build[..], words].concat()).status() {

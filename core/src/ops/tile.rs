@@ -25,6 +25,7 @@ pub(crate) const COLUMNS: usize = 16;
 
 /// What a product finds where it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub(crate) enum To {
     /// A sum, to which it is added.
     Sum,

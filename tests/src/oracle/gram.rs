@@ -13,26 +13,73 @@ pub fn dot(a: &[f64], b: &[f64]) -> f64 {
 /// A residual below this part of its vector is taken as 0: `f64` rounds at 1e-16.
 const DEPENDENT: f64 = 1e-13;
 
-/// The volume by Gram-Schmidt, each vector orthogonalised twice.
-pub fn volume(vectors: &[Vec<f64>]) -> f64 {
-    let mut basis: Rows = Vec::new();
-    let mut volume = 1.0;
-    for x in vectors {
-        let mut r = x.clone();
+/// Orthonormal rows by Gram-Schmidt, each vector orthogonalised twice, and the volume of the vectors.
+#[derive(Clone, Debug)]
+struct Basis {
+    rows: Rows,
+    volume: f64,
+}
+
+impl Basis {
+    fn of<'a>(vectors: impl IntoIterator<Item = &'a Vec<f64>>) -> Self {
+        let mut basis = Basis {
+            rows: Rows::new(),
+            volume: 1.0,
+        };
+        for x in vectors {
+            basis.add(x);
+        }
+        basis
+    }
+
+    fn add(&mut self, x: &[f64]) {
+        let (mut r, norm) = self.residual(x);
+        self.volume *= height(norm, x);
+        if self.volume > 0.0 {
+            r.iter_mut().for_each(|r| *r /= norm);
+            self.rows.push(r);
+        }
+    }
+
+    /// What is left of a vector beside the span, and its length.
+    fn residual(&self, x: &[f64]) -> (Vec<f64>, f64) {
+        let mut r = x.to_vec();
         for _ in 0..2 {
-            for q in &basis {
+            for q in &self.rows {
                 let y = dot(q, &r);
                 r.iter_mut().zip(q).for_each(|(r, q)| *r -= y * q);
             }
         }
         let norm = dot(&r, &r).sqrt();
-        if norm <= DEPENDENT * dot(x, x).sqrt() {
-            return 0.0;
-        }
-        volume *= norm;
-        basis.push(r.iter().map(|r| r / norm).collect());
+        (r, norm)
     }
-    volume
+
+    /// (Volume of these vectors) times the unit normal of x to their span.
+    fn normal(&self, x: &[f64]) -> Vec<f64> {
+        let (r, norm) = self.residual(x);
+        let scale = self.volume / norm;
+        r.iter().map(|r| r * scale).collect()
+    }
+}
+
+/// The length of a residual of x, or 0.
+fn height(norm: f64, x: &[f64]) -> f64 {
+    if norm <= DEPENDENT * dot(x, x).sqrt() {
+        0.0
+    } else {
+        norm
+    }
+}
+
+/// The bases of some vectors without each of them.
+fn without_each(vectors: &[Vec<f64>]) -> Vec<Basis> {
+    let without = |p: usize| Basis::of(vectors[..p].iter().chain(&vectors[p + 1..]));
+    (0..vectors.len()).map(without).collect()
+}
+
+/// The volume by Gram-Schmidt.
+pub fn volume(vectors: &[Vec<f64>]) -> f64 {
+    Basis::of(vectors).volume
 }
 
 /// dV/dx: each row is (volume of the others) times the unit normal to their span; 0 where V is 0.
@@ -40,34 +87,47 @@ pub fn volume_gradient(vectors: &[Vec<f64>]) -> Rows {
     if volume(vectors) == 0.0 {
         return vec![vec![0.0; vectors[0].len()]; vectors.len()];
     }
-    (0..vectors.len())
-        .map(|p| {
-            let mut others = vectors.to_vec();
-            let x = others.remove(p);
-            let mut basis: Rows = Vec::new();
-            let mut r = x;
-            for o in &others {
-                let mut q = o.clone();
-                for _ in 0..2 {
-                    for b in &basis {
-                        let y = dot(b, &q);
-                        q.iter_mut().zip(b).for_each(|(q, b)| *q -= y * b);
-                    }
-                }
-                let norm = dot(&q, &q).sqrt();
-                basis.push(q.iter().map(|q| q / norm).collect());
-            }
-            for _ in 0..2 {
-                for b in &basis {
-                    let y = dot(b, &r);
-                    r.iter_mut().zip(b).for_each(|(r, b)| *r -= y * b);
-                }
-            }
-            let norm = dot(&r, &r).sqrt();
-            let scale = volume(&others) / norm;
-            r.iter().map(|r| r * scale).collect()
-        })
+    let others = without_each(vectors).into_iter();
+    others
+        .zip(vectors)
+        .map(|(others, x)| others.normal(x))
         .collect()
+}
+
+/// The vectors of an item, with what every anchor needs of them.
+struct Item {
+    vectors: Rows,
+    all: Basis,
+    without: Vec<Basis>,
+}
+
+impl Item {
+    fn of(vectors: Rows) -> Self {
+        Item {
+            all: Basis::of(&vectors),
+            without: without_each(&vectors),
+            vectors,
+        }
+    }
+
+    /// V of an anchor and these vectors.
+    fn volume(&self, anchor: &[f64]) -> f64 {
+        self.all.volume * height(self.all.residual(anchor).1, anchor)
+    }
+
+    /// [`volume_gradient`] of an anchor and these vectors.
+    fn gradient(&self, anchor: &[f64]) -> Rows {
+        if self.volume(anchor) == 0.0 {
+            return vec![vec![0.0; anchor.len()]; 1 + self.vectors.len()];
+        }
+        let mut gradient = vec![self.all.normal(anchor)];
+        for (others, x) in self.without.iter().zip(&self.vectors) {
+            let mut others = others.clone();
+            others.add(anchor);
+            gradient.push(others.normal(x));
+        }
+        gradient
+    }
 }
 
 /// The cross-entropy with label smoothing over some logits, and its gradient.
@@ -168,30 +228,29 @@ impl Pairing {
             .collect()
     }
 
-    /// s_ij; `None` where the anchor or the whole item is absent.
-    fn scores(self, anchors: Side<'_>, items: Side<'_>) -> Vec<Vec<Option<f64>>> {
-        let a = self.anchor();
+    /// The vectors of each item that are there; of cosines as they are.
+    fn items(self, items: Side<'_>) -> Vec<Item> {
         let columns = items.x.iter().map(Vec::len).max().unwrap_or(0);
-        let there: Vec<bool> = (0..columns)
-            .map(|j| !self.others(items, j).is_empty())
-            .collect();
-        let score = |i: usize, j: usize| {
-            (anchors.present[a][i] && there[j]).then(|| match self {
-                Pairing::Volume(_) => volume(&self.tuple(anchors, items, i, j)),
-                Pairing::Cosine(_, q) => dot(&anchors.x[a][i], &items.x[q][j]),
-            })
+        let vectors = |j: usize| {
+            let others = self.others(items, j).into_iter();
+            others.map(|p| items.x[p][j].clone()).collect()
         };
-        (0..anchors.x[a].len())
-            .map(|i| (0..columns).map(|j| score(i, j)).collect())
-            .collect()
+        (0..columns).map(|j| Item::of(vectors(j))).collect()
     }
 
-    /// The vectors of anchor i and item j.
-    fn tuple(self, anchors: Side<'_>, items: Side<'_>, i: usize, j: usize) -> Rows {
-        let others = self.others(items, j).into_iter();
-        std::iter::once(anchors.x[self.anchor()][i].clone())
-            .chain(others.map(|p| items.x[p][j].clone()))
-            .collect()
+    /// s_ij; `None` where the anchor or the whole item is absent.
+    fn scores(self, anchors: Side<'_>, items: &[Item]) -> Vec<Vec<Option<f64>>> {
+        let a = self.anchor();
+        let score = |anchor: &[f64], item: &Item| match self {
+            Pairing::Volume(_) => item.volume(anchor),
+            Pairing::Cosine(..) => dot(anchor, &item.vectors[0]),
+        };
+        let row = |anchor: &[f64], there: bool| {
+            let of = |item: &Item| (there && !item.vectors.is_empty()).then(|| score(anchor, item));
+            items.iter().map(of).collect()
+        };
+        let rows = anchors.x[a].iter().zip(&anchors.present[a]);
+        rows.map(|(anchor, there)| row(anchor, *there)).collect()
     }
 
     /// The cross-entropies of the matched rows over the columns and of the matched columns over the rows, each times
@@ -204,7 +263,8 @@ impl Pairing {
         share: f64,
         constants: Constants,
     ) -> Part {
-        let scores = self.scores(anchors, items);
+        let bases = self.items(items);
+        let scores = self.scores(anchors, &bases);
         let sign = match self {
             Pairing::Volume(_) => -1.0,
             Pairing::Cosine(..) => 1.0,
@@ -219,8 +279,9 @@ impl Pairing {
                     add_to(&mut of_items[q][j], *w, &anchors.x[p][i]);
                     continue;
                 }
-                let gradient = volume_gradient(&self.tuple(anchors, items, i, j));
-                add_to(&mut of_anchors[self.anchor()][i], *w, &gradient[0]);
+                let a = self.anchor();
+                let gradient = bases[j].gradient(&anchors.x[a][i]);
+                add_to(&mut of_anchors[a][i], *w, &gradient[0]);
                 for (p, g) in self.others(items, j).into_iter().zip(&gradient[1..]) {
                     add_to(&mut of_items[p][j], *w, g);
                 }

@@ -37,6 +37,7 @@ pub(crate) const ALL: &[Part] = &[
     msrv::PART,
     targets::PART,
     plain::TEST,
+    plain::BENCH,
     levels::PART,
     no_panic::PART,
     firmware::PART,

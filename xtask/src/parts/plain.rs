@@ -1,6 +1,10 @@
-//! The parts that are one call of cargo over the whole workspace.
+//! The parts that are one call of cargo over the whole workspace, or a few over one of its own.
+
+use std::path::Path;
 
 use super::{CLIPPY as CLIPPY_TOOL, DENY_WARNINGS, Part, RUSTFMT};
+use crate::bench;
+use crate::job::Job;
 use crate::tools::{Probe, Tool};
 
 /// The kernels run on an emulated GPU: without this their tests would be left out.
@@ -52,3 +56,23 @@ pub(super) const TEST: Part = Part {
         job.cargo(&["test", "--workspace", "--no-fail-fast", EMULATION]);
     },
 };
+
+pub(super) const BENCH: Part = Part {
+    name: "bench",
+    about: "the bench and its rivals compile without a warning, and its own tests pass; nothing is measured",
+    tools: &[CLIPPY_TOOL, RUSTFMT],
+    run: |job| {
+        let folder = job.workspace.root.join(bench::CRATE);
+        check_alone(job, &folder);
+        let mut test = job.workspace.cargo(&["test"]);
+        job.run(test.current_dir(&folder));
+    },
+};
+
+/// The format and the warnings of a crate that is a workspace of its own: the parts `fmt` and `clippy` do not see it.
+pub(super) fn check_alone(job: &mut Job<'_>, folder: &Path) {
+    let mut format = job.workspace.cargo(&["fmt", "--check"]);
+    job.run(format.current_dir(folder));
+    let mut lint = job.workspace.cargo(&["clippy", "--all-targets"]);
+    job.run(lint.args(DENY_WARNINGS).current_dir(folder));
+}
