@@ -45,7 +45,8 @@ Options:
   --json          a line of JSON for each row instead of the table
   --peers         also torch and faiss, in the Python that RIVERGRAM_PYTHON names
   --quick         fewer rounds, and without the rows that take long
-  --path PATH     scalar, sse2, avx2, neon, wasm128 or auto; else RIVERGRAM_PATH, else the fastest
+  --path PATH     scalar, sse2, avx2, neon, wasm128 or auto; else RIVERGRAM_PATH, else the fastest;
+                  cuda: what `cargo xtask gpu-bench` does
 
 Times are medians; everyone of a row takes turns. A bar is what a row may take at most, as a part of its floor or of
 a rival; the bars are for AVX2. Instructions are counted where valgrind is.
@@ -115,6 +116,9 @@ fn finish(done: Result<(), String>) -> ExitCode {
 fn level(name: Option<&str>) -> Result<Level, String> {
     match name {
         None | Some("" | "auto") => Ok(Level::detect()),
+        Some("cuda") => {
+            Err("path \"cuda\": cargo xtask gpu-bench measures the kernels".to_string())
+        }
         Some(name) => Level::named(name).map_err(|why| format!("path {name:?}: {why}")),
     }
 }

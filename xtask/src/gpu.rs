@@ -58,7 +58,7 @@ const MEASURES: &str = "\
 # The times of rivergram's kernels on this machine's GPU, and of what torch takes where it is installed. JSON lines.
 # Exit codes: 0 all measured, 1 something failed, 2 wrong usage, 3 nothing ran on a GPU.
 cd \"$(dirname \"$0\")\" || exit 1
-nvidia-smi --query-gpu=name,driver_version,clocks.max.sm --format=csv,noheader >&2
+command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=name,driver_version,clocks.max.sm --format=csv,noheader >&2
 ./gpu-bench \"$@\" || exit $?
 if ! python3 -c 'import torch' 2>/dev/null; then
     echo 'torch is not installed: no rival was measured' >&2

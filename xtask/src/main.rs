@@ -57,6 +57,9 @@ fn main() -> ExitCode {
             print!("{HELP}");
             ExitCode::SUCCESS
         }
+        ["bench", words @ ..] if words.windows(2).any(|pair| *pair == ["--path", "cuda"]) => {
+            run_on_gpu(&gpu::BENCH, &[])
+        }
         // Has a help of its own.
         ["bench", words @ ..] => bench::answer(words),
         words if asks_help(words) => {

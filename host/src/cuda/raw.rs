@@ -69,15 +69,17 @@ impl Buffer<'_> {
         Global::new(self.address, self.len as u64)
     }
 
-    /// Queues a copy of numbers to its start; they may change as soon as this returns.
+    /// Queues a copy of numbers to its place `start`; they may change as soon as this returns.
     ///
     /// # Errors
     /// [`Failure::Input`]: more than there is room for. The call fails.
-    pub fn write(&self, numbers: Numbers<'_>) -> Result<(), Failure> {
-        if numbers.len() > self.len {
+    pub fn write(&self, start: usize, numbers: Numbers<'_>) -> Result<(), Failure> {
+        let end = start.checked_add(numbers.len());
+        if end.is_none_or(|end| end > self.len) {
             return Err(Failure::Input);
         }
-        self.device.session()?.upload(numbers, self.view::<F32>())
+        let to = self.view::<F32>().part(start, numbers.len());
+        self.device.session()?.upload(numbers, to)
     }
 
     /// Waits for all that was queued, and copies numbers from its start.

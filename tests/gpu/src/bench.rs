@@ -121,18 +121,32 @@ fn measured(
     Ok(times)
 }
 
+/// Numbers that the host has at a time.
+const PIECE: usize = 1 << 20;
+
 /// Numbers at random: some thousands, over and over.
 fn filled(device: &Device, len: usize, seed: u64) -> Result<Buffer<'_>, Failure> {
-    let some = normals(seed, len.min(10_007));
-    let numbers: Vec<f32> = some.iter().copied().cycle().take(len).collect();
-    let buffer = device.buffer(len)?;
-    buffer.write(Numbers::F32(&numbers))?;
-    Ok(buffer)
+    repeated(device, len, &normals(seed, 10_007))
 }
 
 fn constant(device: &Device, len: usize, x: f32) -> Result<Buffer<'_>, Failure> {
+    repeated(device, len, &[x])
+}
+
+/// The pattern over and over, a piece at a time: the host has less memory than some devices.
+fn repeated<'d>(device: &'d Device, len: usize, pattern: &[f32]) -> Result<Buffer<'d>, Failure> {
+    let whole = pattern.len() * (PIECE / pattern.len());
+    let piece: Vec<f32> = pattern
+        .iter()
+        .copied()
+        .cycle()
+        .take(whole.min(len))
+        .collect();
     let buffer = device.buffer(len)?;
-    buffer.write(Numbers::F32(&vec![x; len]))?;
+    for start in (0..len).step_by(piece.len().max(1)) {
+        let n = piece.len().min(len - start);
+        buffer.write(start, Numbers::F32(&piece[..n]))?;
+    }
     Ok(buffer)
 }
 
@@ -320,12 +334,12 @@ fn sequences(device: &Device, scale: Scale) -> Result<Line, Failure> {
     let logits = copies(device, scale, rows * t * v)?;
     let of = |len: usize, number: u32| {
         let buffer = device.buffer(len)?;
-        buffer.write(Numbers::U32(&vec![number; len]))?;
+        buffer.write(0, Numbers::U32(&vec![number; len]))?;
         Ok::<_, Failure>(buffer)
     };
     let labels: Vec<i32> = (0..rows * u).map(|i| (i * 7919 % v) as i32).collect();
     let labels_there = device.buffer(rows * u)?;
-    labels_there.write(Numbers::I32(&labels))?;
+    labels_there.write(0, Numbers::I32(&labels))?;
     let tokens = of(rows * t, (-100_i32).cast_unsigned())?;
     let (outputs, lengths) = (of(rows, t as u32)?, of(rows, u as u32)?);
     let factors = constant(device, rows * orders, -1.0 / (rows * u * orders) as f32)?;
@@ -397,11 +411,7 @@ fn search_of(
     best: usize,
 ) -> Result<Line, Failure> {
     let blocks = tiles(device, rows, items);
-    let gallery = device.buffer(m * items * d)?;
-    let some = normals(1, 10_007.min(m * items * d));
-    let numbers: Vec<f32> = some.iter().copied().cycle().take(m * items * d).collect();
-    gallery.write(Numbers::F32(&numbers))?;
-    drop(numbers);
+    let gallery = filled(device, m * items * d, 1)?;
     let present = constant(device, m * items, 1.0)?;
     let mut rest = Vec::new();
     for len in [
