@@ -14,28 +14,33 @@ pub(super) const UNFINISHED: &str = ".tmp";
 /// # Errors
 /// Whatever the system refuses; the unfinished file is removed and the old content stays.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    replace_after(path, bytes, || Ok(()))
+    replace_keeping(path, bytes, None)
 }
 
-/// The same, with something done between the two: once the new content is on the disk, and before it has the name.
+/// The same, where the old content gets another name, which stood for something else or for nothing. The two names
+/// never stand for one file: once the new content is on the disk the old one gets a third name, then the new content
+/// takes the first, and the old one goes on to the second. After a kill between these [`finish`] does the last.
 ///
 /// # Errors
-/// As [`replace`], and those of `before`.
-pub(super) fn replace_after(
-    path: &Path,
-    bytes: &[u8],
-    before: impl FnOnce() -> Result<()>,
-) -> Result<()> {
-    let unfinished = unfinished(path);
+/// As [`replace`].
+pub(super) fn replace_keeping(path: &Path, bytes: &[u8], kept_as: Option<&Path>) -> Result<()> {
+    let new = unfinished(path);
     let failed = |e| Error::io(path, "write it", e);
-    let done = write_synced(&unfinished, bytes)
+    let done = write_synced(&new, bytes)
         .map_err(failed)
-        .and_then(|()| before())
-        .and_then(|()| fs::rename(&unfinished, path).map_err(failed));
+        .and_then(|()| kept_as.map_or(Ok(()), |to| link(path, to)))
+        .and_then(|()| fs::rename(&new, path).map_err(failed));
     if let Err(e) = done {
         // Best effort: what could not be written can perhaps not be removed either, and a later run does it.
-        let _ = fs::remove_file(&unfinished);
+        let _ = fs::remove_file(&new);
         return Err(e);
+    }
+    if let Some(to) = kept_as {
+        let third = unfinished(to);
+        let renamed = fs::rename(&third, to);
+        // Renaming one name of a file to another of the same file does nothing.
+        let _ = fs::remove_file(&third);
+        renamed.map_err(|e| Error::io(to, "write it", e))?;
     }
     sync_folder_of(path)
 }
@@ -105,26 +110,39 @@ impl Drop for Replacement {
     }
 }
 
-/// Gives a file a second name, which stood for something else or for nothing. Where a file system has no second names
-/// the content is copied.
-///
-/// # Errors
-/// Whatever the system refuses; the second name then stands for what it stood for.
-pub(super) fn link(from: &Path, to: &Path) -> Result<()> {
-    let unfinished = unfinished(to);
-    match fs::hard_link(from, &unfinished) {
-        Ok(()) => {
-            let renamed = fs::rename(&unfinished, to);
-            // Renaming one name of a file to another of the same file does nothing.
-            let _ = fs::remove_file(&unfinished);
-            renamed.map_err(|e| Error::io(to, "write it", e))
-        }
+/// Gives a file a third name, the unfinished one of `to`. Where a file system has no second names the content is
+/// copied.
+fn link(from: &Path, to: &Path) -> Result<()> {
+    let third = unfinished(to);
+    match fs::hard_link(from, &third) {
+        Ok(()) => Ok(()),
         // What is in the way is not written through: it could be a name of the file itself.
         Err(e) if e.kind() == ErrorKind::AlreadyExists => Err(Error::io(to, "write it", e)),
         Err(_) => {
             let bytes = fs::read(from).map_err(|e| Error::unreadable(from, &e))?;
-            replace(to, &bytes)
+            let written = write_synced(&third, &bytes);
+            written.map_err(|e| Error::io(to, "write it", e))
         }
+    }
+}
+
+/// Where a process was killed in [`replace_keeping`] after the new content of `path` had its name, the old one gets
+/// its own: what is whole and is not what `path` stands for.
+///
+/// # Errors
+/// Whatever the system refuses.
+pub(super) fn finish(path: &Path, kept_as: &Path, is_whole: impl Fn(&[u8]) -> bool) -> Result<()> {
+    let third = unfinished(kept_as);
+    // No link, which may lead to what has no end.
+    if !fs::symlink_metadata(&third).is_ok_and(|found| found.is_file()) {
+        return Ok(());
+    }
+    let (Ok(old), Ok(new)) = (fs::read(&third), fs::read(path)) else {
+        return Ok(());
+    };
+    match old != new && is_whole(&old) {
+        true => fs::rename(&third, kept_as).map_err(|e| Error::io(kept_as, "write it", e)),
+        false => Ok(()),
     }
 }
 

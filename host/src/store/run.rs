@@ -216,7 +216,11 @@ impl RunFolder {
         Ok(folder)
     }
 
+    /// Finishes what a killed process was about to do, and removes what it left unfinished.
     fn clean(&self) -> Result<()> {
+        let (latest, previous) = (self.file(LATEST), self.file(PREVIOUS));
+        let is_whole = |bytes: &[u8]| Checkpoint::from_bytes(&previous, bytes).is_ok();
+        atomic::finish(&latest, &previous, is_whole)?;
         for unfinished in self.unfinished()? {
             let removed = fs::remove_file(&unfinished);
             removed.map_err(|e| Error::io(&unfinished, "remove the unfinished file", e))?;
@@ -250,17 +254,15 @@ impl RunFolder {
         checkpoint.write(&self.plain(name)?)
     }
 
-    /// Writes the latest checkpoint; what was the latest becomes the previous one where it `stays`, once the new one is
-    /// on the disk: a disk that is full leaves two checkpoints, not two names of one.
+    /// Writes the latest checkpoint; what was the latest becomes the previous one where it `stays`. At no moment are both
+    /// one file: on a full disk, or after a kill, there are two checkpoints to go on from.
     ///
     /// # Errors
     /// As [`RunFolder::save`].
     pub fn save_latest(&self, checkpoint: &Checkpoint, stays: bool) -> Result<()> {
-        let latest = self.file(LATEST);
-        atomic::replace_after(&latest, &checkpoint.to_bytes()?, || match stays {
-            true => atomic::link(&latest, &self.file(PREVIOUS)),
-            false => Ok(()),
-        })
+        let previous = stays.then(|| self.file(PREVIOUS));
+        let bytes = checkpoint.to_bytes()?;
+        atomic::replace_keeping(&self.file(LATEST), &bytes, previous.as_deref())
     }
 
     /// Removes all but the `most` newest checkpoints of a kind, such as [`BUDGETS`]. The newest is `last`, which was just

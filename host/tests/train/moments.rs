@@ -15,6 +15,8 @@ use super::*;
 enum Then {
     Ask(Ask),
     Stop,
+    /// A copy of the folder is made, with the ending `copy`.
+    Copy,
     /// What is written to a file of this name goes to a device that is full.
     #[cfg(unix)]
     Full(&'static str),
@@ -46,6 +48,7 @@ fn go_on(
         for (_, then) in list.iter().filter(|(at, _)| *at == now) {
             match then {
                 Then::Ask(what) => drop(train::ask(folder, *what).expect("asked")),
+                Then::Copy => copy(folder, &folder.with_extension("copy")),
                 Then::Stop => stop.store(true, Ordering::Relaxed),
                 #[cfg(unix)]
                 Then::Full(name) => {
@@ -309,17 +312,43 @@ fn a_full_disk_leaves_two_files_to_go_on_from() {
     let told = warnings(&trained(&options, &folder, &[]));
     assert!(told.contains("going on from previous"), "{told}");
     assert_same(&folder, &whole);
+}
 
-    // Killed after the previous one was replaced: the new one is there, beside them.
-    let killed = place.file("killed");
-    trained(&options, &killed, &[(23, Then::Stop)]);
-    let latest = killed.join("latest.safetensors");
-    fs::rename(&latest, killed.join("latest.safetensors.tmp")).expect("moved");
-    fs::copy(killed.join(PREVIOUS), &latest).expect("copied");
-    fs::remove_file(killed.join(PREVIOUS)).expect("removed");
-    fs::hard_link(&latest, killed.join(PREVIOUS)).expect("a name");
-    trained(&options, &killed, &[]);
-    assert_same(&killed, &whole);
+#[cfg(unix)]
+#[test]
+fn a_save_that_is_killed_between_two_renames_is_finished() {
+    let place = own_data();
+    let options = options(&place, "--schedule constant --warmup 3 --budgets 60");
+    let whole = place.file("whole");
+    // Before the last save: checkpoints of 55 and of 50.
+    trained(&options, &whole, &[(57, Then::Copy)]);
+    let before = whole.with_extension("copy");
+    assert_eq!(step_of(&whole, PREVIOUS), 55);
+    assert_eq!(step_of(&before, PREVIOUS), 50);
+    for done in 0..4 {
+        let folder = place.file(&format!("killed-{done}"));
+        copy(&before, &folder);
+        let file = |name: &str| folder.join(name);
+        for (from, to) in [
+            ("metrics.jsonl", "metrics.jsonl"),
+            ("budget-000060.safetensors", "budget-000060.safetensors"),
+            ("latest.safetensors", "latest.safetensors.tmp"),
+        ] {
+            fs::copy(whole.join(from), file(to)).expect("copied");
+        }
+        let (latest, third) = (file("latest.safetensors"), file("previous.safetensors.tmp"));
+        let steps: [&dyn Fn() -> std::io::Result<()>; 3] = [
+            &|| fs::hard_link(&latest, &third),
+            &|| fs::rename(file("latest.safetensors.tmp"), &latest),
+            &|| fs::rename(&third, file(PREVIOUS)),
+        ];
+        for step in steps.into_iter().take(done) {
+            step().expect("a name");
+        }
+        assert!(!is_one_file(&latest, &file(PREVIOUS)));
+        assert_eq!(warnings(&trained(&options, &folder, &[])), NO_TEST);
+        assert_same(&folder, &whole);
+    }
 }
 
 const FROM_THE_START: &str = "--schedule wsd-s --warmup 0 --decay-fraction 1 --budgets 40";
