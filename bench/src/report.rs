@@ -98,7 +98,10 @@ pub(crate) fn json(outcome: &Outcome, path: &str) -> Value {
 
 /// The bytes of a piece of work in the table of memory.
 pub(crate) fn memory_line(name: &str, bytes: Bytes) -> String {
-    let mib = |bytes: usize| digits(bytes as f64 / f64::from(1 << 20));
+    let mib = |bytes: usize| match bytes {
+        0 => "0".to_string(),
+        bytes => digits(bytes as f64 / f64::from(1 << 20)),
+    };
     let Bytes {
         workspace,
         allocated,
