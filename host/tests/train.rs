@@ -267,6 +267,14 @@ fn logged(folder: &Path) -> usize {
     logs.map(|(_, log)| steps(log)).sum()
 }
 
+/// A run in the folder `killed`, new or resumed.
+fn started(place: &Place, line: &str) -> Child {
+    match place.file("killed/config.json").is_file() {
+        true => place.spawn("--resume killed"),
+        false => place.spawn(&format!("{line} --out killed")),
+    }
+}
+
 /// Kills a run `kills` times after random delays, resumes it each time, and compares what comes out with a run that
 /// was left alone. The first kill comes as soon as there is something to resume.
 fn kill_and_resume(place: &Place, line: &str, kills: usize, seed: u64) {
@@ -275,10 +283,7 @@ fn kill_and_resume(place: &Place, line: &str, kills: usize, seed: u64) {
     let whole = began.elapsed();
     let (expected, folder) = (place.file("whole"), place.file("killed"));
     let total = logged(&expected);
-    let start = || match folder.join("config.json").is_file() {
-        true => place.spawn("--resume killed"),
-        false => place.spawn(&format!("{line} --out killed")),
-    };
+    let start = || started(place, line);
     let mut random = Random(seed);
     let mut landed = Vec::new();
     for kill in 0..kills {

@@ -22,10 +22,7 @@ fn kill(line: &str, kills: usize, seed: u64) {
     let mut random = Random(seed);
     let (mut killed, mut ended) = (0, 0);
     loop {
-        let mut child = match folder.join("config.json").is_file() {
-            true => place.spawn("--resume killed"),
-            false => place.spawn(&format!("{line} --out killed")),
-        };
+        let mut child = started(&place, line);
         if killed < kills {
             // Each start takes its time: with longer waits a run gets on, with short ones the start is hit too.
             sleep(random.delay(whole.mul_f64(0.8)));
