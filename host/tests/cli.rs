@@ -73,6 +73,23 @@ fn help_explains_everything() {
     for part in flags.split_whitespace().chain(values.split_whitespace()) {
         assert!(help.contains(part), "{part:?} is not in {help}");
     }
+    let commands = [
+        (
+            "gallery --help",
+            "--data --modality --run --items --out --bases --vectors --path --json --quiet int8 Examples:",
+        ),
+        (
+            "search --help",
+            "--queries --run --modality --first --top --by --candidates --format --unchecked --threads --path --quiet \
+             volume distance cosines jsonl Examples:",
+        ),
+    ];
+    for (line, parts) in commands {
+        let help = stdout(line);
+        for part in parts.split_whitespace() {
+            assert!(help.contains(part), "{part:?} is not in {help}");
+        }
+    }
     assert!(stdout("--version").starts_with("rivergram "));
 }
 
