@@ -156,6 +156,18 @@ fn own_data_are_searched_in_every_kind_of_file() {
 fn tables_tell_ranks_labels_and_hits() {
     let place = Place::new();
     items(&place);
+    // What is there and is no gallery stays.
+    let before = std::fs::read(place.file("items.safetensors")).expect("the data");
+    let line = "gallery --data items.safetensors --out items.safetensors";
+    place.assert_refused(line, &["--out", "items.safetensors", "no gallery"]);
+    place.assert_refused(
+        "gallery --data items.safetensors --out .",
+        &["--out", "a folder"],
+    );
+    assert_eq!(
+        std::fs::read(place.file("items.safetensors")).expect("the data"),
+        before
+    );
     place.stdout("gallery --data items.safetensors --items image --out items.gallery");
     let texts = [
         0.9, 0.1, 0.0, /**/ 0.0, 1.0, 0.1, /**/ 0.0, 0.0, 0.0,

@@ -15,8 +15,8 @@ The rate falls to the floor within LENGTH; then the run writes release-START-END
 evaluates it and goes on.
 
 Examples:
-  rivergram ask runs/mine decay 100           a decay of 100 steps
-  rivergram ask runs/mine decay 10%           of a tenth of what the run has behind it";
+  rivergram ask runs/endless decay 100        a decay of 100 steps
+  rivergram ask runs/endless decay 10%        of a tenth of what the run has behind it";
 
 /// Whom, and for what.
 #[derive(Args, Clone, Debug)]

@@ -8,7 +8,7 @@ use clap::Args;
 use rivergram::data::npy;
 use rivergram::data::rows::Table;
 use rivergram::error::{Error, Result};
-use rivergram::gallery::{self, Build, Built, Kind};
+use rivergram::gallery::{self, Build, Built, Gallery, Kind};
 use rivergram::path;
 use rivergram::train;
 use rivergram_core::optim::rounding::Half;
@@ -76,6 +76,7 @@ struct SourceFlags {
 pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
     let choice = path::choose(flags.path.as_deref())?;
     let level = choice.engine.level();
+    check_out(&flags.out)?;
     let (table, anchor) = flags.source.table(level)?;
     let table = chosen(table, &flags.items, anchor.as_deref())?;
     let bases = flags.bases.unwrap_or(Kind::F32);
@@ -111,6 +112,24 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
         screen.say(&format!("warning: {warning}"));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is written replaces nothing but a gallery.
+fn check_out(out: &Path) -> Result<()> {
+    if out.is_dir() {
+        return Err(Error::flag(
+            "--out",
+            format_args!("{}: a folder", out.display()),
+        ));
+    }
+    if out.exists() && Gallery::open_unchecked(out).is_err() {
+        let problem = format!(
+            "{}: there is a file that is no gallery: another name expected",
+            out.display()
+        );
+        return Err(Error::flag("--out", problem));
+    }
+    Ok(())
 }
 
 impl SourceFlags {

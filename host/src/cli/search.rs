@@ -160,8 +160,13 @@ fn opening(
         ),
     };
     screen.tell(&format!(
-        "{} queries among {} items of {}, bases in {}, {how}",
+        "{} {} among {} items of {}, bases in {}, {how}",
         queries.count,
+        if queries.count == 1 {
+            "query"
+        } else {
+            "queries"
+        },
         gallery.items(),
         gallery.modalities().join(", "),
         bases.name(),

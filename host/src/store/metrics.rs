@@ -12,6 +12,9 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 
+/// What a log is copied to before it is cut off at a damaged line.
+pub const DAMAGED: &str = "metrics-damaged.jsonl";
+
 /// What ends the JSON object of a line, and the line.
 const END: &[u8] = b"}";
 const LINE_END: &[u8] = b"\n";
@@ -26,7 +29,8 @@ pub struct Metrics {
 
 impl Metrics {
     /// Opens the log for appending, made if it does not exist, and cuts it off after `most` lines or before the first
-    /// that is torn or damaged. A log that is whole and no longer is not touched.
+    /// that is torn or damaged; a damaged one is kept as it was beside it, as [`DAMAGED`]. A log that is whole
+    /// and no longer is not touched.
     ///
     /// # Errors
     /// What the system refuses.
@@ -44,6 +48,9 @@ impl Metrics {
             kept += line?.len() as u64;
         }
         if kept < file.metadata().map_err(failed)?.len() {
+            if lines < most && is_damaged(path)? {
+                keep_damaged(path)?;
+            }
             file.set_len(kept).map_err(failed)?;
         }
         file.seek(SeekFrom::Start(kept)).map_err(failed)?;
@@ -133,6 +140,14 @@ pub(super) fn is_damaged(path: &Path) -> Result<bool> {
     let mut rest_of = BufReader::new(file);
     rest_of.read_until(b'\n', &mut rest).map_err(failed)?;
     Ok(rest.ends_with(LINE_END))
+}
+
+/// Copies a damaged log beside it, in place of an older one.
+fn keep_damaged(path: &Path) -> Result<()> {
+    let copy = path.with_file_name(DAMAGED);
+    let kept = std::fs::copy(path, &copy);
+    kept.map(|_| ())
+        .map_err(|e| Error::io(&copy, "keep the damaged log", e))
 }
 
 /// The lines before the first that is torn or damaged, read one by one.

@@ -10,7 +10,7 @@ mod run;
 
 pub(crate) use atomic::{Replacement, replace};
 pub use checkpoint::{Checkpoint, Tensor};
-pub use metrics::Metrics;
+pub use metrics::{DAMAGED, Metrics};
 pub(crate) use metrics::{is_whole, sealed};
 pub use run::{
     BEFORE_DECAY, BUDGETS, CONFIG, CONFIG_COPY, LATEST, LOCK, MAINS, METRICS, PREVIOUS, RELEASES,

@@ -86,13 +86,25 @@ fn update_of(folder: &Path, name: &str) -> Option<u64> {
     checkpoint.metadata.get(UPDATE)?.parse().ok()
 }
 
-/// The checkpoint of a kind that was saved last, of a run that may go on meanwhile.
-pub(crate) fn newest(folder: &Path, kind: &str) -> Result<Option<String>> {
-    let names = entries(folder)?.into_iter();
-    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
-    let of_kind = names.filter_map(|name| Some((steps_of(&name, kind)?, name)));
-    let newest = of_kind.max_by_key(|(steps, name)| (update_of(folder, name), steps.clone()));
-    Ok(newest.map(|(_, name)| name))
+/// The checkpoint of some kinds that was saved last, of a run that may go on meanwhile.
+///
+/// # Errors
+/// One that is damaged: it may be the one.
+pub(crate) fn newest(folder: &Path, kinds: &[&str]) -> Result<Option<String>> {
+    let mut newest = None;
+    for entry in entries(folder)? {
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        let Some(steps) = kinds.iter().find_map(|kind| steps_of(&name, kind)) else {
+            continue;
+        };
+        let checkpoint = Checkpoint::read(&folder.join(&name))?;
+        let update = checkpoint.metadata.get(UPDATE).cloned();
+        let update: u64 = update.and_then(|text| text.parse().ok()).unwrap_or(0);
+        newest = newest.max(Some((update, steps, name)));
+    }
+    Ok(newest.map(|(_, _, name)| name))
 }
 
 /// An open run folder, locked until it is dropped or the process ends, however it ends.
@@ -440,6 +452,7 @@ pub(crate) fn read_configuration<C: DeserializeOwned>(
 ) -> Result<(C, Option<Error>)> {
     match read_one(&folder.join(CONFIG), check) {
         Ok(config) => Ok((config, None)),
+        Err(_) if !folder.is_dir() => Err(Error::file(folder, "no such run folder")),
         Err(lost) => match read_one(&folder.join(CONFIG_COPY), check) {
             Ok(copy) => Ok((copy, Some(lost))),
             Err(e) => {

@@ -11,7 +11,7 @@ use super::options::{JobKind, JobOptions, RunOptions};
 use super::run::read_options;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
-use crate::store::{BUDGETS, CONFIG, Checkpoint, LATEST, newest};
+use crate::store::{BUDGETS, CONFIG, Checkpoint, LATEST, RELEASES, newest};
 
 /// The embeddings of a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +24,7 @@ pub struct Embeddings {
     pub checkpoint: String,
 }
 
-/// The data that a run was evaluated on through the heads of its newest budget, else of its latest checkpoint. `folder` is
+/// The data that a run was evaluated on through the heads of its newest budget or release, else of its latest checkpoint. `folder` is
 /// that of a run with one alignment, or of the job itself. Cost: one forward pass.
 ///
 /// # Errors
@@ -71,7 +71,8 @@ fn job_of(folder: &Path) -> Result<JobOptions> {
     }
 }
 
-/// The newest checkpoint whose weights are decayed, else the latest one.
+/// The newest checkpoint whose weights are decayed, at a budget or where a decay was asked for; else the latest one.
 fn checkpoint(folder: &Path) -> Result<String> {
-    Ok(newest(folder, BUDGETS)?.unwrap_or_else(|| LATEST.to_string()))
+    let decayed = newest(folder, &[BUDGETS, RELEASES])?;
+    Ok(decayed.unwrap_or_else(|| LATEST.to_string()))
 }

@@ -3,7 +3,7 @@
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use rivergram::store::{Checkpoint, RunFolder};
+use rivergram::store::{Checkpoint, DAMAGED, RunFolder};
 
 use super::*;
 
@@ -277,6 +277,10 @@ fn every_flipped_bit_of_a_log_cuts_it_off() {
                 assert_eq!(kept, lines, "bit {bit} of byte {byte}");
                 let left = fs::read(&log).expect("a log");
                 assert!(left == whole[..before], "bit {bit} of byte {byte}");
+                if bytes[before..].contains(&b'\n') {
+                    let kept = fs::read(place.file("run").join(DAMAGED)).expect("a copy");
+                    assert!(kept == bytes, "bit {bit} of byte {byte}");
+                }
                 flips += 1;
             }
         }
@@ -397,6 +401,7 @@ fn go_on_after_every_harm(place: &Place, seed: u64) {
                     // A log is a report: of lines before the checkpoint a line says that they are gone.
                     "metrics.jsonl" => [
                         "metrics.jsonl",
+                        DAMAGED,
                         "picture.svg",
                         "latest.safetensors",
                         "previous.safetensors",

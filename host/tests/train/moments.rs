@@ -73,10 +73,23 @@ fn go_on(
         stop: &stop,
         observe: &observe,
     };
-    let result = match folder.exists() {
+    let begin = || match folder.exists() {
         true => train::resume(folder, &[], &context).map(|(_, report)| report),
         false => train::run(options, folder, &context),
     };
+    let mut result = begin();
+    // A test beside this one that starts a process holds a copy of the lock until that process runs its program.
+    let is_held = |result: &Result<RunReport, Error>| {
+        let error = result.as_ref().err().map(ToString::to_string);
+        error.is_some_and(|text| text.contains("another process works in this run folder"))
+    };
+    for _ in 0..500 {
+        if !is_held(&result) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        result = begin();
+    }
     (result, events.into_inner().expect("no panic"))
 }
 

@@ -353,7 +353,7 @@ fn what_cannot_be_done_is_told_and_left() {
     refused("wsd", "600", "extend 5", &["main branch", "add budgets"]);
     refused("cosine", "600", "decay 5", &["wsd-s, wsd or constant"]);
     let none = ask(&place, "nothing cancel");
-    assert_refused("nothing", &none, &["nothing/config.json"]);
+    assert_refused("nothing", &none, &["nothing: no such run folder"]);
     for (words, part) in [
         ("run decay 0", "2^63"),
         ("run decay 101%", "100%"),

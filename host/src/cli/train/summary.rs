@@ -71,7 +71,9 @@ impl Summary<'_> {
 
     fn places(&self) -> String {
         let budgets = self.report.jobs.iter().flat_map(|job| &job.budgets);
-        let checkpoints: Vec<&Path> = budgets.map(|b| b.checkpoint.as_path()).collect();
+        let checkpoints = budgets.map(|b| b.checkpoint.as_path());
+        // With `--keep-budgets` older ones are gone.
+        let checkpoints: Vec<&Path> = checkpoints.filter(|file| file.is_file()).collect();
         // One job has the run folder to itself.
         let jobs = self
             .report

@@ -10,7 +10,7 @@ use super::{Job, Place, RELEASE, Task};
 use crate::error::{Error, Result};
 use crate::plot::{self, Picture, Point, Series};
 use crate::schedule::picture_phase;
-use crate::store::{self, METRICS};
+use crate::store::{self, DAMAGED, METRICS};
 
 /// One line of `metrics.jsonl`. `update` counts the updates of all legs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -75,8 +75,12 @@ impl Job<'_, '_> {
             true => format!("line {lines} is"),
             false => format!("lines {first} to {lines} are"),
         };
+        let kept = match self.folder.file(DAMAGED).is_file() {
+            true => format!("; {DAMAGED} is what it was"),
+            false => String::new(),
+        };
         self.warn(format!(
-            "{}: {text} damaged or missing in it",
+            "{}: {text} damaged or missing in it{kept}",
             file.display()
         ));
         log.append(&Line::Missing {
