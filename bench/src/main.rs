@@ -2,6 +2,7 @@
 
 mod count;
 mod eisl;
+mod gallery;
 mod gram;
 mod kernels;
 mod memory;
@@ -131,7 +132,14 @@ fn run(request: &Request) -> Result<(), String> {
         false => None,
     };
     let setup = Setup { level, python };
-    let all = [kernels::ROWS, gram::ROWS, eisl::ROWS, search::ROWS].concat();
+    let all = [
+        kernels::ROWS,
+        gram::ROWS,
+        eisl::ROWS,
+        search::ROWS,
+        gallery::ROWS,
+    ]
+    .concat();
     let is_asked = |entry: &&Entry| request.wants(entry.name) && !(request.quick && entry.is_long);
     let entries: Vec<&Entry> = all.iter().filter(is_asked).collect();
     if !request.json && !entries.is_empty() {
@@ -238,7 +246,14 @@ mod tests {
 
     #[test]
     fn rows_have_names_of_their_own_and_bars_that_can_be_met() {
-        let all = [kernels::ROWS, gram::ROWS, eisl::ROWS, search::ROWS].concat();
+        let all = [
+            kernels::ROWS,
+            gram::ROWS,
+            eisl::ROWS,
+            search::ROWS,
+            gallery::ROWS,
+        ]
+        .concat();
         for (index, entry) in all.iter().enumerate() {
             assert!(all[..index].iter().all(|other| other.name != entry.name));
             assert!(entry.bars.iter().all(|(_, at_most)| *at_most > 0.0));

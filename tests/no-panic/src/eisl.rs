@@ -84,8 +84,7 @@ fn batches<T: Real>(one: One<T>) {
     ));
     let (x, workspace) = (slice_mut(), slice_mut());
     let crew = Alone(one);
-    let losses =
-        eisl::loss_and_gradient_in_place_by(&crew, config, batch, x, parts(), workspace);
+    let losses = eisl::loss_and_gradient_in_place_by(&crew, config, batch, x, parts(), workspace);
     keep(losses);
 }
 

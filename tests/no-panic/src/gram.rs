@@ -554,11 +554,7 @@ fn stored_bases() {
         size(),
     ));
     let half = Numbers::Half(any(Half::F16), slice());
-    for q in [
-        Numbers::F32(slice()),
-        half,
-        Numbers::Int8(slice(), slice()),
-    ] {
+    for q in [Numbers::F32(slice()), half, Numbers::Int8(slice(), slice())] {
         let bases = any(Stored {
             q,
             volume: slice(),

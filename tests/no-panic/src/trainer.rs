@@ -2,7 +2,7 @@
 
 use rivergram_core::eisl::{Axis, Config, Input, Objective, Padding, Select, Shape};
 use rivergram_core::error::TrainError;
-use rivergram_core::features::{Int8, Int8Rows};
+use rivergram_core::features::{Features, Int8, Int8Rows};
 use rivergram_core::gram::contrastive::{Anchor, GramLoss, GramReport, Term, ZeroRows};
 use rivergram_core::head::Head;
 use rivergram_core::lanes::{One, Real};
@@ -10,7 +10,7 @@ use rivergram_core::optim::Optimizer;
 use rivergram_core::optim::average::{Ema, Lawa, RunningMean, Start};
 use rivergram_core::optim::rounding::Half;
 use rivergram_core::schedule::{Plan, Settings, State};
-use rivergram_core::trainer::fixed::{self, Memory, Recipe, Labels, Transcription, Update};
+use rivergram_core::trainer::fixed::{self, Labels, Memory, Recipe, Transcription, Update};
 use rivergram_core::trainer::{self, Average, Rounded, Setup, Storage, Trainer};
 
 use crate::{any, eisl, flash, head, keep, real, size, slice, slice_mut};
@@ -35,14 +35,19 @@ fn storage<T: Real>() -> Storage<'static, T> {
 /// Calls everything.
 pub fn room<T: Orders>() {
     sizes::<T>();
-    recipe::<T, Short>();
-    recipe::<T, Long>();
-    recipe::<T, Cosines>();
-    transcription::<T, Reader>();
-    transcription::<T, Other<0, 0>>();
-    transcription::<T, Other<1, 1>>();
-    transcription::<T, Other<2, 2>>();
-    transcription::<T, Other<3, 0>>();
+    recipe::<T, Short>(slice::<T>());
+    recipe::<T, Short>(packed::<T>());
+    recipe::<T, Short>(rows_of_a_table::<T>());
+    recipe::<T, Long>(slice::<T>());
+    recipe::<T, Long>(packed::<T>());
+    recipe::<T, Cosines>(slice::<T>());
+    transcription::<T, Reader>(slice::<T>());
+    transcription::<T, Reader>(packed::<T>());
+    transcription::<T, Reader>(rows_of_a_table::<T>());
+    transcription::<T, Other<0, 0>>(slice::<T>());
+    transcription::<T, Other<1, 1>>(slice::<T>());
+    transcription::<T, Other<2, 2>>(slice::<T>());
+    transcription::<T, Other<3, 0>>(slice::<T>());
     let Ok(plan) = Plan::new(any(Settings::<T>::constant(real())), slice()) else {
         return;
     };
@@ -281,51 +286,40 @@ impl<T: Real> Recipe<T> for Cosines {
     };
 }
 
-fn recipe<T: Real, R: Recipe<T>>() {
-    let memory = || {
-        any(Memory {
-            parameters: slice_mut(),
-            moments: slice_mut(),
-            workspace: slice_mut(),
-        })
-    };
+fn recipe<T: Real, R: Recipe<T>>(features: impl Features<T>) {
+    let memory = any(Memory {
+        parameters: slice_mut(),
+        moments: slice_mut(),
+        workspace: slice_mut(),
+    });
     let update = any(Update {
         before: any(0),
         rate: real(),
     });
-    let one = One::<T>::new();
     let present = any(Some(slice::<bool>()));
     keep(fixed::workspace_len::<R, T>());
     keep(fixed::align::<R, _, _>(
-        one,
-        memory(),
-        any(&[slice::<T>(); 3]),
+        One::new(),
+        memory,
+        any(&[features; 3]),
         present,
         update,
     ));
-    let packed = Int8 {
+}
+
+fn packed<T: Real>() -> Int8<'static, T> {
+    Int8 {
         values: slice(),
         scale: real(),
-    };
-    keep(fixed::align::<R, _, _>(
-        one,
-        memory(),
-        any(&[packed; 3]),
-        present,
-        update,
-    ));
-    let scattered = Int8Rows {
+    }
+}
+
+fn rows_of_a_table<T: Real>() -> Int8Rows<'static, T> {
+    Int8Rows {
         table: slice(),
         rows: slice(),
         scale: real(),
-    };
-    keep(fixed::align::<R, _, _>(
-        one,
-        memory(),
-        any(&[scattered; 3]),
-        present,
-        update,
-    ));
+    }
 }
 
 /// Orders, which a constant of any number cannot hold.
@@ -422,14 +416,12 @@ impl<T: Orders, const SELECT: usize, const KIND: usize> Transcription<T> for Oth
     };
 }
 
-fn transcription<T: Real, R: Transcription<T>>() {
-    let memory = || {
-        any(Memory {
-            parameters: slice_mut(),
-            moments: slice_mut(),
-            workspace: slice_mut(),
-        })
-    };
+fn transcription<T: Real, R: Transcription<T>>(features: impl Features<T>) {
+    let memory = any(Memory {
+        parameters: slice_mut(),
+        moments: slice_mut(),
+        workspace: slice_mut(),
+    });
     let update = any(Update {
         before: any(0),
         rate: real(),
@@ -439,35 +431,11 @@ fn transcription<T: Real, R: Transcription<T>>() {
         target_lens: any(Some(slice())),
         output_lens: any(Some(slice())),
     });
-    let one = One::<T>::new();
     keep(fixed::transcribe_workspace_len::<R, T>());
     keep(fixed::transcribe::<R, _, _>(
-        one,
-        memory(),
-        slice::<T>(),
-        labels,
-        update,
-    ));
-    let packed = Int8 {
-        values: slice(),
-        scale: real(),
-    };
-    keep(fixed::transcribe::<R, _, _>(
-        one,
-        memory(),
-        packed,
-        labels,
-        update,
-    ));
-    let scattered = Int8Rows {
-        table: slice(),
-        rows: slice(),
-        scale: real(),
-    };
-    keep(fixed::transcribe::<R, _, _>(
-        one,
-        memory(),
-        scattered,
+        One::new(),
+        memory,
+        features,
         labels,
         update,
     ));
