@@ -1164,9 +1164,9 @@ rivergram_status rivergram_average_len(const struct rivergram_average *average,
  * Takes the weights `[n]` after an update into an average. Call it where `rivergram_wsds_position` says that the phase is
  * stable; what `numbers` hold before the first update is not looked at.
  *
- * Cost: one pass over the weights.
+ * Cost: two passes over the weights, and one over the numbers.
  *
- * Errors: NULL_POINTER, MISALIGNED, OVERLAP, LENGTH, OPTION. After one nothing has changed.
+ * Errors: NULL_POINTER, MISALIGNED, OVERLAP, LENGTH, OPTION, NOT_FINITE. After one nothing has changed.
  *
  * Contract:
  * Behind each pointer lies what its length says; `error` may be NULL.
@@ -1181,9 +1181,9 @@ rivergram_status rivergram_average_update(struct rivergram_average *average,
 /**
  * Writes the averaged weights `[n]`. `is_there`, unless NULL: whether there are any, else nothing is written.
  *
- * Cost: one pass over the numbers.
+ * Cost: two passes over the numbers.
  *
- * Errors: NULL_POINTER, MISALIGNED, OVERLAP, LENGTH, OPTION.
+ * Errors: NULL_POINTER, MISALIGNED, OVERLAP, LENGTH, OPTION, NOT_FINITE.
  *
  * Contract:
  * Behind each pointer lies what its length says; `is_there` and `error` may be NULL.
@@ -1200,9 +1200,9 @@ rivergram_status rivergram_average_read(const struct rivergram_average *average,
  * Offers a sample `[n]` to a reservoir, whose samples are `[capacity, n]`. `row`, unless NULL: where it is kept now, or
  * RIVERGRAM_NONE where it was passed over.
  *
- * Cost: one copy of the sample.
+ * Cost: a pass over the sample, and a copy.
  *
- * Errors: NULL_POINTER, MISALIGNED, OVERLAP, LENGTH, OPTION. After one nothing has changed.
+ * Errors: NULL_POINTER, MISALIGNED, OVERLAP, LENGTH, OPTION, NOT_FINITE. After one nothing has changed.
  *
  * Contract:
  * Behind each pointer lies what its length says; `row` and `error` may be NULL.

@@ -3,8 +3,8 @@
 //! Features that do not change while heads are trained may lie in flash, a quarter as large. A step unpacks a
 //! few rows at a time: on the way forward, and each time that the gradient of the weights is made.
 
-use crate::lanes::Real;
-use read::Read;
+use crate::lanes::{Isa, Real};
+use crate::ops::{self, Walk};
 
 /// Features in 8 bits: x = scale · q.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,10 +46,61 @@ impl<T> Int8Rows<'_, T> {
     }
 }
 
-/// What a head can read: `&[T]`, [`Int8`] and [`Int8Rows`].
-pub trait Features<T>: Read<T> {}
+/// What a head can read: `&[T]`, [`Int8`] and [`Int8Rows`]; or what else gives rows of numbers, such as samples in
+/// external flash.
+pub trait Features<T>: Copy {
+    /// Whether they have to be unpacked.
+    const PACKED: bool;
 
-impl<T, F: Read<T>> Features<T> for F {}
+    /// How many numbers there are in rows of `input`; rows that do not exist do not count. Cost: at most one look at
+    /// each row.
+    ///
+    /// ```
+    /// use rivergram_core::features::{Features, Int8Rows};
+    ///
+    /// // The table has two rows of two, so that there is no third.
+    /// let rows = Int8Rows { table: &[1, 2, 3, 4], rows: &[1, 2], scale: 1.0_f32 };
+    /// assert_eq!(rows.numbers(2), 2);
+    /// ```
+    fn numbers(self, input: usize) -> usize;
+
+    /// At least the sum of the squares of all numbers in rows of `input`; NaN or infinite where one of them is. Cost: at
+    /// most one pass over the numbers.
+    ///
+    /// ```
+    /// use rivergram_core::features::Features;
+    /// use rivergram_core::lanes::One;
+    ///
+    /// let features = &[3.0_f32, 4.0][..];
+    /// assert_eq!(features.square_bound(2, One::new()), 25.0);
+    /// ```
+    fn square_bound<I: Isa<Scalar = T>>(self, input: usize, isa: I) -> T;
+
+    /// The numbers from a row of `input` on; of packed ones as many rows as `tile` holds. Cost: one product per number
+    /// that is unpacked.
+    ///
+    /// ```
+    /// use rivergram_core::features::{Features, Int8};
+    ///
+    /// let features = Int8 { values: &[2, 4, 6, 8], scale: 0.5_f32 };
+    /// assert_eq!(features.read(1, 2, &mut [0.0; 2]), [3.0, 4.0]);
+    /// ```
+    fn read<'a>(self, row: usize, input: usize, tile: &'a mut [T]) -> &'a [T]
+    where
+        Self: 'a;
+}
+
+/// Rows that are read at once.
+#[inline(always)]
+pub(crate) const fn rows_at_once<F: Features<T>, T>() -> usize {
+    if F::PACKED { TILE_ROWS } else { usize::MAX }
+}
+
+/// Floats of the tile that rows of `input` are unpacked into.
+#[inline(always)]
+pub(crate) const fn tile_len_of<F: Features<T>, T>(input: usize) -> usize {
+    if F::PACKED { tile_len(input) } else { 0 }
+}
 
 impl<T: Real> Int8<'_, T> {
     /// Unpacks as many numbers as `to` has room for, from number `start` on; returns how many there were.
@@ -88,118 +139,85 @@ pub(crate) const fn tile_len(input: usize) -> usize {
     TILE_ROWS.saturating_mul(input)
 }
 
-/// How a head reads.
-mod read {
-    use super::{Int8, Int8Rows, TILE_ROWS, tile_len, unpack};
-    use crate::lanes::{Isa, Real};
-    use crate::ops::{self, Walk};
+/// At least the sum of the squares of so many numbers in 8 bits.
+#[inline(always)]
+fn square_bound<T: Real>(scale: T, numbers: usize) -> T {
+    let largest = scale * T::constant(128.0);
+    T::from_usize(numbers) * largest * largest
+}
 
-    /// What there is of a kind of features.
-    pub trait Read<T>: Copy {
-        /// Whether they have to be unpacked.
-        const PACKED: bool;
+impl<T: Real> Features<T> for &[T] {
+    const PACKED: bool = false;
 
-        /// How many numbers there are in rows of `input`; rows that do not exist do not count.
-        fn numbers(self, input: usize) -> usize;
-
-        /// At least the sum of the squares of all numbers in rows of `input`; NaN or infinite where one of them is.
-        fn square_bound<I: Isa<Scalar = T>>(self, input: usize, isa: I) -> T;
-
-        /// The numbers from a row of `input` on; of packed ones as many rows as `tile` holds.
-        fn read<'a>(self, row: usize, input: usize, tile: &'a mut [T]) -> &'a [T]
-        where
-            Self: 'a;
-
-        /// Rows that are read at once.
-        #[inline(always)]
-        fn rows_at_once() -> usize {
-            if Self::PACKED { TILE_ROWS } else { usize::MAX }
-        }
-
-        /// Floats of `tile`.
-        #[inline(always)]
-        fn tile_len(input: usize) -> usize {
-            if Self::PACKED { tile_len(input) } else { 0 }
-        }
-    }
-
-    impl<T: Real> Read<T> for &[T] {
-        const PACKED: bool = false;
-
-        #[inline(always)]
-        fn numbers(self, _: usize) -> usize {
-            self.len()
-        }
-
-        #[inline(always)]
-        fn square_bound<I: Isa<Scalar = T>>(self, _: usize, isa: I) -> T {
-            ops::dot(isa, self, self)
-        }
-
-        #[inline(always)]
-        fn read<'a>(self, row: usize, input: usize, _: &'a mut [T]) -> &'a [T]
-        where
-            Self: 'a,
-        {
-            self.get(row.saturating_mul(input)..).unwrap_or(&[])
-        }
-    }
-
-    /// At least the sum of the squares of so many numbers in 8 bits.
     #[inline(always)]
-    fn square_bound<T: Real>(scale: T, numbers: usize) -> T {
-        let largest = scale * T::constant(128.0);
-        T::from_usize(numbers) * largest * largest
+    fn numbers(self, _: usize) -> usize {
+        self.len()
     }
 
-    impl<T: Real> Read<T> for Int8<'_, T> {
-        const PACKED: bool = true;
-
-        #[inline(always)]
-        fn numbers(self, _: usize) -> usize {
-            self.values.len()
-        }
-
-        #[inline(always)]
-        fn square_bound<I: Isa<Scalar = T>>(self, _: usize, _: I) -> T {
-            square_bound(self.scale, self.values.len())
-        }
-
-        #[inline(always)]
-        fn read<'a>(self, row: usize, input: usize, tile: &'a mut [T]) -> &'a [T]
-        where
-            Self: 'a,
-        {
-            let count = self.unpack(row.saturating_mul(input), tile);
-            tile.get(..count).unwrap_or(&[])
-        }
+    #[inline(always)]
+    fn square_bound<I: Isa<Scalar = T>>(self, _: usize, isa: I) -> T {
+        ops::dot(isa, self, self)
     }
 
-    impl<T: Real> Read<T> for Int8Rows<'_, T> {
-        const PACKED: bool = true;
+    #[inline(always)]
+    fn read<'a>(self, row: usize, input: usize, _: &'a mut [T]) -> &'a [T]
+    where
+        Self: 'a,
+    {
+        self.get(row.saturating_mul(input)..).unwrap_or(&[])
+    }
+}
 
-        #[inline(always)]
-        fn numbers(self, input: usize) -> usize {
-            let here = |row: &&u32| self.row(**row, input).is_some();
-            self.rows.iter().filter(here).count().saturating_mul(input)
-        }
+impl<T: Real> Features<T> for Int8<'_, T> {
+    const PACKED: bool = true;
 
-        #[inline(always)]
-        fn square_bound<I: Isa<Scalar = T>>(self, input: usize, _: I) -> T {
-            square_bound(self.scale, self.rows.len().saturating_mul(input))
-        }
+    #[inline(always)]
+    fn numbers(self, _: usize) -> usize {
+        self.values.len()
+    }
 
-        #[inline(always)]
-        fn read<'a>(self, row: usize, input: usize, tile: &'a mut [T]) -> &'a [T]
-        where
-            Self: 'a,
-        {
-            let rows = self.rows.get(row..).unwrap_or(&[]);
-            for (row, to) in rows.iter().zip(tile.rows_mut(input)) {
-                unpack(self.scale, self.row(*row, input).unwrap_or(&[]), to);
-            }
-            let count = rows.len().saturating_mul(input);
-            tile.get(..count).unwrap_or(tile)
+    #[inline(always)]
+    fn square_bound<I: Isa<Scalar = T>>(self, _: usize, _: I) -> T {
+        square_bound(self.scale, self.values.len())
+    }
+
+    #[inline(always)]
+    fn read<'a>(self, row: usize, input: usize, tile: &'a mut [T]) -> &'a [T]
+    where
+        Self: 'a,
+    {
+        let count = self.unpack(row.saturating_mul(input), tile);
+        tile.get(..count).unwrap_or(&[])
+    }
+}
+
+impl<T: Real> Features<T> for Int8Rows<'_, T> {
+    const PACKED: bool = true;
+
+    #[inline(always)]
+    fn numbers(self, input: usize) -> usize {
+        let mut there = 0_usize;
+        for row in self.rows {
+            there = there.saturating_add(usize::from(self.row(*row, input).is_some()));
         }
+        there.saturating_mul(input)
+    }
+
+    #[inline(always)]
+    fn square_bound<I: Isa<Scalar = T>>(self, input: usize, _: I) -> T {
+        square_bound(self.scale, self.rows.len().saturating_mul(input))
+    }
+
+    #[inline(always)]
+    fn read<'a>(self, row: usize, input: usize, tile: &'a mut [T]) -> &'a [T]
+    where
+        Self: 'a,
+    {
+        let rows = self.rows.get(row..).unwrap_or(&[]);
+        for (row, to) in rows.iter().zip(tile.rows_mut(input)) {
+            unpack(self.scale, self.row(*row, input).unwrap_or(&[]), to);
+        }
+        let count = rows.len().saturating_mul(input);
+        tile.get(..count).unwrap_or(tile)
     }
 }

@@ -11,7 +11,7 @@
 //! back-propagating errors", Nature 323, 1986.
 
 use crate::error::TrainError;
-use crate::features::Features;
+use crate::features::{self, Features};
 use crate::lanes::{Isa, Kernel, Lanes, Real};
 use crate::ops::{self, Walk, split, take};
 
@@ -124,7 +124,7 @@ impl Head {
         self.forward_on(isa, parameters, x, y, cache, &mut []);
     }
 
-    /// [`Head::forward`] of inputs that may have to be unpacked into `tile`, [`Features::tile_len`] floats.
+    /// [`Head::forward`] of inputs that may have to be unpacked into `tile`, [`features::tile_len_of`] floats.
     #[inline(always)]
     pub(crate) fn forward_on<I: Isa, F: Features<I::Scalar>>(
         &self,
@@ -416,7 +416,9 @@ impl<T: Real, F: Features<T>> Kernel<T> for Affine<'_, T, F> {
                 *y = *b;
             }
         }
-        let tiles = self.y.pieces_mut(F::rows_at_once().saturating_mul(output));
+        let tiles = self
+            .y
+            .pieces_mut(features::rows_at_once::<F, T>().saturating_mul(output));
         for (row, y) in firsts::<F, T>().zip(tiles) {
             let x = self.x.read(row, input, self.tile);
             ops::matmul_nt(isa, output, input, x, weights, y);
@@ -440,7 +442,9 @@ impl<T: Real, F: Features<T>> Kernel<T> for AffineGradient<'_, T, F> {
     fn run<I: Isa<Scalar = T>>(self, isa: I) {
         let (input, output) = (self.input, self.output);
         let (weights, bias) = take(self.gradient, input.saturating_mul(output));
-        let tiles = self.dy.pieces(F::rows_at_once().saturating_mul(output));
+        let tiles = self
+            .dy
+            .pieces(features::rows_at_once::<F, T>().saturating_mul(output));
         for (row, dy) in firsts::<F, T>().zip(tiles) {
             let x = self.x.read(row, input, self.tile);
             ops::matmul_tn(isa, output, input, dy, x, weights);
@@ -454,7 +458,7 @@ impl<T: Real, F: Features<T>> Kernel<T> for AffineGradient<'_, T, F> {
 /// The first rows of the parts of the inputs that are read at once.
 #[inline(always)]
 fn firsts<F: Features<T>, T>() -> impl Iterator<Item = usize> {
-    (0..usize::MAX).step_by(F::rows_at_once())
+    (0..usize::MAX).step_by(features::rows_at_once::<F, T>())
 }
 
 /// max(x, 0); a NaN stays.

@@ -6,7 +6,7 @@
 
 use super::{Setup, Step};
 use crate::error::TrainError;
-use crate::features::Features;
+use crate::features::{self, Features};
 use crate::lanes::{Isa, Kernel, Real};
 use crate::ops::{self, split, take};
 use crate::optim::{self, Rule};
@@ -161,7 +161,7 @@ impl<T: Real, F: Features<T>, R, const LINEAR: bool> Learn<'_, T, F, R, LINEAR> 
             }
             if matches!(pass, Pass::Measure) || !is_whole {
                 own_gradient.fill(T::ZERO);
-                let (tile, rest) = take(rest, F::tile_len(head.input));
+                let (tile, rest) = take(rest, features::tile_len_of::<F, _>(head.input));
                 head.add_gradient(isa, own, *x, own_cache, own_dy, own_gradient, rest, tile);
             }
             let is_measured = match pass {

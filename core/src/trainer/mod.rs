@@ -1133,7 +1133,7 @@ impl<'a, T: Real> Trainer<'a, T> {
         let outputs_len = rows.saturating_mul(head.output);
         let (logits, rest) = take(self.storage.workspace, outputs_len);
         let (cache, scratch) = take(rest, head.cache_len(rows));
-        let (tile, _) = take(scratch, F::tile_len(head.input));
+        let (tile, _) = take(scratch, features::tile_len_of::<F, _>(head.input));
         head.forward_on(isa, self.storage.parameters, inputs, logits, cache, tile);
         let losses = eisl::loss_and_gradient_in_place(
             isa,
@@ -1332,7 +1332,7 @@ impl<F> Bundle<'_, F> {
             let (own, others) = split(parameters, head.parameters_len());
             let (cache, other_caches) = take(caches, head.cache_len(rows));
             let (y, other_outputs) = take(outputs, rows.saturating_mul(head.output));
-            let (tile, _) = take(scratch, F::tile_len(head.input));
+            let (tile, _) = take(scratch, features::tile_len_of::<F, _>(head.input));
             let forward = Forward {
                 head,
                 parameters: own,
