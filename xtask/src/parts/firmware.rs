@@ -429,7 +429,8 @@ pub(super) fn without_sizes(snapshot: &str) -> String {
 /// Bytes of the features of a batch, which a program in C copies and one in Rust reads where they lie.
 const COPIED: u64 = 3 * 8 * 32;
 
-/// Whether a program keeps more than the one that a snapshot is of, where it says so; that is of a board.
+/// Whether a program in C keeps more than the one that a snapshot is of, and more than a copy of a batch, where it says
+/// so; that is of a board.
 pub(super) fn larger_state(snapshot: &str, printed: &str) -> Option<String> {
     let state = |text: &str| {
         let mut sizes = text.lines().filter_map(size);
@@ -517,7 +518,9 @@ mod tests {
     fn a_state_larger_than_that_of_a_snapshot_is_named() {
         let small = "state: 8 bytes\nR@1 1/2\n";
         assert_eq!(larger_state(small, small), None);
-        assert!(larger_state(small, "state: 9 bytes\n").is_some());
+        let state = |bytes: u64| format!("state: {bytes} bytes\n");
+        assert_eq!(larger_state(small, &state(8 + COPIED)), None);
+        assert!(larger_state(small, &state(9 + COPIED)).is_some());
         assert_eq!(larger_state("R@1 1/2\n", small), None);
     }
 
