@@ -23,7 +23,7 @@ pub struct Narrow {
     pub rows: u32,
     /// Dimensions.
     pub d: u32,
-    /// Words of a row ([`row_words`]).
+    /// Words of a row.
     pub row_words: u32,
     /// [`Format`], as a number.
     pub format: u32,

@@ -20,7 +20,7 @@ pub(crate) type Numbers = [[[F32; 4]; ACROSS]; DOWN];
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Operands {
-    /// The anchors, \[anchors, words\], of [`narrow`].
+    /// The anchors, \[anchors, words\], of `narrow`.
     pub anchors: Global<u32>,
     /// Their scales, \[anchors\].
     pub anchor_scales: Global<F32>,
