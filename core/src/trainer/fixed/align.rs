@@ -60,7 +60,7 @@ pub trait Recipe<T: Real> {
 /// What a step did, and what its loss found.
 pub type Done<T> = (Step<T>, GramReport<T>);
 
-/// Floats of [`Memory::workspace`]: [`lean_align_workspace_len`](super::lean_align_workspace_len). Cost: none, it is a
+/// Floats of [`Memory::workspace`]: [`lean_align_workspace_len`](crate::trainer::lean_align_workspace_len). Cost: none, it is a
 /// constant.
 ///
 /// ```
@@ -91,10 +91,10 @@ pub const fn workspace_len<R: Recipe<T>, T: Real>() -> usize {
     align_len(R::HEADS, R::ROWS, R::LOSS.term, Packing::ALL)
 }
 
-/// One step of alignment, as of [`Trainer::align`](super::Trainer::align): `inputs` holds for each head its
+/// One step of alignment, as of [`Trainer::align`](crate::trainer::Trainer::align): `inputs` holds for each head its
 /// \[rows, input\] features, absent ones are `false` in `present` \[heads, rows\].
 ///
-/// Cost: that of [`Trainer::align`](super::Trainer::align) without a buffer for the gradient; features in 8 bits are
+/// Cost: that of [`Trainer::align`](crate::trainer::Trainer::align) without a buffer for the gradient; features in 8 bits are
 /// unpacked four rows at a time, once forward and once or twice backward.
 ///
 /// # Errors

@@ -2,9 +2,10 @@
 //!
 //! A [`Trainer`](super::Trainer) takes its options at run time, and so holds the code of all of them: hidden layers,
 //! three optimizers, shards and cosines of the loss, selections and references of sequences, the shapes of a schedule. A
-//! [`Recipe`] or a [`Transcription`] names them when the program is compiled, down to the sizes. The numbers are the same, bit for bit, and so is the memory, but that there
-//! is no buffer for the gradient. What is kept between steps is plain data of the caller: parameters, moments, and a
-//! count of updates, of which [`rate_at`](crate::schedule::rate_at) makes the rate.
+//! [`Recipe`] or a [`Transcription`] names them when the program is compiled, down to the sizes. The numbers are the
+//! same, bit for bit, and so is the memory, but that there is no buffer for the gradient. What is kept between steps is
+//! plain data of the caller: parameters, moments, and a count of updates, of which
+//! [`rate_at`](crate::schedule::rate_at) makes the rate.
 //!
 //! ```
 //! use rivergram_core::features::Int8Rows;

@@ -87,10 +87,10 @@ pub const fn transcribe_workspace_len<R: Transcription<T>, T: Real>() -> usize {
     lean_transcribe_workspace_len(&R::HEAD, R::SHAPE, R::LOSS.order_count())
 }
 
-/// One step of transcription, as of [`Trainer::transcribe`](super::super::Trainer::transcribe): `inputs` holds the
+/// One step of transcription, as of [`Trainer::transcribe`](crate::trainer::Trainer::transcribe): `inputs` holds the
 /// \[B, T, input\] features.
 ///
-/// Cost: that of [`Trainer::transcribe`](super::super::Trainer::transcribe) without a buffer for the gradient; features
+/// Cost: that of [`Trainer::transcribe`](crate::trainer::Trainer::transcribe) without a buffer for the gradient; features
 /// in 8 bits are unpacked four rows at a time, once forward and once or twice backward.
 ///
 /// # Errors
