@@ -3,7 +3,7 @@
 
 use super::config::{
     Batch, Combine, Config, IGNORE, Objective, Padding, Reduction, References, Shape, grams,
-    noise_grams,
+    is_pad, noise_grams,
 };
 use crate::error::{EislBuffer, EislError};
 use crate::lanes::Real;
@@ -263,7 +263,7 @@ impl<'a, T: Real, const KNOWN: bool> Checked<'a, T, KNOWN> {
         let labels = labels.unwrap_or(&[]);
         let own = match len_of(self.batch.target_lens, slot) {
             Some(len) => labels.get(..len).unwrap_or(labels),
-            None => self.trimmed(labels),
+            None => trimmed(labels, self.config.pad_id),
         };
         (labels, own)
     }
@@ -286,19 +286,6 @@ impl<'a, T: Real, const KNOWN: bool> Checked<'a, T, KNOWN> {
     fn ce_column(&self, row: usize) -> usize {
         self.ce_reference(row)
             .wrapping_mul(self.batch.shape.targets)
-    }
-
-    /// The labels up to the last that is no pad.
-    #[inline(always)]
-    fn trimmed(&self, labels: &'a [i32]) -> &'a [i32] {
-        let mut rest = labels;
-        while let Some((&last, before)) = rest.split_last() {
-            if !self.config.is_pad(last) {
-                break;
-            }
-            rest = before;
-        }
-        rest
     }
 
     /// The noise of one reference and order, and its numbers per position, (K, M); `offset` is where that of
@@ -385,6 +372,19 @@ impl<'a, T: Real, const KNOWN: bool> Checked<'a, T, KNOWN> {
             Err(EislError::Token { row, column, id })
         }
     }
+}
+
+/// The labels up to the last that is no pad. A function of its own in all places, and of numbers only: what the compiler
+/// knows of the options it would not know any more of what a call could see.
+fn trimmed(labels: &[i32], pad_id: Option<i32>) -> &[i32] {
+    let mut rest = labels;
+    while let Some((&last, before)) = rest.split_last() {
+        if !is_pad(last, pad_id) {
+            break;
+        }
+        rest = before;
+    }
+    rest
 }
 
 fn len_of(lens: Option<&[usize]>, row: usize) -> Option<usize> {

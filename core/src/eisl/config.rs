@@ -156,6 +156,11 @@ pub struct Config<'a, T> {
     pub label_smoothing: T,
 }
 
+/// Whether a label is padding by its value.
+pub(super) fn is_pad(label: i32, pad_id: Option<i32>) -> bool {
+    label == IGNORE || Some(label) == pad_id
+}
+
 impl<'a, T: Real> Config<'a, T> {
     /// The n-gram loss over logits with masking and the paper's settings: softmax selection over output
     /// positions at τ = 1, clamp −20 (arXiv 2106.15078 and its code). Cost: O(1).
@@ -266,7 +271,7 @@ impl<'a, T: Real> Config<'a, T> {
 
     /// Whether a label is padding by its value.
     pub(super) fn is_pad(&self, label: i32) -> bool {
-        label == IGNORE || Some(label) == self.pad_id
+        is_pad(label, self.pad_id)
     }
 
     /// The labels that score 0 besides −100.
