@@ -74,7 +74,7 @@ const MACHINES: [Machine; 2] = [
 
 fn run(job: &mut Job<'_>) {
     let folder = job.workspace.root.join(CRATE);
-    plain::check_alone(job, &folder);
+    plain::check_alone(job, &folder, &[]);
     for machine in &MACHINES {
         match Toolchain::of(machine.triple) {
             Ok(toolchain) => {
