@@ -93,6 +93,15 @@ impl<'a, T: Real> Checked<'a, T> {
     /// assert_eq!(error, EislError::Token { row: 1, column: 1, id: 9 });
     /// ```
     pub fn new(config: &Config<'a, T>, batch: &Batch<'a, T>) -> Result<Self, EislError> {
+        Self::in_place(config, batch)
+    }
+
+    /// [`Checked::new`] where it is called, which may know the shape and that options are not asked for.
+    #[inline(always)]
+    pub(super) fn in_place(
+        config: &Config<'a, T>,
+        batch: &Batch<'a, T>,
+    ) -> Result<Self, EislError> {
         check_config(config)?;
         check_sizes(config, batch)?;
         check_upstream(config, batch)?;

@@ -356,7 +356,7 @@ fn fixed<I: Isa, const T: usize, const U: usize, const V: usize, const N: usize>
         ..Batch::new(shape, targets)
     };
     check_len(EislBuffer::PerOrder, config.order_count(), N)?;
-    let checked = Checked::new(config, &batch)?;
+    let checked = Checked::in_place(config, &batch)?;
     let [scores, sums, weights, gradient] = &mut [[[zero; U]; T]; 4];
     let (by_position, by_target) = (&mut [zero; T], &mut [zero; U]);
     let mut work = Work {
