@@ -1,4 +1,4 @@
-//! A file as memory, and bytes as numbers: the one file of this crate with `unsafe`.
+//! A file as memory, and bytes as numbers, which is `unsafe`: what is promised stands at each block.
 //!
 //! A mapping shows the file as it is, also to a program that looks while another writes. What this program writes it
 //! never changes: files are replaced as a whole ([`crate::store`]), and a mapping keeps the one that it was made of. If

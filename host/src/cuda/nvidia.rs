@@ -1,5 +1,5 @@
-//! NVIDIA's driver, loaded at run time by cudarc; and, beside [`raw`](super::raw), the one file of the host with
-//! `unsafe` code.
+//! NVIDIA's driver, loaded at run time by cudarc. Its calls are `unsafe`: of the crate only this file, the handles of
+//! callers ([`raw`](super::raw)) and mapped files (`map`) have such code.
 //!
 //! Everything goes to one stream that does not wait for the default stream. Copies go through two pieces of pinned memory
 //! in turn, so that the device copies one while the host fills or empties the other.
