@@ -826,17 +826,7 @@ impl<'a, T: Real> Trainer<'a, T> {
         present: Option<&[bool]>,
         rows: usize,
     ) -> Result<(Step<T>, GramReport<T>), TrainError> {
-        self.align_on(
-            isa,
-            loss.term,
-            inputs,
-            present,
-            rows,
-            |batch, outputs, gradient, scratch| {
-                let found = gram_loss_in_place(isa, loss, batch, outputs, gradient, scratch);
-                found.map_err(TrainError::from)
-            },
-        )
+        self.align_features(isa, loss, inputs, present, rows)
     }
 
     /// [`Trainer::align`] whose loss is computed elsewhere, as by a GPU: `by` is given the outputs of the heads as a
@@ -943,6 +933,19 @@ impl<'a, T: Real> Trainer<'a, T> {
         present: Option<&[bool]>,
         rows: usize,
     ) -> Result<(Step<T>, GramReport<T>), TrainError> {
+        self.align_features(isa, loss, inputs, present, rows)
+    }
+
+    /// `by` is given a batch without vectors, the outputs, room for their gradient and the rest of the workspace.
+    #[inline(always)]
+    fn align_features<I: Isa<Scalar = T>, F: Features<T>>(
+        &mut self,
+        isa: I,
+        loss: &GramLoss<T>,
+        inputs: &[F],
+        present: Option<&[bool]>,
+        rows: usize,
+    ) -> Result<(Step<T>, GramReport<T>), TrainError> {
         self.align_on(
             isa,
             loss.term,
@@ -956,7 +959,6 @@ impl<'a, T: Real> Trainer<'a, T> {
         )
     }
 
-    /// `by` is given a batch without vectors, the outputs, room for their gradient and the rest of the workspace.
     #[inline(always)]
     fn align_on<I: Isa<Scalar = T>, F: Features<T>, E: From<TrainError>>(
         &mut self,
