@@ -139,6 +139,19 @@ pub(crate) const fn tile_len(input: usize) -> usize {
     TILE_ROWS.saturating_mul(input)
 }
 
+/// How many of the rows end within a table.
+fn whole_rows(table: usize, rows: &[u32], input: usize) -> usize {
+    let mut there = 0_usize;
+    for row in rows {
+        let end = usize::try_from(*row)
+            .unwrap_or(usize::MAX)
+            .saturating_add(1)
+            .saturating_mul(input);
+        there = there.saturating_add(usize::from(end <= table));
+    }
+    there
+}
+
 /// At least the sum of the squares of so many numbers in 8 bits.
 #[inline(always)]
 fn square_bound<T: Real>(scale: T, numbers: usize) -> T {
@@ -196,11 +209,7 @@ impl<T: Real> Features<T> for Int8Rows<'_, T> {
 
     #[inline(always)]
     fn numbers(self, input: usize) -> usize {
-        let mut there = 0_usize;
-        for row in self.rows {
-            there = there.saturating_add(usize::from(self.row(*row, input).is_some()));
-        }
-        there.saturating_mul(input)
+        whole_rows(self.table.len(), self.rows, input).saturating_mul(input)
     }
 
     #[inline(always)]
