@@ -5,6 +5,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use rivergram::store::{Checkpoint, DAMAGED, RunFolder};
 
+use std::io::ErrorKind;
+
 use super::*;
 
 fn is_long() -> bool {
