@@ -82,8 +82,8 @@ Ctrl-C saves and says how to go on. Exit codes: 0 done, 1 the system failed, 2 b
 #[cfg(feature = "demo-data")]
 const TUNE_EXAMPLES: &str = "\
 Each loss is trained on the built-in data at each temperature, without some of the training voices,
-which are then scored: the mean of R@1 in %, with its standard error over the seeds. All defaults
-are what the default temperatures were chosen by, and take minutes.
+which are then scored: the mean of R@1 in %, with its standard error over the seeds. The
+default temperatures of \"train\" were chosen by all defaults.
 
 Examples:
   rivergram tune

@@ -29,8 +29,8 @@ pub(crate) struct Flags {
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 #[command(next_help_heading = "Alignment (any of these trains one alignment)")]
 pub(crate) struct AlignFlags {
-    /// Train on this .safetensors file: one [N, D] tensor per modality, which
-    /// its name is, in the order of the names; and labels [N], if there are any
+    /// Train on this .safetensors file: one [N, D] tensor per modality, named
+    /// after it, in the order of the names; and labels [N], if there are any
     #[arg(long, verbatim_doc_comment, value_name = "FILE", value_parser = value::path(), conflicts_with = "modality")]
     pub(crate) data: Option<PathBuf>,
     /// Evaluate on this file (default: on the training data)
@@ -104,11 +104,11 @@ pub(crate) struct TrainingFlags {
     /// there are; strips: 32)
     #[arg(long, verbatim_doc_comment, value_name = "N", value_parser = value::size)]
     pub(crate) batch: Option<usize>,
-    /// Steps of the run: a single budget (default: see --budgets)
+    /// Steps, or what --unit says, of the run: a single budget (default: see --budgets)
     #[arg(long, value_name = "N", value_parser = value::steps, conflicts_with = "budgets")]
     pub(crate) steps: Option<u64>,
-    /// Steps at which decayed checkpoints are wanted (default: 600,1000,1500);
-    /// strips: cross-entropy ends at the first, all ends at the last (300,900)
+    /// Steps, or what --unit says, at which decayed checkpoints are wanted
+    /// (default: 600,1000,1500); strips: cross-entropy ends at the first, all ends at the last (300,900)
     #[arg(long, verbatim_doc_comment, value_name = "N,…", value_parser = value::budgets)]
     pub(crate) budgets: Option<Budgets>,
     #[arg(long, help = value::list("The schedule of the learning rate (default: wsd-s)", &ScheduleKind::ALL, ScheduleKind::name), hide_possible_values = true, value_parser = value::named(&ScheduleKind::ALL, ScheduleKind::name))]
@@ -128,7 +128,7 @@ pub(crate) struct TrainingFlags {
     pub(crate) unit: Option<Unit>,
     /// Evaluate and save an average of the stable phase beside the weights:
     /// ema:B (B to the power of the age), mean, lawa:K (the latest K), lawa:K:N
-    /// (of every N-th update) (default: none)
+    /// (N updates between two) (default: none)
     #[arg(long, verbatim_doc_comment, value_name = "KIND", value_parser = AverageKind::parse)]
     pub(crate) average: Option<AverageKind>,
     #[arg(long, help = value::list("How weights are kept; in 16 bits they are rounded stochastically (default: f32)", &WeightKind::ALL, WeightKind::name), hide_possible_values = true, value_parser = value::named(&WeightKind::ALL, WeightKind::name))]
