@@ -132,6 +132,20 @@ fn every_command_has_examples_and_tells_its_defaults() {
     assert!(flags.len() > 25, "{flags:?}");
 }
 
+#[cfg(feature = "demo-data")]
+#[test]
+fn tune_tells_how_it_goes_unless_it_is_to_be_quiet() {
+    let line = "tune --loss cosine --tau 0.2 --hidden 0 --steps 2 --seeds 1";
+    let told = |line: &str| {
+        let output = run(line);
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stderr).expect("text")
+    };
+    let text = told(line);
+    assert!(text.contains("cosine at τ = 0.2"), "{text}");
+    assert_eq!(told(&format!("{line} --quiet")), "");
+}
+
 #[test]
 fn paths_are_listed_with_the_reason_of_the_choice() {
     let text = stdout("paths");

@@ -86,6 +86,22 @@ impl Modality {
     }
 }
 
+/// What a file of another format is, and what to do with it.
+fn other_format(bytes: &[u8]) -> Option<&'static str> {
+    const KNOWN: [(&[u8], &str); 2] = [
+        (
+            b"PK\x03\x04",
+            "a ZIP archive, as .npz files are: unpack it, and give its arrays by --modality NAME=FILE.npy",
+        ),
+        (
+            b"\x93NUMPY",
+            "an NPY file, no safetensors file: --modality NAME=FILE.npy reads it",
+        ),
+    ];
+    let known = KNOWN.iter().find(|(first, _)| bytes.starts_with(first));
+    known.map(|(_, what)| *what)
+}
+
 /// Refuses numbers that are NaN or infinite, with the row, counted from `first`, and the column.
 fn check_finite(place: &str, first: usize, dim: usize, rows: &[f32]) -> Result<()> {
     let Some((at, found)) = rows.iter().enumerate().find(|(_, x)| !x.is_finite()) else {

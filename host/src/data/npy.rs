@@ -9,7 +9,7 @@ use npyz::{DType, Endianness, NpyHeader, TypeChar};
 
 use super::floats::{Layout, Storage};
 use super::safetensors::LABELS;
-use super::{Dataset, Modality};
+use super::{Dataset, Modality, other_format};
 use crate::error::{Error, Result};
 
 const FLAG: &str = "--modality";
@@ -86,7 +86,8 @@ fn split_header<'a>(file: &Path, bytes: &'a [u8]) -> Result<(NpyHeader, &'a [u8]
         return Err(Error::file(file, problem));
     };
     if !magic.starts_with(b"\x93NUMPY") {
-        return Err(Error::file(file, "no NPY file: its first bytes are others"));
+        let problem = other_format(bytes).unwrap_or("no NPY file: its first bytes are others");
+        return Err(Error::file(file, problem));
     }
     let wide = magic.get(6).is_some_and(|&major| major >= 2);
     let stated = match wide {

@@ -12,7 +12,7 @@ use ::safetensors::{Dtype, SafeTensorError};
 use npyz::Order;
 
 use super::floats::{Layout, Storage, words};
-use super::{Dataset, Modality};
+use super::{Dataset, Modality, other_format};
 use crate::error::{Error, Result, tensor_place};
 
 /// The name of the tensor that is no modality.
@@ -66,6 +66,9 @@ pub(crate) fn parse<'a>(file: &Path, bytes: &'a [u8]) -> Result<SafeTensors<'a>>
         );
         return Err(Error::file(file, problem));
     };
+    if let Some(what) = other_format(bytes) {
+        return Err(Error::file(file, what));
+    }
     let header = u64::from_le_bytes(*length);
     if header > rest.len() as u64 {
         let problem = format!(
