@@ -102,6 +102,7 @@ impl Align {
             warnings.push(warning.to_string());
         }
         warnings.extend(evaluation.warning());
+        warnings.extend(inputs.warning());
         Ok(Align {
             options: options.clone(),
             seed,

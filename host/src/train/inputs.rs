@@ -64,6 +64,17 @@ impl Inputs {
         let modalities = &self.train.modalities;
         self.train.file.is_some() || modalities.iter().any(|modality| modality.file.is_some())
     }
+
+    /// Which figures of what is evaluated do not compare.
+    pub(super) fn warning(&self) -> Option<String> {
+        let modalities = &self.test.as_ref().unwrap_or(&self.train).modalities;
+        let absent: usize = modalities.iter().map(|modality| modality.absent).sum();
+        (absent > 0 && modalities.len() > 2).then(|| {
+            format!(
+                "{absent} rows of what is evaluated are absent: rank by distance (dist), since volumes of different numbers of vectors do not compare well"
+            )
+        })
+    }
 }
 
 impl InputSet {
