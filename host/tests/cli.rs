@@ -93,6 +93,59 @@ fn help_explains_everything() {
     assert!(stdout("--version").starts_with("rivergram "));
 }
 
+/// The flags of a help text that take a value, each with all that is said of it.
+fn flags_with_values(help: &str) -> Vec<(String, String)> {
+    let mut flags: Vec<(String, String)> = Vec::new();
+    for line in help.lines().map(str::trim) {
+        let flag = line
+            .strip_prefix("--")
+            .and_then(|rest| rest.split(' ').next());
+        match (flag, flags.last_mut()) {
+            (Some(flag), _) => flags.push((flag.to_string(), line.to_string())),
+            (None, Some((_, text))) if !line.is_empty() => *text += &format!(" {line}"),
+            (None, _) => {}
+        }
+    }
+    flags.retain(|(flag, text)| text.contains(&format!("--{flag} <")));
+    flags
+}
+
+#[test]
+fn every_command_has_examples_and_tells_its_defaults() {
+    // What has to be given, or decides by being there.
+    let given = ["data", "modality", "run", "out", "queries"];
+    for command in [
+        "train", "tune", "stream", "gallery", "search", "paths", "ask",
+    ] {
+        let help = stdout(&format!("{command} --help"));
+        let (_, examples) = help.split_once("Examples:").expect(command);
+        let example = format!("rivergram {command}");
+        assert!(examples.contains(&example), "{command}: {examples}");
+        for (flag, text) in flags_with_values(&help) {
+            let is_told = text.contains("default: ") || given.contains(&flag.as_str());
+            // An instruction set is chosen, a number of queries not cut off.
+            let is_known = command == "search" && ["path", "first"].contains(&flag.as_str());
+            assert!(is_told || is_known, "{command} --{flag}: {text}");
+        }
+    }
+    let flags = flags_with_values(&stdout("train --help"));
+    assert!(flags.len() > 25, "{flags:?}");
+}
+
+#[cfg(feature = "demo-data")]
+#[test]
+fn tune_tells_how_it_goes_unless_it_is_to_be_quiet() {
+    let line = "tune --loss cosine --tau 0.2 --hidden 0 --steps 2 --seeds 1";
+    let told = |line: &str| {
+        let output = run(line);
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stderr).expect("text")
+    };
+    let text = told(line);
+    assert!(text.contains("cosine at τ = 0.2"), "{text}");
+    assert_eq!(told(&format!("{line} --quiet")), "");
+}
+
 #[test]
 fn paths_are_listed_with_the_reason_of_the_choice() {
     let text = stdout("paths");

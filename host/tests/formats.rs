@@ -80,8 +80,18 @@ fn says_what_is_wrong_with_a_safetensors_file() {
         ("empty", vec![], vec!["0 bytes", "no safetensors"]),
         (
             "text",
-            b"PK\x03\x04 something".to_vec(),
+            b"text, something".to_vec(),
             vec!["cut off, or no safetensors"],
+        ),
+        (
+            "archive",
+            b"PK\x03\x04 something".to_vec(),
+            vec!["ZIP", ".npz", "unpack it", "--modality"],
+        ),
+        (
+            "array",
+            array("'<f4'", false, "(1, 2)", &payload[..8]),
+            vec!["NPY", "--modality NAME=FILE.npy"],
         ),
         (
             "header",
@@ -272,6 +282,10 @@ fn says_what_is_wrong_with_an_array() {
     let cases: Vec<(Vec<u8>, Vec<&str>)> = vec![
         (vec![], vec!["no NPY"]),
         (b"\x93NUMPX\x01\x00....".to_vec(), vec!["no NPY"]),
+        (
+            b"PK\x03\x04 something".to_vec(),
+            vec!["ZIP", ".npz", "unpack it"],
+        ),
         (
             b"\x93NUMPY\x02\x00\xff\xff\xff\xff".to_vec(),
             vec!["cut off"],

@@ -1,97 +1,15 @@
 //! `rivergram gallery` and `rivergram search` as a process.
 
-use std::path::PathBuf;
-use std::process::{Command, Output};
+mod common;
 
+use std::process::Command;
+
+use common::{Place, floats, labels, lines, npy};
 use rivergram::gallery::Gallery;
 use serde_json::Value;
-use tempfile::TempDir;
 
-struct Place(TempDir);
-
-impl Place {
-    fn new() -> Self {
-        Place(tempfile::tempdir().expect("a folder"))
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rivergram"));
-        command.env_remove("RIVERGRAM_PATH").current_dir(&self.0);
-        command.args(line.split_whitespace());
-        command
-    }
-
-    fn run(&self, line: &str) -> Output {
-        self.command(line).output().expect("the program starts")
-    }
-
-    #[track_caller]
-    fn stdout(&self, line: &str) -> String {
-        let output = self.run(line);
-        assert!(output.status.success(), "{line}: {output:?}");
-        String::from_utf8(output.stdout).expect("text")
-    }
-
-    /// One line on stderr, exit code 2, no new file.
-    #[track_caller]
-    fn assert_refused(&self, line: &str, parts: &[&str]) {
-        let files = |place: &Place| std::fs::read_dir(&place.0).expect("the folder").count();
-        let before = files(self);
-        let output = self.run(line);
-        assert_eq!(output.status.code(), Some(2), "{line}: {output:?}");
-        let text = String::from_utf8(output.stderr).expect("text");
-        assert_eq!(text.lines().count(), 1, "{line}: {text}");
-        assert!(text.starts_with("error: "), "{line}: {text}");
-        for part in parts {
-            assert!(text.contains(part), "{line}: {part:?} is not in {text}");
-        }
-        assert_eq!(files(self), before, "{line}: files are left behind");
-    }
-
-    /// A safetensors file of f32 tensors, with labels where there are any.
-    fn tensors(&self, name: &str, tensors: &[(&str, usize, &[f32])], labels: &[i64]) {
-        let (mut entries, mut payload) = (Vec::new(), Vec::new());
-        for (name, dim, numbers) in tensors {
-            let start = payload.len();
-            payload.extend(numbers.iter().flat_map(|x| x.to_le_bytes()));
-            let (end, n) = (payload.len(), numbers.len() / dim);
-            entries.push(format!(
-                "\"{name}\":{{\"dtype\":\"F32\",\"shape\":[{n},{dim}],\"data_offsets\":[{start},{end}]}}"
-            ));
-        }
-        if !labels.is_empty() {
-            let start = payload.len();
-            payload.extend(labels.iter().flat_map(|x| x.to_le_bytes()));
-            let (end, n) = (payload.len(), labels.len());
-            entries.push(format!(
-                "\"labels\":{{\"dtype\":\"I64\",\"shape\":[{n}],\"data_offsets\":[{start},{end}]}}"
-            ));
-        }
-        let header = format!("{{{}}}", entries.join(","));
-        let length = (header.len() as u64).to_le_bytes();
-        let bytes = [&length[..], header.as_bytes(), &payload].concat();
-        std::fs::write(self.file(name), bytes).expect("a file");
-    }
-
-    /// An array, rows first or columns first.
-    fn npy(&self, name: &str, [n, d]: [usize; 2], fortran: bool, numbers: &[f32]) {
-        let order = if fortran { "True" } else { "False" };
-        let text = format!("{{'descr': '<f4', 'fortran_order': {order}, 'shape': ({n}, {d}), }}");
-        let text = format!("{text:<117}\n");
-        let length = (text.len() as u16).to_le_bytes();
-        let payload: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
-        let parts = [
-            &b"\x93NUMPY\x01\x00"[..],
-            &length,
-            text.as_bytes(),
-            &payload,
-        ];
-        std::fs::write(self.file(name), parts.concat()).expect("a file");
-    }
+fn array(place: &Place, name: &str, dim: usize, numbers: &[f32]) {
+    std::fs::write(place.file(name), npy(dim, false, numbers)).expect("written");
 }
 
 /// Four items of two vectors in three dimensions; the last is the first again.
@@ -103,13 +21,12 @@ const SOUNDS: [f32; 12] = [
 ];
 
 fn items(place: &Place) {
-    let tensors = [("image", 3, &IMAGES[..]), ("sound", 3, &SOUNDS)];
-    place.tensors("items.safetensors", &tensors, &[10, 11, 12, 10]);
-}
-
-fn json_lines(text: &str) -> Vec<Value> {
-    let lines = text.lines().map(serde_json::from_str);
-    lines.collect::<Result<_, _>>().expect("lines of JSON")
+    let tensors = [
+        floats("image", "F32", 3, &IMAGES),
+        floats("sound", "F32", 3, &SOUNDS),
+        labels("I64", &[10, 11, 12, 10]),
+    ];
+    place.write("items.safetensors", &tensors);
 }
 
 fn found(line: &Value) -> Vec<(u64, f64)> {
@@ -128,7 +45,7 @@ fn own_data_are_searched_in_every_kind_of_file() {
     let queries = [
         0.0, 0.6, 0.8, /**/ 0.0, 0.0, 0.0, /**/ 1.0, 0.1, 0.0,
     ];
-    place.npy("queries.npy", [3, 3], false, &queries);
+    array(&place, "queries.npy", 3, &queries);
     for kind in ["f32", "f16", "bf16", "int8", "int8 --vectors bf16"] {
         let line = format!("gallery --data items.safetensors --out items.gallery --bases {kind}");
         let text = place.stdout(&line);
@@ -137,7 +54,7 @@ fn own_data_are_searched_in_every_kind_of_file() {
             "{text}"
         );
         let line = "search items.gallery --queries queries.npy --by distance --format jsonl";
-        let lines = json_lines(&place.stdout(line));
+        let lines = lines(&place.stdout(line));
         assert_eq!(lines.len(), 3);
         assert_eq!(lines[0]["query"], 0);
         let first = found(&lines[0]);
@@ -159,8 +76,8 @@ fn tables_tell_ranks_labels_and_hits() {
     // What is there and is no gallery stays.
     let before = std::fs::read(place.file("items.safetensors")).expect("the data");
     let line = "gallery --data items.safetensors --out items.safetensors";
-    place.assert_refused(line, &["--out", "items.safetensors", "no gallery"]);
-    place.assert_refused(
+    place.refused(line, &["--out", "items.safetensors", "no gallery"]);
+    place.refused(
         "gallery --data items.safetensors --out .",
         &["--out", "a folder"],
     );
@@ -172,8 +89,12 @@ fn tables_tell_ranks_labels_and_hits() {
     let texts = [
         0.9, 0.1, 0.0, /**/ 0.0, 1.0, 0.1, /**/ 0.0, 0.0, 0.0,
     ];
-    let tensors = [("text", 3, &texts[..]), ("other", 3, &texts)];
-    place.tensors("texts.safetensors", &tensors, &[10, 12, 5]);
+    let tensors = [
+        floats("text", "F32", 3, &texts),
+        floats("other", "F32", 3, &texts),
+        labels("I64", &[10, 12, 5]),
+    ];
+    place.write("texts.safetensors", &tensors);
     let line = "search items.gallery --queries texts.safetensors --modality text --by cosines --top 2 --quiet";
     let output = place.run(line);
     assert!(
@@ -201,12 +122,12 @@ fn tables_tell_ranks_labels_and_hits() {
 #[test]
 fn arrays_of_both_orders_and_no_query_at_all() {
     let place = Place::new();
-    place.npy("image.npy", [4, 3], false, &IMAGES);
+    array(&place, "image.npy", 3, &IMAGES);
     // The same numbers, column by column.
     let columns: Vec<f32> = (0..3)
         .flat_map(|d| (0..4).map(move |j| SOUNDS[j * 3 + d]))
         .collect();
-    place.npy("sound.npy", [4, 3], true, &columns);
+    std::fs::write(place.file("sound.npy"), npy(3, true, &columns)).expect("written");
     place.stdout("gallery --modality image=image.npy --modality sound=sound.npy --out a.gallery");
     items(&place);
     place.stdout("gallery --data items.safetensors --out b.gallery");
@@ -220,7 +141,7 @@ fn arrays_of_both_orders_and_no_query_at_all() {
         )
     };
     assert_eq!(read("a.gallery"), read("b.gallery"));
-    place.npy("none.npy", [0, 3], false, &[]);
+    array(&place, "none.npy", 3, &[]);
     let text = place.stdout("search a.gallery --queries none.npy --format jsonl");
     assert_eq!(text, "");
     place.stdout("search a.gallery --queries none.npy");
@@ -255,13 +176,8 @@ fn what_does_not_fit_is_refused_in_one_line() {
     let place = Place::new();
     items(&place);
     place.stdout("gallery --data items.safetensors --out items.gallery");
-    place.npy("wide.npy", [2, 4], false, &[1.0; 8]);
-    place.npy(
-        "odd.npy",
-        [2, 3],
-        false,
-        &[1.0, 1.0, 1.0, 1.0, f32::NAN, 1.0],
-    );
+    array(&place, "wide.npy", 4, &[1.0; 8]);
+    array(&place, "odd.npy", 3, &[1.0, 1.0, 1.0, 1.0, f32::NAN, 1.0]);
     std::fs::write(place.file("empty.npy"), "").expect("a file");
     std::fs::write(place.file("text.gallery"), "no gallery").expect("a file");
     let search = "search items.gallery --queries";
@@ -340,7 +256,7 @@ fn what_does_not_fit_is_refused_in_one_line() {
             &["twice"],
         ),
     ] {
-        place.assert_refused(&line, parts);
+        place.refused(&line, parts);
     }
     let output = place.run("gallery --data items.safetensors --out nowhere/x");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
@@ -350,7 +266,7 @@ fn what_does_not_fit_is_refused_in_one_line() {
 fn a_damaged_gallery_is_named_with_its_tensor() {
     let place = Place::new();
     items(&place);
-    place.npy("query.npy", [1, 3], false, &[1.0, 0.0, 0.0]);
+    array(&place, "query.npy", 3, &[1.0, 0.0, 0.0]);
     place.stdout("gallery --data items.safetensors --out items.gallery");
     let file = place.file("items.gallery");
     let mut bytes = std::fs::read(&file).expect("the file");
@@ -358,7 +274,7 @@ fn a_damaged_gallery_is_named_with_its_tensor() {
     bytes[8 + length + 5] ^= 1;
     std::fs::write(&file, bytes).expect("a file");
     let line = "search items.gallery --queries query.npy";
-    place.assert_refused(line, &["items.gallery", "tensor \"vectors\"", "damaged"]);
+    place.refused(line, &["items.gallery", "tensor \"vectors\"", "damaged"]);
     // Who has compared the checksums before need not do it again.
     place.stdout(&format!("{line} --unchecked"));
 }
@@ -371,7 +287,7 @@ fn an_interrupted_build_leaves_no_file() {
     let numbers: Vec<f32> = (0..n * d)
         .map(|i| ((i * 7919) % 8191) as f32 / 4096.0 - 1.0)
         .collect();
-    place.npy("a.npy", [n, d], false, &numbers);
+    array(&place, "a.npy", d, &numbers);
     let line = "gallery --modality a=a.npy --modality b=a.npy --modality c=a.npy --out a.gallery --path scalar";
     let mut child = place.command(line).spawn().expect("the program starts");
     let unfinished = place.file("a.gallery.tmp");
@@ -412,7 +328,7 @@ fn what_a_run_has_learned_is_searched() {
         .0;
     // A hundredth by chance.
     assert!(share.parse::<f64>().expect("a number") > 20.0, "{last}");
-    place.assert_refused(
+    place.refused(
         "search numbers.gallery --run run --modality video",
         &["no modality \"video\"", "text, image, audio"],
     );

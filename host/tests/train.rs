@@ -2,6 +2,7 @@
 
 #[path = "train/beside.rs"]
 mod beside;
+mod common;
 #[path = "train/faults.rs"]
 #[cfg(unix)]
 mod faults;
@@ -12,49 +13,23 @@ mod requests;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
 use std::thread::sleep;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
-use half::{bf16, f16};
+use common::{Place, Raw, assert_refused, files, floats, labels, lines, listing, npy};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 fn words(line: &str) -> impl Iterator<Item = &str> {
     line.split_whitespace()
 }
 
-/// The program in a folder of its own.
-struct Place(TempDir);
-
 impl Place {
-    fn new() -> Self {
-        Place(tempfile::tempdir().expect("a folder"))
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rivergram"));
-        command.env_remove("RIVERGRAM_PATH").current_dir(&self.0);
-        command.arg("train").args(words(line));
-        command
-    }
-
-    fn run(&self, line: &str) -> Output {
-        self.command(line).output().expect("the program starts")
-    }
-
     /// A run that has to succeed; its stdout.
     fn train(&self, line: &str) -> String {
-        let output = self.run(line);
-        assert!(output.status.success(), "{line}: {output:?}");
-        String::from_utf8(output.stdout).expect("text")
+        self.stdout(line)
     }
 
     /// The last line of a run with `--json`.
@@ -69,55 +44,6 @@ impl Place {
         command.stdout(Stdio::null()).stderr(Stdio::null());
         command.spawn().expect("the program starts")
     }
-
-    /// A run that has to be refused with one line, before anything is written; the line.
-    fn refused(&self, line: &str, parts: &[&str]) {
-        let before = listing(self.0.path());
-        let output = self.run(&format!("{line} --out refused"));
-        assert_refused(line, &output, parts);
-        assert_eq!(listing(self.0.path()), before, "{line}: something is left");
-    }
-}
-
-fn assert_refused(line: &str, output: &Output, parts: &[&str]) {
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{line}: {text}");
-    assert!(output.stdout.is_empty(), "{line}: {output:?}");
-    assert_eq!(text.lines().count(), 1, "{line}: {text}");
-    for part in parts {
-        assert!(text.contains(part), "{line}: {part:?} is not in {text}");
-    }
-}
-
-/// Every file below a folder, by its path in it. A file that was renamed between the list and the look is none: a run
-/// that goes on does that.
-fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    for entry in fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        let name = PathBuf::from(path.file_name().expect("a name"));
-        if path.is_dir() {
-            let below = files(&path).into_iter();
-            found.extend(below.map(|(file, bytes)| (name.join(file), bytes)));
-        } else {
-            match fs::read(&path) {
-                Ok(bytes) => drop(found.insert(name, bytes)),
-                Err(e) if e.kind() == ErrorKind::NotFound => {}
-                Err(e) => panic!("{}: {e}", path.display()),
-            }
-        }
-    }
-    found
-}
-
-/// Every file below a folder with its time.
-fn listing(folder: &Path) -> BTreeMap<PathBuf, SystemTime> {
-    let time = |file: &Path| {
-        let data = fs::metadata(folder.join(file)).expect("a file");
-        data.modified().expect("a time")
-    };
-    let names = files(folder).into_keys();
-    names.map(|file| (file.clone(), time(&file))).collect()
 }
 
 /// The same files with the same bytes.
@@ -146,6 +72,10 @@ impl Random {
         (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0
     }
 
+    fn below(&mut self, most: usize) -> usize {
+        (self.next() % most.max(1) as u64) as usize
+    }
+
     fn delay(&mut self, most: Duration) -> Duration {
         most.mul_f64((self.next() >> 11) as f64 / (1_u64 << 53) as f64)
     }
@@ -163,71 +93,6 @@ fn features(n: usize, dim: usize, modality: u64) -> Vec<f32> {
     items.chunks(HIDDEN).flat_map(row).collect()
 }
 
-/// A tensor as a safetensors file holds it.
-struct Raw {
-    name: String,
-    dtype: &'static str,
-    shape: Vec<usize>,
-    bytes: Vec<u8>,
-}
-
-fn floats(name: &str, dtype: &'static str, dim: usize, rows: &[f32]) -> Raw {
-    let bytes = match dtype {
-        "F32" => rows.iter().flat_map(|x| x.to_le_bytes()).collect(),
-        "F16" => rows
-            .iter()
-            .flat_map(|x| f16::from_f32(*x).to_le_bytes())
-            .collect(),
-        _ => rows
-            .iter()
-            .flat_map(|x| bf16::from_f32(*x).to_le_bytes())
-            .collect(),
-    };
-    let (name, shape) = (name.to_string(), vec![rows.len() / dim, dim]);
-    Raw {
-        name,
-        dtype,
-        shape,
-        bytes,
-    }
-}
-
-fn labels(dtype: &'static str, labels: &[i64]) -> Raw {
-    let bytes = match dtype {
-        "I64" => labels.iter().flat_map(|x| x.to_le_bytes()).collect(),
-        _ => labels
-            .iter()
-            .flat_map(|x| (*x as i32).to_le_bytes())
-            .collect(),
-    };
-    let (name, shape) = ("labels".to_string(), vec![labels.len()]);
-    Raw {
-        name,
-        dtype,
-        shape,
-        bytes,
-    }
-}
-
-fn safetensors(tensors: &[Raw]) -> Vec<u8> {
-    let mut header = serde_json::Map::new();
-    let mut payload = Vec::new();
-    for tensor in tensors {
-        let start = payload.len();
-        payload.extend_from_slice(&tensor.bytes);
-        let offsets = [start, payload.len()];
-        let entry = json!({"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": offsets});
-        header.insert(tensor.name.clone(), entry);
-    }
-    let header = Value::Object(header).to_string();
-    let length = (header.len() as u64).to_le_bytes();
-    [&length[..], header.as_bytes(), &payload].concat()
-}
-
-fn write(place: &Place, name: &str, tensors: &[Raw]) {
-    fs::write(place.file(name), safetensors(tensors)).expect("written");
-}
-
 /// Modalities a, b, … of f32.
 fn modalities(n: usize, dims: &[usize]) -> Vec<Raw> {
     let names = 'a'..='z';
@@ -236,20 +101,6 @@ fn modalities(n: usize, dims: &[usize]) -> Vec<Raw> {
         floats(&name.to_string(), "F32", dim, &features(n, dim, index))
     })
     .collect()
-}
-
-fn npy(dim: usize, rows: &[f32]) -> Vec<u8> {
-    let n = rows.len() / dim;
-    let text = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({n}, {dim}), }}");
-    let text = format!("{text:117}\n");
-    let data: Vec<u8> = rows.iter().flat_map(|x| x.to_le_bytes()).collect();
-    let length = (text.len() as u16).to_le_bytes();
-    [b"\x93NUMPY\x01\x00", &length[..], text.as_bytes(), &data].concat()
-}
-
-fn lines(text: &str) -> Vec<Value> {
-    let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"));
-    text.lines().map(parse).collect()
 }
 
 /// Updates in the log of a run, over all its jobs.
@@ -275,30 +126,36 @@ fn started(place: &Place, line: &str) -> Child {
     }
 }
 
-/// Kills a run `kills` times after random delays, resumes it each time, and compares what comes out with a run that
-/// was left alone. The first kill comes as soon as there is something to resume.
+/// Kills a run `kills` times after random numbers of updates, resumes it each time, and compares what comes out with a
+/// run that was left alone. The first kill comes as soon as there is something to resume. How many updates a run makes
+/// before a kill reaches it depends on the machine: kills that come too late are made up for.
 fn kill_and_resume(place: &Place, line: &str, kills: usize, seed: u64) {
-    let began = Instant::now();
     place.train(&format!("{line} --quiet --out whole"));
-    let whole = began.elapsed();
     let (expected, folder) = (place.file("whole"), place.file("killed"));
     let total = logged(&expected);
     let start = || started(place, line);
     let mut random = Random(seed);
     let mut landed = Vec::new();
-    for kill in 0..kills {
+    let is_early = |updates: &&usize| **updates < total;
+    while landed.iter().filter(is_early).count() < kills {
+        assert!(
+            landed.len() < 4 * kills,
+            "{landed:?} of {total} are too late"
+        );
+        let target = logged(&folder) + random.below(2 * total / kills);
         let mut child = start();
-        if kill == 0 {
-            while !folder.join("config.json").is_file() {
-                assert!(
-                    child.try_wait().expect("a state").is_none(),
-                    "it ended early"
-                );
-            }
-        } else {
-            sleep(random.delay(whole.mul_f64(1.2 / kills as f64)));
+        let is_begun = || match landed.is_empty() {
+            true => folder.join("config.json").is_file(),
+            false => logged(&folder) >= target,
+        };
+        let mut finished = false;
+        while !finished && !is_begun() {
+            sleep(Duration::from_millis(1));
+            finished = child.try_wait().expect("a state").is_some();
         }
-        let finished = child.try_wait().expect("a state").is_some();
+        // Anywhere between two updates.
+        sleep(random.delay(Duration::from_millis(2)));
+        finished = child.try_wait().expect("a state").is_some();
         child.kill().expect("killed");
         child.wait().expect("it ends");
         landed.push(logged(&folder));
@@ -307,12 +164,7 @@ fn kill_and_resume(place: &Place, line: &str, kills: usize, seed: u64) {
             fs::remove_dir_all(&folder).expect("removed");
         }
     }
-    println!("{line}: {total} updates in {whole:?}, killed after {landed:?}");
-    let middle = landed.iter().filter(|&&updates| updates < total).count();
-    assert!(
-        middle * 10 >= kills * 7,
-        "{landed:?} of {total} are too late"
-    );
+    println!("{line}: {total} updates, killed after {landed:?}");
     assert!(start().wait().expect("it ends").success());
     assert_same_but_unfinished(&folder, &expected);
 }
@@ -332,7 +184,7 @@ const OWN: &str = "--data d.safetensors --dim 8 --hidden 8 --batch 16 --save-eve
 
 fn own_data() -> Place {
     let place = Place::new();
-    write(&place, "d.safetensors", &modalities(48, &[12, 9, 5]));
+    place.write("d.safetensors", &modalities(48, &[12, 9, 5]));
     place
 }
 
@@ -432,7 +284,7 @@ fn what_is_no_run_is_not_resumed() {
         assert_eq!(listing(&place.file("run")), before);
     }
     fs::write(&latest, whole).expect("written");
-    write(&place, "d.safetensors", &modalities(60, &[12, 9, 5]));
+    place.write("d.safetensors", &modalities(60, &[12, 9, 5]));
     resume(&["d.safetensors", "not the file that this run began with"]);
     fs::remove_file(place.file("d.safetensors")).expect("removed");
     resume(&["d.safetensors"]);
@@ -441,9 +293,13 @@ fn what_is_no_run_is_not_resumed() {
 #[test]
 fn no_data_file_may_change_between_two_parts_of_a_run() {
     let place = own_data();
-    write(&place, "t.safetensors", &modalities(20, &[12, 9, 5]));
+    place.write("t.safetensors", &modalities(20, &[12, 9, 5]));
     for (name, dim, modality) in [("i.npy", 12, 0), ("t.npy", 7, 1)] {
-        fs::write(place.file(name), npy(dim, &features(40, dim, modality))).expect("written");
+        fs::write(
+            place.file(name),
+            npy(dim, false, &features(40, dim, modality)),
+        )
+        .expect("written");
     }
     let own = format!("{OWN} --test t.safetensors");
     let npy = "--modality image=i.npy --modality text=t.npy --batch 8 --dim 8";
@@ -542,7 +398,7 @@ fn what_is_not_evaluated_or_teaches_nothing_is_told_once() {
     let mut tensors = modalities(20, &[6, 5, 4]);
     let of: Vec<i64> = (0..20).map(|row| row % 8).collect();
     tensors.push(labels("I64", &of));
-    write(&place, "d.safetensors", &tensors);
+    place.write("d.safetensors", &tensors);
     let line =
         "--data d.safetensors --loss gram --warmup-cosine 0 --batch 8 --hidden 0 --steps 9 --quiet";
     let told = |flags: &str| {
@@ -568,8 +424,19 @@ fn a_batch_fits_the_data_unless_it_was_asked_for() {
     let mut tensors = modalities(20, &[6, 5, 4]);
     let of: Vec<i64> = (0..20).map(|row| row % 8).collect();
     tensors.push(labels("I64", &of));
-    write(&place, "d.safetensors", &tensors);
-    place.train("--data d.safetensors --steps 3 --quiet --out run");
+    place.write("d.safetensors", &tensors);
+    let told = |flags: &str| {
+        let line = format!("--data d.safetensors --steps 3 --quiet {flags}");
+        let output = place.run(&line);
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stderr).expect("text")
+    };
+    let smaller =
+        "warning: batches of 8 items, not of 64: the training data have 8 different labels";
+    let text = told("--out run");
+    assert_eq!(text.matches(smaller).count(), 1, "{text}");
+    let text = told("--out asked --batch 8");
+    assert!(!text.contains("batches"), "{text}");
     place.refused(
         "--data d.safetensors --batch 9",
         &["--batch", "8 different labels"],
@@ -669,7 +536,7 @@ fn several_jobs_are_interrupted_together() {
 fn names_that_clash_in_a_checkpoint_are_refused() {
     let place = Place::new();
     let of = |name: &str| floats(name, "F32", 4, &features(20, 4, 0));
-    write(&place, "d.safetensors", &[of("input.mean"), of("weight")]);
+    place.write("d.safetensors", &[of("input.mean"), of("weight")]);
     let line = "--data d.safetensors --batch 8 --steps 4";
     let parts = ["input.mean, weight", "\"input.mean.weight\""];
     place.refused(&format!("{line} --hidden 0"), &parts);
@@ -730,7 +597,7 @@ fn own_data_of_every_type_are_learned() {
             .map(|((name, dim), modality)| floats(name, dtype, dim, &features(48, dim, modality)))
             .collect();
         tensors.extend(labelled.map(|dtype| labels(dtype, &pairs)));
-        write(&place, "d.safetensors", &tensors);
+        place.write("d.safetensors", &tensors);
         let line = "--data d.safetensors --dim 8 --hidden 16 --batch 16 --lr 0.01 --steps 150";
         let metrics = metrics(&place, line, &format!("run{index}"));
         let found = metrics["text_to_sound+video_distance_r5"]
@@ -746,7 +613,11 @@ fn own_data_of_every_type_are_learned() {
 fn npy_files_are_modalities() {
     let place = Place::new();
     for (name, dim, modality) in [("i.npy", 12, 0), ("t.npy", 7, 1)] {
-        fs::write(place.file(name), npy(dim, &features(40, dim, modality))).expect("written");
+        fs::write(
+            place.file(name),
+            npy(dim, false, &features(40, dim, modality)),
+        )
+        .expect("written");
     }
     let line = "--modality image=i.npy --modality text=t.npy --batch 8 --dim 8 --steps 100";
     let metrics = metrics(&place, line, "run");
@@ -758,7 +629,7 @@ fn two_to_eight_modalities_are_aligned() {
     let place = Place::new();
     for dims in [&[6, 5][..], &[6, 5, 4, 3], &[3; 8]] {
         let k = dims.len();
-        write(&place, "d.safetensors", &modalities(30, dims));
+        place.write("d.safetensors", &modalities(30, dims));
         let line = "--data d.safetensors --batch 8 --dim 10 --hidden 4 --steps 12";
         let metrics = metrics(&place, line, &format!("run{k}"));
         assert!(metrics.contains_key("b_to_a_r1"), "{metrics:?}");
@@ -775,8 +646,8 @@ fn two_to_eight_modalities_are_aligned() {
 #[test]
 fn large_galleries_are_ranked_in_parts() {
     let place = Place::new();
-    write(&place, "d.safetensors", &modalities(600, &[12, 9, 5]));
-    write(&place, "t.safetensors", &modalities(300, &[12, 9, 5]));
+    place.write("d.safetensors", &modalities(600, &[12, 9, 5]));
+    place.write("t.safetensors", &modalities(300, &[12, 9, 5]));
     let line = "--data d.safetensors --dim 8 --hidden 16 --batch 32 --lr 0.01 --steps 100";
     for (test, out) in [("", "whole"), ("--test t.safetensors", "part")] {
         let metrics = metrics(&place, &format!("{line} {test}"), out);
@@ -805,9 +676,9 @@ fn rows_of_zeros_are_missing_modalities() {
         each.map(|((rows, dim), name)| floats(name, "F32", dim, rows))
             .collect()
     };
-    write(&place, "d.safetensors", &tensors(&rows));
+    place.write("d.safetensors", &tensors(&rows));
     rows[0].fill(0.0);
-    write(&place, "t.safetensors", &tensors(&rows));
+    place.write("t.safetensors", &tensors(&rows));
     for loss in ["gram", "gram-symmetric", "cosine", "cosine-pairs"] {
         let line = format!(
             "--data d.safetensors --test t.safetensors --loss {loss} --batch 8 --dim 8 --hidden 8 --steps 60"
@@ -815,6 +686,125 @@ fn rows_of_zeros_are_missing_modalities() {
         metrics(&place, &line, loss);
         place.train(&format!("--resume {loss}"));
     }
+}
+
+/// What is told on stderr of data, without the folder.
+fn told_of_data(place: &Place, line: &str) -> Vec<String> {
+    let output = place.run(line);
+    assert!(output.status.success(), "{line}: {output:?}");
+    let folder = format!("{}/", place.0.path().display());
+    let text = String::from_utf8(output.stderr).expect("text");
+    let text = text.replace(&folder, "");
+    let parts = [" data: ", " numbers, ", "are absent"];
+    let is_told = |line: &&str| parts.iter().any(|part| line.contains(part));
+    let is_other = |line: &&str| line.contains("no --test data");
+    let told = text.lines().filter(is_told).filter(|line| !is_other(line));
+    told.map(String::from).collect()
+}
+
+#[test]
+fn what_the_files_hold_is_told_in_the_order_of_its_use() {
+    let place = Place::new();
+    let mut videos = features(20, 6, 0);
+    videos[6 * 5..6 * 8].fill(0.0);
+    let (texts, sounds) = (features(20, 4, 1), features(20, 5, 2));
+    let mut tensors = vec![
+        floats("video", "F32", 6, &videos),
+        floats("text", "F32", 4, &texts),
+        floats("sound", "F32", 5, &sounds),
+        labels("I64", &(0..20).map(|row| row / 2).collect::<Vec<_>>()),
+    ];
+    place.write("d.safetensors", &tensors);
+    tensors.pop();
+    place.write("t.safetensors", &tensors);
+    let line = "--data d.safetensors --batch 8 --hidden 0 --steps 2";
+    let set = [
+        "  1. sound  20 rows of 5 numbers, none absent",
+        "  2. text   20 rows of 4 numbers, none absent, the anchor",
+        "  3. video  17 rows of 6 numbers, 3 absent (zeros)",
+    ];
+    let train = "training data: d.safetensors, 20 items, 10 different labels, batches of 8";
+    let mut expected = vec![train];
+    expected.extend(set);
+    expected.push("test data: t.safetensors, 20 items, no labels");
+    expected.extend(set);
+    let ranked = "warning: 3 rows of what is evaluated are absent: rank by distance (dist), since volumes of different numbers of vectors do not compare well";
+    expected.push(ranked);
+    let tested = format!("{line} --test t.safetensors --out run");
+    assert_eq!(told_of_data(&place, &tested), expected);
+    assert_eq!(told_of_data(&place, "--resume run"), expected);
+    let anchored = told_of_data(&place, &format!("{line} --anchor video --out anchored"));
+    let is_anchor = |line: &&String| line.contains("anchor");
+    let anchors: Vec<&String> = anchored.iter().filter(is_anchor).collect();
+    assert_eq!(
+        anchors,
+        ["  3. video  17 rows of 6 numbers, 3 absent (zeros), the anchor"]
+    );
+    let quiet = told_of_data(&place, &format!("{line} --quiet --out quiet"));
+    assert_eq!(quiet, [ranked]);
+
+    fs::write(place.file("v.npy"), npy(6, false, &videos)).expect("written");
+    fs::write(place.file("s.npy"), npy(5, false, &sounds)).expect("written");
+    let line = "--modality video=v.npy --modality sound=s.npy --batch 8 --hidden 0 --steps 2";
+    let expected = [
+        "training data: 20 items, no labels, 3 items with fewer than two modalities, batches of 8",
+        "  1. video  17 rows of 6 numbers, 3 absent (zeros), the anchor, v.npy",
+        "  2. sound  20 rows of 5 numbers, none absent, s.npy",
+    ];
+    let arrays = told_of_data(&place, &format!("{line} --out arrays"));
+    assert_eq!(arrays, expected);
+
+    let text = place.train(&format!("{line} --json --quiet --out json"));
+    let all = lines(&text);
+    let inputs: Vec<&Value> = all
+        .iter()
+        .filter(|line| line["event"] == "inputs")
+        .collect();
+    let [inputs] = inputs[..] else {
+        panic!("{text}");
+    };
+    assert_eq!(
+        (&inputs["anchor"], &inputs["batch"]),
+        (&json!("video"), &json!(8))
+    );
+    let video = &inputs["train"]["modalities"][0];
+    assert_eq!(
+        (&video["name"], &video["rows"], &video["absent"]),
+        (&json!("video"), &json!(17), &json!(3))
+    );
+    assert_eq!(inputs["train"]["alone"], 3);
+}
+
+#[test]
+fn data_that_teach_nothing_are_refused() {
+    let place = Place::new();
+    let of = |name: &str, there: std::ops::Range<usize>| {
+        let mut rows = features(20, 4, 0);
+        for (row, values) in rows.chunks_mut(4).enumerate() {
+            if !there.contains(&row) {
+                values.fill(0.0);
+            }
+        }
+        floats(name, "F32", 4, &rows)
+    };
+    let refused = |tensors: &[Raw], parts: &[&str]| {
+        place.write("d.safetensors", tensors);
+        place.refused("--data d.safetensors --batch 8 --steps 2", parts);
+    };
+    refused(
+        &[of("a", 0..20), of("b", 0..20), of("c", 0..0)],
+        &[
+            "the training data",
+            "modality \"c\"",
+            "all of its 20 rows are zeros",
+        ],
+    );
+    refused(
+        &[of("a", 0..11), of("b", 10..20)],
+        &["19 of 20 items", "at least 2 with two modalities"],
+    );
+    place.write("d.safetensors", &[of("a", 0..11), of("b", 9..20)]);
+    place.train("--data d.safetensors --batch 8 --steps 2 --quiet --out run");
 }
 
 #[test]
@@ -902,7 +892,11 @@ fn files_that_are_not_what_they_say_are_refused() {
     place.refused("--data none.safetensors", &["none.safetensors"]);
     place.refused("--data .", &["cannot be read"]);
     place.refused("--modality a=none.npy --modality b=none.npy", &["none.npy"]);
-    fs::write(place.file("x.npy"), &npy(4, &features(6, 4, 0))[..90]).expect("written");
+    fs::write(
+        place.file("x.npy"),
+        &npy(4, false, &features(6, 4, 0))[..90],
+    )
+    .expect("written");
     place.refused("--modality a=x.npy --modality b=x.npy", &["x.npy"]);
 }
 
@@ -910,7 +904,7 @@ fn files_that_are_not_what_they_say_are_refused() {
 fn data_that_do_not_fit_are_refused() {
     let place = own_data();
     let bad = |tensors: &[Raw], flags: &str, parts: &[&str]| {
-        write(&place, "bad.safetensors", tensors);
+        place.write("bad.safetensors", tensors);
         let batch = if flags.contains("--batch") {
             ""
         } else {
@@ -964,9 +958,9 @@ fn data_that_do_not_fit_are_refused() {
     place.refused("--data bad.safetensors --batch 21", &["--batch", "21"]);
     bad(&[of("a", 20), of("b", 20)], "--noise loud:1", &["--noise"]);
     let own = "--data d.safetensors --batch 8 --test bad.safetensors";
-    write(&place, "bad.safetensors", &modalities(48, &[12, 9]));
+    place.write("bad.safetensors", &modalities(48, &[12, 9]));
     place.refused(own, &["bad.safetensors", "\"c\""]);
-    write(&place, "bad.safetensors", &modalities(48, &[12, 9, 4]));
+    place.write("bad.safetensors", &modalities(48, &[12, 9, 4]));
     place.refused(own, &["bad.safetensors", "\"c\"", "dimension 4"]);
 }
 

@@ -1,6 +1,7 @@
 //! The rules of the house that the compiler does not check.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::Command;
 
 use rivergram_tests::source::{Source, Word, code_of, root, rust_files, words};
@@ -690,6 +691,43 @@ fn dependencies_of_published_crates_have_a_reason() {
         for dependency in dependencies(package).iter().map(name) {
             let why = format!("why does {} need {dependency}?", name(package));
             assert!(said.contains(dependency), "ARCHITECTURE.md: {why}");
+        }
+    }
+}
+
+/// The blocks of a text in one language.
+fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
+    let fence = format!("```{language}\n");
+    let blocks = text.split(&fence).skip(1);
+    blocks.filter_map(|rest| rest.split("```").next()).collect()
+}
+
+#[test]
+fn the_readme_names_what_its_examples_depend_on() {
+    let readme = read("README.md").expect("README.md");
+    let lines = blocks(&readme, "toml").concat();
+    let places: BTreeMap<&str, &str> = lines
+        .lines()
+        .filter_map(|line| line.split_once(" = { path = \"../rivergram/"))
+        .filter_map(|(name, rest)| Some((name, rest.split_once('"')?.0)))
+        .collect();
+    let is_of = |package: &&Value| places.contains_key(name(package));
+    let all = packages();
+    let found: Vec<&Value> = all.iter().filter(is_of).collect();
+    assert_eq!(found.len(), places.len(), "{places:?}");
+    for package in found {
+        let manifest = package["manifest_path"].as_str().expect("a path");
+        let place = places.get(name(package)).expect("a place");
+        let stated = root().join(place).join("Cargo.toml");
+        let stated = stated.canonicalize().expect(place);
+        assert_eq!(Path::new(manifest), stated, "{place}");
+    }
+    for code in blocks(&readme, "rust") {
+        let uses = code.lines().filter_map(|line| line.strip_prefix("use "));
+        let crates = uses.filter_map(|path| path.split("::").next());
+        for used in crates.filter(|used| used.starts_with("rivergram")) {
+            let used = used.replace('_', "-");
+            assert!(places.contains_key(used.as_str()), "README.md: {used}");
         }
     }
 }

@@ -44,7 +44,7 @@ pub(crate) struct Flags {
     bases: Option<Kind>,
     #[arg(long, help = value::list("How the vectors are kept, which give the scores (default: as the bases, f32 beside int8)", &OF_VECTORS, Kind::name), hide_possible_values = true, value_parser = value::named(&OF_VECTORS, Kind::name))]
     vectors: Option<Kind>,
-    /// The instruction set: auto or a name that "rivergram paths" lists
+    /// The instruction set: auto or a name that "rivergram paths" lists (default: auto)
     #[arg(long, value_name = "NAME")]
     path: Option<String>,
     /// One JSON object on stdout instead of a line
@@ -63,7 +63,7 @@ struct SourceFlags {
     /// there are any
     #[arg(long, verbatim_doc_comment, value_name = "FILE", value_parser = value::path())]
     data: Option<PathBuf>,
-    /// One .npy file per modality; repeat it for each
+    /// One .npy file [N, D] per modality; repeat it for each
     #[arg(long, value_name = "NAME=FILE.npy")]
     modality: Vec<String>,
     /// What a run was evaluated on, through its heads: a run of one alignment, or the

@@ -60,15 +60,46 @@ Without flags it is the main job: the built-in numbers 0 to 99 as text, image an
 aligned by the loss gram-symmetric and by the best baseline, and a head that transcribes strips of
 digits is trained for each of five noises.
 
+Own data: row i of every modality belongs to the same item. Modalities have the order of their
+names (--data) or of the flags (--modality); the anchor is --anchor, else \"text\", else the first.
+A row of zeros is an absent modality. The first lines say what was found: the modalities in their
+order, the anchor, how many rows are there and how many absent, the items of a batch.
+
+Lengths are in steps, which are updates, unless --unit says otherwise. There is no --replay: the
+data of a run do not drift, and each of its batches is drawn from all of them (see \"stream\").
+
 Examples:
   rivergram train --loss gram-symmetric --pairs 0.3 --budgets 600,1000,1500
   rivergram train --schedule cosine --steps 800 --lr 1e-3
   rivergram train --data train.safetensors --test test.safetensors --out runs/mine
+  rivergram train --modality image=i.npy --modality text=t.npy --anchor text --batch 32
   rivergram train --noise shuffle:5 --select logsumexp --ngrams 1,2
   rivergram train --resume runs/mine
 
 Ctrl-C saves and says how to go on. Exit codes: 0 done, 1 the system failed, 2 bad input,
 130 interrupted.";
+
+#[cfg(feature = "demo-data")]
+const TUNE_EXAMPLES: &str = "\
+Each loss is trained on the built-in data at each temperature, without some of the training voices,
+which are then scored: the mean of R@1 in %, with its standard error over the seeds. The
+default temperatures of \"train\" were chosen by all defaults.
+
+Examples:
+  rivergram tune
+  rivergram tune --loss gram,gram-symmetric --tau 0.03,0.05,0.07 --seeds 5
+  rivergram tune --hidden 0 --steps 300 --json > tune.jsonl
+
+Ctrl-C ends it at once: nothing is saved. Exit codes: 0 done, 1 the system failed, 2 bad input.";
+
+const PATHS_EXAMPLES: &str = "\
+A path is an instruction set, or a GPU (cuda). Commands take --path NAME; without it the variable
+RIVERGRAM_PATH decides, and without that the fastest instruction set of this machine (auto).
+
+Examples:
+  rivergram paths
+  rivergram paths --path cuda                 is there a GPU, and if not, why
+  RIVERGRAM_PATH=scalar rivergram paths --json";
 
 const ASK_EXAMPLES: &str = "\
 The run takes it between two updates; one that is stopped takes it when it is resumed. Lengths are
@@ -124,7 +155,7 @@ enum Command {
     Train(Box<train::Flags>),
     /// Repeat the choice of the default temperatures on held-out training voices
     #[cfg(feature = "demo-data")]
-    #[command(allow_negative_numbers = true)]
+    #[command(after_help = TUNE_EXAMPLES, allow_negative_numbers = true)]
     Tune(tune::Flags),
     /// Ask a run for something while it goes on: a decay now, its end, more time
     #[command(after_help = ASK_EXAMPLES, allow_negative_numbers = true)]
@@ -140,6 +171,7 @@ enum Command {
     #[command(after_help = SEARCH_EXAMPLES)]
     Search(search::Flags),
     /// Say which paths (instruction sets) this machine has and why one is chosen
+    #[command(after_help = PATHS_EXAMPLES)]
     Paths(paths::Flags),
 }
 

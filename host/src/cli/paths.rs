@@ -12,7 +12,7 @@ use super::output;
 /// Its flags.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Flags {
-    /// As if this path were asked for
+    /// As if this path were asked for (default: auto)
     #[arg(long, value_name = "NAME")]
     path: Option<String>,
     /// One JSON object instead of a table

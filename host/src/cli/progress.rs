@@ -6,16 +6,21 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use rivergram::train::{BudgetReport, Event};
+use rivergram::train::{BudgetReport, Event, Inputs};
 
 use super::machine::MachineFlags;
 use super::output;
+use super::train::inputs;
 use super::train::summary::{self, NAME_WIDTH};
 
 /// Between two changes of a live line.
 const LIVE: Duration = Duration::from_millis(80);
-/// Between two plain lines of a job.
+/// Between two plain lines of a job, at least.
 const PLAIN: Duration = Duration::from_secs(2);
+/// Between two plain lines of a job that has run for long.
+const PLAIN_LATER: Duration = Duration::from_mins(1);
+/// Plain lines are this part of the time apart that a job has run.
+const PLAIN_PART: u32 = 30;
 /// Updates between two lines of JSON of a job.
 const JSON_EVERY: u64 = 50;
 
@@ -68,12 +73,18 @@ impl Screen {
         }
     }
 
-    fn between(&self) -> Duration {
+    /// The time between two lines of something that has run for so long.
+    fn between(&self, running: Duration) -> Duration {
         match &self.0 {
             Kind::Live(_) => LIVE,
-            Kind::Plain | Kind::Quiet => PLAIN,
+            Kind::Plain | Kind::Quiet => pause(running),
         }
     }
+}
+
+/// Between two plain lines: a file of them stays short, and one looks into it as rarely as the run is long.
+fn pause(running: Duration) -> Duration {
+    (running / PLAIN_PART).clamp(PLAIN, PLAIN_LATER)
 }
 
 /// How far a piece of work of known length is: a live line, or plain ones.
@@ -82,6 +93,7 @@ pub(crate) struct Bar {
     what: &'static str,
     total: usize,
     live: Option<ProgressBar>,
+    began: Instant,
     shown: Instant,
 }
 
@@ -97,13 +109,14 @@ impl Bar {
             what,
             total,
             live,
+            began: Instant::now(),
             shown: Instant::now(),
         }
     }
 
     /// So many are done.
     pub(crate) fn set(&mut self, done: usize) {
-        if self.shown.elapsed() < self.screen.between() {
+        if self.shown.elapsed() < self.screen.between(self.began.elapsed()) {
             return;
         }
         self.shown = Instant::now();
@@ -171,9 +184,10 @@ impl Progress {
         }
         match &event {
             Event::Started { job, done, .. } => self.started(job, *done),
+            Event::Inputs { inputs, .. } => self.inputs(inputs),
             Event::Step { .. } => self.step(&event),
             Event::Budget(report) => self.budget(report),
-            Event::Note { message } => self.screen.say(message),
+            Event::Note { message } => self.screen.tell(message),
             Event::Warning { message } => self.screen.say(&format!("warning: {message}")),
         }
     }
@@ -181,6 +195,14 @@ impl Progress {
     fn started(&self, name: &str, done: u64) {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         jobs.insert(name.to_string(), Job::new(done));
+    }
+
+    /// Who gives files wants to know what was made of them; the built-in data are known.
+    fn inputs(&self, inputs: &Inputs) {
+        if inputs.has_files() {
+            let lines = inputs::lines(inputs);
+            lines.iter().for_each(|line| self.screen.tell(line));
+        }
     }
 
     fn step(&self, event: &Event) {
@@ -199,7 +221,8 @@ impl Progress {
             .entry(name.clone())
             .or_insert_with(|| Job::new(done_before));
         job.finished = update >= total;
-        if !job.due(self.screen.between()) && !job.finished {
+        let due = job.due(self.screen.between(job.began.elapsed()));
+        if !due && !job.finished {
             return;
         }
         let line = step_line(event, job.speed(*update));
@@ -209,10 +232,10 @@ impl Progress {
                 bar.set_message(line);
                 bar.set_position(*update);
             }
-            Kind::Plain if job.due(PLAIN) => output::report(&format!("{name:NAME_WIDTH$} {line}")),
+            Kind::Plain if due => output::report(&format!("{name:NAME_WIDTH$} {line}")),
             Kind::Plain | Kind::Quiet => {}
         }
-        if job.due(self.screen.between()) {
+        if due {
             job.shown = Some(Instant::now());
         }
     }
@@ -296,6 +319,25 @@ mod tests {
             line,
             "branch-600 412/600 decay  lr 2.0e-3 loss 0.812 523 steps/s"
         );
+    }
+
+    #[test]
+    fn plain_lines_of_a_long_run_are_few() {
+        let hours = |hours: u64| Duration::from_secs(3600 * hours);
+        let lines = |until: Duration| {
+            let (mut at, mut lines) = (Duration::ZERO, 0);
+            while at < until {
+                at += pause(at);
+                lines += 1;
+            }
+            lines
+        };
+        assert_eq!(pause(Duration::ZERO), PLAIN);
+        // Every two seconds in the first minute, every minute from half an hour on.
+        assert_eq!(lines(Duration::from_secs(60)), 30);
+        assert!((60..200).contains(&lines(hours(1))), "{}", lines(hours(1)));
+        let day = lines(hours(24)) - lines(hours(1));
+        assert_eq!(day, 23 * 60);
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub(crate) struct Flags {
     /// The first seed (default: 0)
     #[arg(long, value_name = "N", value_parser = value::number(|_: &u64| true, "a whole number"))]
     seed: Option<u64>,
-    /// Draw the scores at each release into this SVG file
+    /// Draw the scores at each release into this SVG file (default: no picture)
     #[arg(long, value_name = "FILE", value_parser = value::path())]
     picture: Option<PathBuf>,
     #[command(flatten)]

@@ -55,15 +55,7 @@ impl Modality {
             );
             return Err(Error::input(place, found));
         }
-        if let Some(at) = rows.iter().position(|x| !x.is_finite()) {
-            let found = rows.get(at).copied().unwrap_or(f32::NAN);
-            let problem = format!(
-                "row {}, column {} is {found}: a finite number expected",
-                at / dim,
-                at % dim
-            );
-            return Err(Error::input(place, problem));
-        }
+        check_finite(place, 0, dim, &rows)?;
         let name = name.to_owned();
         Ok(Self { name, dim, rows })
     }
@@ -92,6 +84,32 @@ impl Modality {
             rows: picked.copied().collect(),
         }
     }
+}
+
+/// What a file of another format is, and what to do with it.
+fn other_format(bytes: &[u8]) -> Option<&'static str> {
+    const KNOWN: [(&[u8], &str); 2] = [
+        (
+            b"PK\x03\x04",
+            "a ZIP archive, as .npz files are: unpack it, and give its arrays by --modality NAME=FILE.npy",
+        ),
+        (
+            b"\x93NUMPY",
+            "an NPY file, no safetensors file: --modality NAME=FILE.npy reads it",
+        ),
+    ];
+    let known = KNOWN.iter().find(|(first, _)| bytes.starts_with(first));
+    known.map(|(_, what)| *what)
+}
+
+/// Refuses numbers that are NaN or infinite, with the row, counted from `first`, and the column.
+fn check_finite(place: &str, first: usize, dim: usize, rows: &[f32]) -> Result<()> {
+    let Some((at, found)) = rows.iter().enumerate().find(|(_, x)| !x.is_finite()) else {
+        return Ok(());
+    };
+    let (row, column) = (first + at / dim.max(1), at % dim.max(1));
+    let problem = format!("row {row}, column {column} is {found}: a finite number expected");
+    Err(Error::input(place, problem))
 }
 
 /// Several modalities of the same n items, with or without labels.

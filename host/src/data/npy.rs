@@ -5,11 +5,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use npyz::{DType, Endianness, NpyHeader, Order, TypeChar};
+use npyz::{DType, Endianness, NpyHeader, TypeChar};
 
-use super::floats::Storage;
+use super::floats::{Layout, Storage};
 use super::safetensors::LABELS;
-use super::{Dataset, Modality};
+use super::{Dataset, Modality, other_format};
 use crate::error::{Error, Result};
 
 const FLAG: &str = "--modality";
@@ -56,23 +56,27 @@ pub fn read_all(files: &[(String, PathBuf)]) -> Result<Dataset> {
 /// dimensions than two; and what [`Modality::new`] refuses.
 pub fn read(name: &str, file: &Path) -> Result<Modality> {
     let bytes = fs::read(file).map_err(|e| Error::unreadable(file, &e))?;
-    let (storage, order, [n, dim], start) = locate(file, &bytes)?;
-    let numbers = storage.read(bytes.get(start..).unwrap_or(&[]));
-    let rows = match order {
-        Order::C => numbers,
-        Order::Fortran => transpose(&numbers, n, dim),
-    };
-    let place = format!("{}: modality \"{name}\"", file.display());
-    Modality::new(&place, name, dim, rows)
+    let array = locate(file, &bytes)?;
+    Modality::new(&place(file, name), name, array.dim, array.read_all(&bytes))
 }
 
-/// How the numbers of a file are stored, N and D, and where the first begins.
-pub(super) fn locate(file: &Path, bytes: &[u8]) -> Result<(Storage, Order, [usize; 2], usize)> {
+/// How messages name a modality.
+pub(super) fn place(file: &Path, name: &str) -> String {
+    format!("{}: modality \"{name}\"", file.display())
+}
+
+/// Where the array of a file lies in its bytes.
+pub(super) fn locate(file: &Path, bytes: &[u8]) -> Result<Layout> {
     let (header, data) = split_header(file, bytes)?;
     let storage = storage(file, &header.dtype())?;
     let (n, dim) = shape(file, header.shape(), storage, data.len())?;
-    let start = bytes.len().saturating_sub(data.len());
-    Ok((storage, header.order(), [n, dim], start))
+    Ok(Layout {
+        start: bytes.len().saturating_sub(data.len()),
+        storage,
+        order: header.order(),
+        n,
+        dim,
+    })
 }
 
 /// Reads the header, after its length and its numbers were found to be possible.
@@ -82,7 +86,8 @@ fn split_header<'a>(file: &Path, bytes: &'a [u8]) -> Result<(NpyHeader, &'a [u8]
         return Err(Error::file(file, problem));
     };
     if !magic.starts_with(b"\x93NUMPY") {
-        return Err(Error::file(file, "no NPY file: its first bytes are others"));
+        let problem = other_format(bytes).unwrap_or("no NPY file: its first bytes are others");
+        return Err(Error::file(file, problem));
     }
     let wide = magic.get(6).is_some_and(|&major| major >= 2);
     let stated = match wide {
@@ -164,16 +169,4 @@ fn shape(file: &Path, shape: &[u64], storage: Storage, bytes: usize) -> Result<(
     }
     // Both fit: their product is the length of a slice, unless one is 0.
     Ok((n as usize, dim as usize))
-}
-
-fn transpose(columns: &[f32], n: usize, dim: usize) -> Vec<f32> {
-    let mut rows = vec![0.0; columns.len()];
-    if n > 0 && dim > 0 {
-        for (d, column) in columns.chunks_exact(n).enumerate() {
-            for (row, &x) in rows.chunks_exact_mut(dim).zip(column) {
-                row[d] = x;
-            }
-        }
-    }
-    rows
 }

@@ -6,12 +6,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use ::safetensors::Dtype;
-use npyz::Order;
-
-use super::floats::{Storage, words};
-use super::safetensors::LABELS;
-use super::{Dataset, npy, safetensors};
+use super::floats::{Layout, words};
+use super::safetensors::Contents;
+use super::{Dataset, check_finite, npy, safetensors};
 use crate::error::{Error, Result, tensor_place};
 use crate::map::Map;
 
@@ -31,13 +28,7 @@ pub struct Rows {
 #[derive(Clone, Debug)]
 enum Source {
     Memory(Arc<[f32]>),
-    Mapped {
-        map: Arc<Map>,
-        /// Where the first number begins.
-        start: usize,
-        storage: Storage,
-        order: Order,
-    },
+    Mapped { map: Arc<Map>, array: Layout },
 }
 
 /// Several modalities of the same items, with or without labels.
@@ -85,41 +76,9 @@ impl Rows {
                 let from = rows.get(first * self.dim..).unwrap_or(&[]);
                 to.iter_mut().zip(from).for_each(|(to, x)| *to = *x);
             }
-            Source::Mapped {
-                map,
-                start,
-                storage,
-                order,
-            } => {
-                let bytes = map.bytes().get(*start..).unwrap_or(&[]);
-                let size = storage.size();
-                match order {
-                    Order::C => {
-                        let bytes = bytes.get(first * self.dim * size..).unwrap_or(&[]);
-                        storage.read_into(bytes, to);
-                    }
-                    Order::Fortran => {
-                        let mut column = vec![0.0; count];
-                        for d in 0..self.dim {
-                            let at = (d * self.n + first) * size;
-                            storage.read_into(bytes.get(at..).unwrap_or(&[]), &mut column);
-                            let places = to.iter_mut().skip(d).step_by(self.dim);
-                            places.zip(&column).for_each(|(to, x)| *to = *x);
-                        }
-                    }
-                }
-            }
+            Source::Mapped { map, array } => array.read(map.bytes(), first, to),
         }
-        match to.iter().position(|x| !x.is_finite()) {
-            None => Ok(()),
-            Some(at) => {
-                let found = to.get(at).copied().unwrap_or(f32::NAN);
-                let (row, column) = (first + at / self.dim, at % self.dim);
-                let problem =
-                    format!("row {row}, column {column} is {found}: a finite number expected");
-                Err(Error::input(&self.place, problem))
-            }
-        }
+        check_finite(&self.place, first, self.dim, to)
     }
 
     /// The file, tensor or flag that they are from, as messages name it.
@@ -135,41 +94,20 @@ impl Table {
     /// A file that is missing, cut off or contradicts itself; a tensor that is not \[N, D\] of f32, f16 or bf16.
     pub fn safetensors(file: &Path) -> Result<Self> {
         let map = Arc::new(Map::open(file)?);
-        let tensors = safetensors::parse(file, map.bytes())?;
-        let mut names = tensors.names();
-        names.sort_unstable();
-        let (mut modalities, mut labels) = (Vec::new(), None);
-        for name in names {
-            let tensor = tensors.tensor(name).map_err(|e| Error::file(file, e))?;
-            if name == LABELS {
-                labels = Some(safetensors::read_labels(file, &tensor)?);
-                continue;
-            }
-            let storage = match tensor.dtype() {
-                Dtype::F32 => Storage::F32,
-                Dtype::F16 => Storage::F16,
-                Dtype::BF16 => Storage::Bf16,
-                other => {
-                    let problem = format!("type {other}: F32, F16 or BF16 expected");
-                    return Err(Error::tensor(file, name, problem));
-                }
+        let Contents { modalities, labels } = safetensors::locate(file, map.bytes())?;
+        let rows = |(name, array): (String, Layout)| {
+            let source = Source::Mapped {
+                map: map.clone(),
+                array,
             };
-            let &[n, dim] = tensor.shape() else {
-                let problem = format!("shape {:?}: [N, D] expected", tensor.shape());
-                return Err(Error::tensor(file, name, problem));
-            };
-            modalities.push(Rows::checked(
-                name,
-                tensor_place(file, name),
-                [n, dim],
-                Source::Mapped {
-                    start: offset_of(map.bytes(), tensor.data()),
-                    map: map.clone(),
-                    storage,
-                    order: Order::C,
-                },
-            )?);
-        }
+            Rows::checked(
+                &name,
+                tensor_place(file, &name),
+                [array.n, array.dim],
+                source,
+            )
+        };
+        let modalities = modalities.into_iter().map(rows).collect::<Result<_>>()?;
         Ok(Table { modalities, labels })
     }
 
@@ -179,16 +117,11 @@ impl Table {
     /// As [`npy::read`], but for numbers that are not finite.
     pub fn npy(name: &str, file: &Path) -> Result<Self> {
         let map = Arc::new(Map::open(file)?);
-        let (storage, order, [n, dim], start) = npy::locate(file, map.bytes())?;
-        let place = format!("{}: modality \"{name}\"", file.display());
-        let source = Source::Mapped {
-            map: map.clone(),
-            start,
-            storage,
-            order,
-        };
+        let array = npy::locate(file, map.bytes())?;
+        let source = Source::Mapped { map, array };
+        let place = npy::place(file, name);
         Ok(Table {
-            modalities: vec![Rows::checked(name, place, [n, dim], source)?],
+            modalities: vec![Rows::checked(name, place, [array.n, array.dim], source)?],
             labels: None,
         })
     }
@@ -256,11 +189,6 @@ impl Rows {
             source,
         })
     }
-}
-
-/// Where a part of some bytes begins.
-fn offset_of(all: &[u8], part: &[u8]) -> usize {
-    (part.as_ptr() as usize).saturating_sub(all.as_ptr() as usize)
 }
 
 /// The labels of a tensor of i64 in bytes.

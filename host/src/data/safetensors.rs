@@ -9,9 +9,10 @@ use std::path::Path;
 
 use ::safetensors::tensor::{SafeTensors, TensorView};
 use ::safetensors::{Dtype, SafeTensorError};
+use npyz::Order;
 
-use super::floats::{Storage, words};
-use super::{Dataset, Modality};
+use super::floats::{Layout, Storage, words};
+use super::{Dataset, Modality, other_format};
 use crate::error::{Error, Result, tensor_place};
 
 /// The name of the tensor that is no modality.
@@ -24,20 +25,36 @@ pub const LABELS: &str = "labels";
 /// [`Modality::new`] and [`Dataset::new`] refuse. Each names the file and the tensor.
 pub fn read(file: &Path) -> Result<Dataset> {
     let bytes = fs::read(file).map_err(|e| Error::unreadable(file, &e))?;
-    let tensors = parse(file, &bytes)?;
+    let Contents { modalities, labels } = locate(file, &bytes)?;
+    let modality = |(name, array): &(String, Layout)| {
+        let rows = array.read_all(&bytes);
+        Modality::new(&tensor_place(file, name), name, array.dim, rows)
+    };
+    let modalities = modalities.iter().map(modality).collect::<Result<_>>()?;
+    Dataset::new(&file.display().to_string(), modalities, labels)
+}
+
+/// What a file holds: the arrays of its modalities, in the order of their names, and its labels.
+pub(super) struct Contents {
+    pub(super) modalities: Vec<(String, Layout)>,
+    pub(super) labels: Option<Vec<i64>>,
+}
+
+/// Where the modalities of a file lie in its bytes.
+pub(super) fn locate(file: &Path, bytes: &[u8]) -> Result<Contents> {
+    let tensors = parse(file, bytes)?;
     let mut names = tensors.names();
     names.sort_unstable();
-    let mut modalities = Vec::new();
-    let mut labels = None;
+    let (mut modalities, mut labels) = (Vec::new(), None);
     for name in names {
         let tensor = tensors.tensor(name).map_err(|e| Error::file(file, e))?;
         if name == LABELS {
             labels = Some(read_labels(file, &tensor)?);
         } else {
-            modalities.push(read_modality(file, name, &tensor)?);
+            modalities.push((name.to_owned(), layout(file, name, &tensor, bytes)?));
         }
     }
-    Dataset::new(&file.display().to_string(), modalities, labels)
+    Ok(Contents { modalities, labels })
 }
 
 /// The tensors of a file that is in memory. Every stated size is compared with the file's before use.
@@ -49,6 +66,9 @@ pub(crate) fn parse<'a>(file: &Path, bytes: &'a [u8]) -> Result<SafeTensors<'a>>
         );
         return Err(Error::file(file, problem));
     };
+    if let Some(what) = other_format(bytes) {
+        return Err(Error::file(file, what));
+    }
     let header = u64::from_le_bytes(*length);
     if header > rest.len() as u64 {
         let problem = format!(
@@ -100,7 +120,7 @@ fn contradicting_tensor(bytes: &[u8], header: u64) -> Option<String> {
     found.map(|(name, _)| name)
 }
 
-fn read_modality(file: &Path, name: &str, tensor: &TensorView<'_>) -> Result<Modality> {
+fn layout(file: &Path, name: &str, tensor: &TensorView<'_>, bytes: &[u8]) -> Result<Layout> {
     let storage = match tensor.dtype() {
         Dtype::F32 => Storage::F32,
         Dtype::F16 => Storage::F16,
@@ -110,15 +130,25 @@ fn read_modality(file: &Path, name: &str, tensor: &TensorView<'_>) -> Result<Mod
             return Err(Error::tensor(file, name, problem));
         }
     };
-    let &[_, dim] = tensor.shape() else {
+    let &[n, dim] = tensor.shape() else {
         let problem = format!("shape {:?}: [N, D] expected", tensor.shape());
         return Err(Error::tensor(file, name, problem));
     };
-    let rows = storage.read(tensor.data());
-    Modality::new(&tensor_place(file, name), name, dim, rows)
+    Ok(Layout {
+        start: offset_of(bytes, tensor.data()),
+        storage,
+        order: Order::C,
+        n,
+        dim,
+    })
 }
 
-pub(super) fn read_labels(file: &Path, tensor: &TensorView<'_>) -> Result<Vec<i64>> {
+/// Where a part of some bytes begins.
+fn offset_of(all: &[u8], part: &[u8]) -> usize {
+    (part.as_ptr() as usize).saturating_sub(all.as_ptr() as usize)
+}
+
+fn read_labels(file: &Path, tensor: &TensorView<'_>) -> Result<Vec<i64>> {
     let &[_] = tensor.shape() else {
         let problem = format!("shape {:?}: [N] expected", tensor.shape());
         return Err(Error::tensor(file, LABELS, problem));

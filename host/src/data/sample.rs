@@ -17,6 +17,8 @@ pub struct Sampler {
     groups: Option<Vec<Vec<usize>>>,
     /// How many rows, or labels, there are to choose from.
     choices: usize,
+    /// What these are called.
+    what: &'static str,
     batch: usize,
 }
 
@@ -42,6 +44,7 @@ impl Sampler {
         Ok(Self {
             groups,
             choices,
+            what,
             batch,
         })
     }
@@ -59,6 +62,11 @@ impl Sampler {
     /// Rows of a batch.
     pub fn size(&self) -> usize {
         self.batch
+    }
+
+    /// What no two items of a batch have in common: `rows`, or `different labels`.
+    pub fn what(&self) -> &'static str {
+        self.what
     }
 
     /// The rows of the batch of `step`, as many as the batch size.

@@ -10,6 +10,7 @@ use rivergram_simd::Level;
 use super::defaults::BATCH;
 use super::evaluate::{Embedded, Evaluation};
 use super::event::Metrics;
+use super::inputs::{InputSet, Inputs};
 use super::job::{Done, Task, refused};
 use super::options::{AlignOptions, LossKind, Source, Unit};
 use crate::data::sample::Sampler;
@@ -35,6 +36,7 @@ pub(super) struct Align {
     sampler: Sampler,
     standardiser: Standardiser,
     evaluation: Evaluation,
+    inputs: Inputs,
     warnings: Vec<String>,
     /// Items with volume 0 since the last warning.
     degenerate: usize,
@@ -73,19 +75,34 @@ impl Align {
         };
         let sampler = sampler(options, &train)?;
         let present = presence(&train);
+        let train_set = InputSet::of_train(options, &train, present.as_ref());
+        train_set.check("the training data")?;
         let standardiser = Standardiser::fit(&train, present.as_deref());
         standardiser.apply("the training data", &mut train)?;
         let test_present = presence(&test);
+        let inputs = Inputs {
+            anchor: name_of(&train, anchor).to_string(),
+            batch: sampler.size(),
+            train: train_set,
+            test: InputSet::of_test(options, &test, test_present.as_ref()),
+        };
         let mut test = test;
         standardiser.apply("the test data", &mut test)?;
         let heads = heads(options, &train);
         let evaluation = Evaluation::new(test, test_present, unseen, numbers);
         let mut warnings = Vec::new();
+        if options.batch.is_none() && sampler.size() < BATCH {
+            let (size, what) = (sampler.size(), sampler.what());
+            warnings.push(format!(
+                "batches of {size} items, not of {BATCH}: the training data have {size} {what}"
+            ));
+        }
         if let Source::Safetensors { test: None, .. } | Source::Npy(_) = &options.source {
             let warning = "no --test data: the figures below are those of the training data";
             warnings.push(warning.to_string());
         }
         warnings.extend(evaluation.warning());
+        warnings.extend(inputs.warning());
         Ok(Align {
             options: options.clone(),
             seed,
@@ -96,6 +113,7 @@ impl Align {
             sampler,
             standardiser,
             evaluation,
+            inputs,
             warnings,
             degenerate: 0,
         })
@@ -110,8 +128,7 @@ impl Align {
 
     /// The name of the anchor.
     pub(super) fn anchor(&self) -> &str {
-        let anchor = self.train.modalities.get(self.anchor);
-        anchor.map_or("", |modality| &modality.name)
+        name_of(&self.train, self.anchor)
     }
 
     /// What core refuses, with the modality's name and the row of the data instead of places in the batch.
@@ -119,14 +136,19 @@ impl Align {
         let TrainError::Gram(GramError::NotFinite { modality, row }) = e else {
             return refused(e);
         };
-        let name = self.train.modalities.get(modality).map(|m| m.name.as_str());
+        let name = name_of(&self.train, modality);
         let row = rows.get(row).copied().unwrap_or(row);
-        let place = format!("modality \"{}\", row {row}", name.unwrap_or_default());
+        let place = format!("modality \"{name}\", row {row}");
         Error::input(
             place,
             "its embedding left the range of numbers: a smaller --lr may help",
         )
     }
+}
+
+fn name_of(data: &Dataset, modality: usize) -> &str {
+    let modality = data.modalities.get(modality);
+    modality.map_or("", |modality| &modality.name)
 }
 
 /// The loss of a step: at first that of the cosines, so that the signs agree.
@@ -361,6 +383,10 @@ impl Task for Align {
 
     fn tensors(&self) -> Vec<Tensor> {
         self.standardiser.to_tensors("input.")
+    }
+
+    fn inputs(&self) -> Option<&Inputs> {
+        Some(&self.inputs)
     }
 
     fn warnings(&mut self) -> Vec<String> {

@@ -58,6 +58,14 @@ impl ScheduleOptions {
             ..ScheduleOptions::align(0)
         }
     }
+
+    /// A default number of first steps, made for these budgets, shortened where the first of others is shorter.
+    pub fn fitted(&self, steps: u64, budgets: Option<&[u64]>) -> u64 {
+        let first = |budgets: &[u64]| budgets.first().copied().unwrap_or(1);
+        let usual = first(&self.budgets).max(1);
+        let asked = budgets.map_or(usual, first);
+        steps.saturating_mul(asked.min(usual)) / usual
+    }
 }
 
 impl AlignOptions {

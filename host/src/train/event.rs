@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::inputs::Inputs;
+
 /// Named numbers, such as `text_to_image+audio_r1`. Rates of success are in \[0, 1\].
 pub type Metrics = BTreeMap<String, f64>;
 
@@ -20,6 +22,14 @@ pub enum Event {
         done: u64,
         /// Updates of the whole job.
         total: u64,
+    },
+    /// What an alignment trains on; told after [`Event::Started`].
+    Inputs {
+        /// The job.
+        job: String,
+        /// The data.
+        #[serde(flatten)]
+        inputs: Inputs,
     },
     /// An update was made.
     Step {

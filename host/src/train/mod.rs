@@ -6,6 +6,7 @@ pub mod defaults;
 mod embed;
 mod evaluate;
 mod event;
+mod inputs;
 mod job;
 mod options;
 mod request;
@@ -21,6 +22,7 @@ use std::sync::atomic::AtomicBool;
 pub use beside::{AverageKind, WeightKind};
 pub use embed::{Embeddings, embed};
 pub use event::{BudgetReport, Event, JobReport, Metrics, RunReport};
+pub use inputs::{InputModality, InputSet, Inputs};
 pub use options::{
     AlignOptions, DataFile, DecayKind, JobKind, JobOptions, LossKind, RunOptions, ScheduleKind,
     ScheduleOptions, SelectKind, Source, StripsOptions, Unit,

@@ -8,6 +8,7 @@ use rivergram_core::trainer::{Setup, Trainer};
 use rivergram_simd::Level;
 
 use super::event::Metrics;
+use super::inputs::Inputs;
 use super::job::{Done, Task, refused};
 use super::options::{ScheduleOptions, SelectKind, StripsOptions, Unit};
 use crate::data::noise::{NoiseKind, TOKENS};
@@ -261,6 +262,10 @@ impl Task for Strips {
 
     fn tensors(&self) -> Vec<Tensor> {
         Vec::new()
+    }
+
+    fn inputs(&self) -> Option<&Inputs> {
+        None
     }
 
     fn warnings(&mut self) -> Vec<String> {

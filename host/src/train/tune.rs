@@ -83,7 +83,11 @@ pub fn run(options: &TuneOptions, context: &Context<'_>) -> Result<TuneReport> {
 fn row(options: &TuneOptions, loss: LossKind, tau: f32, context: &Context<'_>) -> Result<TuneRow> {
     let mut align = AlignOptions::new(Source::Numbers, loss, options.hidden);
     align.temperature = tau;
-    align.schedule.budgets = vec![options.steps];
+    let budgets = vec![options.steps];
+    let usual = &align.schedule;
+    align.warmup_cosine = usual.fitted(align.warmup_cosine, Some(&budgets));
+    align.schedule.warmup = usual.fitted(usual.warmup, Some(&budgets));
+    align.schedule.budgets = budgets;
     let legs = schedule::legs(&align.schedule)?;
     let runs: Vec<Metrics> = (options.seed..options.seed.saturating_add(options.seeds.max(1)))
         .map(|seed| {

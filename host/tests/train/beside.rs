@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use rivergram::store::Checkpoint;
 
+use half::{bf16, f16};
+
 use super::*;
 
 fn checkpoint(place: &Place, file: &str) -> Checkpoint {

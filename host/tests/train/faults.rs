@@ -2,8 +2,11 @@
 //! `RIVERGRAM_FAULTS=long` takes more of each; `cargo xtask faults` does.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::time::Instant;
 
 use rivergram::store::{Checkpoint, DAMAGED, RunFolder};
+
+use std::io::ErrorKind;
 
 use super::*;
 

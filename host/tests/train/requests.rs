@@ -96,12 +96,7 @@ pub(super) fn copy(from: &Path, to: &Path) {
 }
 
 pub(super) fn ask(place: &Place, words: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rivergram"));
-    command
-        .current_dir(&place.0)
-        .arg("ask")
-        .args(self::words(words));
-    command.output().expect("the program starts")
+    place.run(&format!("ask {words}"))
 }
 
 pub(super) fn asked(place: &Place, words: &str) {

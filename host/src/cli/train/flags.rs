@@ -29,15 +29,16 @@ pub(crate) struct Flags {
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 #[command(next_help_heading = "Alignment (any of these trains one alignment)")]
 pub(crate) struct AlignFlags {
-    /// Train on this .safetensors file: one [N, D] tensor per modality,
-    /// and labels, if there are any
+    /// Train on this .safetensors file: one [N, D] tensor per modality, named
+    /// after it, in the order of the names; and labels [N], if there are any
     #[arg(long, verbatim_doc_comment, value_name = "FILE", value_parser = value::path(), conflicts_with = "modality")]
     pub(crate) data: Option<PathBuf>,
     /// Evaluate on this file (default: on the training data)
     #[arg(long, value_name = "FILE", value_parser = value::path())]
     pub(crate) test: Option<PathBuf>,
-    /// Train on one .npy file per modality; repeat it for each
-    #[arg(long, value_name = "NAME=FILE.npy")]
+    /// Train on one .npy file [N, D] per modality; repeat it for each, in the
+    /// order in which they are to be used
+    #[arg(long, verbatim_doc_comment, value_name = "NAME=FILE.npy")]
     pub(crate) modality: Vec<String>,
     /// The anchor's name (default: text, else the first modality)
     #[arg(long, value_name = "NAME")]
@@ -47,19 +48,22 @@ pub(crate) struct AlignFlags {
     pub(crate) dim: Option<usize>,
     #[arg(long, help = value::list("What is minimised (default: gram-symmetric)", &LossKind::ALL, LossKind::name), hide_possible_values = true, value_parser = value::named(&LossKind::ALL, LossKind::name))]
     pub(crate) loss: Option<LossKind>,
-    /// Weight of the cosines of all pairs beside the loss
-    #[arg(long, value_name = "WEIGHT", value_parser = value::not_negative)]
+    /// Weight of the cosines of all pairs beside the loss (default: 0.3 with
+    /// gram-symmetric, else 0)
+    #[arg(long, verbatim_doc_comment, value_name = "WEIGHT", value_parser = value::not_negative)]
     pub(crate) pairs: Option<f32>,
-    /// Steps of the loss "cosine" before the loss itself
-    #[arg(long, value_name = "STEPS", value_parser = value::steps_or_none)]
+    /// Steps of the loss "cosine" before the loss itself (default: 60 before
+    /// gram and gram-symmetric, fewer in short runs; else 0)
+    #[arg(long, verbatim_doc_comment, value_name = "STEPS", value_parser = value::steps_or_none)]
     pub(crate) warmup_cosine: Option<u64>,
-    /// The temperature of the loss (default: by loss, see "rivergram tune")
-    #[arg(long, value_name = "T", value_parser = value::positive)]
+    /// The temperature of the loss (default: gram 0.05, gram-symmetric 0.07,
+    /// cosine and cosine-pairs 0.25; see "rivergram tune")
+    #[arg(long, verbatim_doc_comment, value_name = "T", value_parser = value::positive)]
     pub(crate) tau: Option<f32>,
     /// Label smoothing of the loss (default: 0.1)
     #[arg(long, value_name = "E", value_parser = value::number(|e: &f32| (0.0..1.0).contains(e), "a number from 0 to below 1"))]
     pub(crate) label_smoothing: Option<f32>,
-    /// Built-in data: leave so many numbers out, to evaluate on them too
+    /// Built-in data: leave so many numbers out, to evaluate on them too (default: 0)
     #[arg(long, value_name = "N", conflicts_with_all = ["data", "modality"], value_parser = value::number(|n: &usize| *n < 100, "a number from 0 to 99"))]
     pub(crate) unseen: Option<usize>,
 }
@@ -71,7 +75,8 @@ pub(crate) struct AlignFlags {
 )]
 pub(crate) struct StripsFlags {
     /// Noise of the transcriptions: none, shuffle:K, shuffle:all,
-    /// repetition:P, blank:B, combined:D; one or more, with commas
+    /// repetition:P, blank:B, combined:D; one or more, with commas (default:
+    /// the five of the main job)
     #[arg(
         long,
         verbatim_doc_comment,
@@ -79,7 +84,7 @@ pub(crate) struct StripsFlags {
         value_delimiter = ','
     )]
     pub(crate) noise: Vec<String>,
-    /// Orders of the n-gram loss, with weights: 1 or 1:0.8,2:0.2
+    /// Orders of the n-gram loss, with weights: 1 or 1:0.8,2:0.2 (default: 1)
     #[arg(long, value_name = "N[:W],…", value_parser = value::ngrams)]
     pub(crate) ngrams: Option<Ngrams>,
     #[arg(long, help = value::list("How the n-gram loss selects (default: detached)", &SelectKind::ALL, SelectKind::name), hide_possible_values = true, value_parser = value::named(&SelectKind::ALL, SelectKind::name))]
@@ -95,14 +100,15 @@ pub(crate) struct TrainingFlags {
     /// Hidden units of each head; 0: linear (default: 128; strips: 0)
     #[arg(long, value_name = "N", value_parser = value::size_or_none)]
     pub(crate) hidden: Option<usize>,
-    /// Items of a batch (default: 64; strips: 32)
-    #[arg(long, value_name = "N", value_parser = value::size)]
+    /// Items of a batch (default: 64, or as many rows or different labels as
+    /// there are; strips: 32)
+    #[arg(long, verbatim_doc_comment, value_name = "N", value_parser = value::size)]
     pub(crate) batch: Option<usize>,
-    /// Steps of the run: a single budget
+    /// Steps, or what --unit says, of the run: a single budget (default: see --budgets)
     #[arg(long, value_name = "N", value_parser = value::steps, conflicts_with = "budgets")]
     pub(crate) steps: Option<u64>,
-    /// Steps at which decayed checkpoints are wanted (default: 600,1000,1500);
-    /// strips: cross-entropy ends at the first, all ends at the last (300,900)
+    /// Steps, or what --unit says, at which decayed checkpoints are wanted
+    /// (default: 600,1000,1500); strips: cross-entropy ends at the first, all ends at the last (300,900)
     #[arg(long, verbatim_doc_comment, value_name = "N,…", value_parser = value::budgets)]
     pub(crate) budgets: Option<Budgets>,
     #[arg(long, help = value::list("The schedule of the learning rate (default: wsd-s)", &ScheduleKind::ALL, ScheduleKind::name), hide_possible_values = true, value_parser = value::named(&ScheduleKind::ALL, ScheduleKind::name))]
@@ -122,11 +128,12 @@ pub(crate) struct TrainingFlags {
     pub(crate) unit: Option<Unit>,
     /// Evaluate and save an average of the stable phase beside the weights:
     /// ema:B (B to the power of the age), mean, lawa:K (the latest K), lawa:K:N
+    /// (N updates between two) (default: none)
     #[arg(long, verbatim_doc_comment, value_name = "KIND", value_parser = AverageKind::parse)]
     pub(crate) average: Option<AverageKind>,
     #[arg(long, help = value::list("How weights are kept; in 16 bits they are rounded stochastically (default: f32)", &WeightKind::ALL, WeightKind::name), hide_possible_values = true, value_parser = value::named(&WeightKind::ALL, WeightKind::name))]
     pub(crate) weights: Option<WeightKind>,
-    /// Steps of warmup (default: 30; strips: 20; fewer for short runs)
+    /// Warmup, in steps or what --unit says (default: 30; strips: 20; fewer for short runs)
     #[arg(long, value_name = "STEPS", value_parser = value::steps_or_none)]
     pub(crate) warmup: Option<u64>,
 }
@@ -141,16 +148,16 @@ pub(crate) struct RunFlags {
     /// The run folder, a new one (default: the next of runs/001, runs/002, …)
     #[arg(long, value_name = "DIR", value_parser = value::path())]
     pub(crate) out: Option<PathBuf>,
-    /// Steps between two saves of the latest checkpoint (default: 200)
+    /// Updates between two saves of the latest checkpoint (default: 200)
     #[arg(long, value_name = "N", value_parser = value::steps)]
     pub(crate) save_every: Option<u64>,
     /// Keep the checkpoints of the last N budgets, and of the last N releases, only (default: of all)
     #[arg(long, value_name = "N", value_parser = value::size)]
     pub(crate) keep_budgets: Option<usize>,
-    /// With --resume: budgets that the run did not know of, after its last
+    /// With --resume: budgets that the run did not know of, after its last (default: none)
     #[arg(long, value_name = "N,…", requires = "resume", value_parser = value::budgets)]
     pub(crate) add_budgets: Option<Budgets>,
-    /// Go on with the run of this folder, bit for bit as if never stopped
+    /// Go on with the run of this folder, bit for bit as if never stopped (default: a new run)
     #[arg(long, value_name = "DIR", value_parser = value::path())]
     pub(crate) resume: Option<PathBuf>,
 }

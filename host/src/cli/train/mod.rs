@@ -1,6 +1,7 @@
 //! `rivergram train`: begins a run or goes on with one.
 
 mod flags;
+pub(crate) mod inputs;
 mod plan;
 pub(crate) mod summary;
 

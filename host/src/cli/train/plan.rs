@@ -52,7 +52,7 @@ fn alignment(flags: &AlignFlags, training: &TrainingFlags) -> Result<AlignOption
     let hidden = training.hidden.unwrap_or(HIDDEN);
     let base = AlignOptions::new(source(flags)?, loss, hidden);
     let budgets = budgets(training);
-    let warmup_cosine = fitted(base.warmup_cosine, &base.schedule, budgets.as_deref());
+    let warmup_cosine = base.schedule.fitted(base.warmup_cosine, budgets.as_deref());
     Ok(AlignOptions {
         anchor: flags.anchor.clone(),
         dim: flags.dim.unwrap_or(base.dim),
@@ -169,7 +169,7 @@ fn schedule(
     training: &TrainingFlags,
     budgets: Option<Vec<u64>>,
 ) -> ScheduleOptions {
-    let warmup = fitted(base.warmup, &base, budgets.as_deref());
+    let warmup = base.fitted(base.warmup, budgets.as_deref());
     let millionths = |part: f64| (part * 1e6).round() as u32;
     ScheduleOptions {
         unit: training.unit.unwrap_or(base.unit),
@@ -183,14 +183,6 @@ fn schedule(
         warmup: training.warmup.unwrap_or(warmup),
         budgets: budgets.unwrap_or(base.budgets),
     }
-}
-
-/// A default number of first steps, made for the default budgets, shortened where the first budget is shorter.
-fn fitted(steps: u64, base: &ScheduleOptions, budgets: Option<&[u64]>) -> u64 {
-    let first = |budgets: &[u64]| budgets.first().copied().unwrap_or(1);
-    let usual = first(&base.budgets).max(1);
-    let asked = budgets.map_or(usual, first);
-    steps.saturating_mul(asked.min(usual)) / usual
 }
 
 #[cfg(test)]

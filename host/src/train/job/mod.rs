@@ -19,6 +19,7 @@ use rivergram_simd::Level;
 use super::Context;
 use super::beside::Beside;
 use super::event::{Event, JobReport, Metrics};
+use super::inputs::Inputs;
 use super::options::{JobOptions, ScheduleKind, Unit};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -78,6 +79,8 @@ pub(super) trait Task {
     fn evaluate(&self, level: Level, parameters: &[f32]) -> Result<Metrics>;
     /// What a checkpoint holds besides: the statistics of the inputs.
     fn tensors(&self) -> Vec<Tensor>;
+    /// What an alignment trains on.
+    fn inputs(&self) -> Option<&Inputs>;
     /// What the user should know of it and was not yet told.
     fn warnings(&mut self) -> Vec<String>;
 }
@@ -359,6 +362,12 @@ impl<'p> Job<'_, 'p> {
             done: place.update,
             total: self.total,
         });
+        if let Some(inputs) = task.inputs() {
+            (self.context.observe)(Event::Inputs {
+                job: self.options.name.clone(),
+                inputs: inputs.clone(),
+            });
+        }
         self.note_missing(place, lines.counted, &mut log)?;
         self.beside.begin(&mut self.trainer)?;
         if self.latest_stays.is_none() {
