@@ -27,6 +27,8 @@ pub(crate) struct Package {
     pub(crate) rust_version: Option<String>,
     /// Whether it claims to do without the standard library: its category.
     pub(crate) no_std: bool,
+    /// Whether it is written with the vectors of the target: it depends on `wide`.
+    pub(crate) has_vectors: bool,
 }
 
 impl Workspace {
@@ -109,6 +111,10 @@ impl Package {
             no_std: package["categories"]
                 .as_array()
                 .is_some_and(|list| list.iter().any(|category| category == "no-std")),
+            has_vectors: package["dependencies"]
+                .as_array()?
+                .iter()
+                .any(|dependency| dependency["name"] == "wide"),
         })
     }
 }
