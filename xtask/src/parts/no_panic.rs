@@ -44,8 +44,8 @@ const COUNTERPART: &str = "panics";
 /// The function that the panic handler calls and nobody defines.
 const MISSING: &str = "a_panic_is_possible";
 
-/// Defines it, so that a program that does not link can be read.
-const DEFINED: &str = "-Clink-arg=--defsym=a_panic_is_possible=0";
+/// Defines it and names the lines of the source, so that a program that does not link can be read.
+const READABLE: &str = "-Clink-arg=--defsym=a_panic_is_possible=0 -Cdebuginfo=line-tables-only";
 
 /// Where the programs lie.
 const CRATE: &str = "tests/no-panic";
@@ -64,7 +64,7 @@ fn run(job: &mut Job<'_>) {
             if !links {
                 // The linker only says that the handler is reached. Every program is read: it is built once more.
                 let mut again = build(job, toolchain, &triples, profile, programs);
-                job.run(again.env("RUSTFLAGS", DEFINED));
+                job.run(again.env("RUSTFLAGS", READABLE));
             }
             for triple in triples {
                 let case = Case {
@@ -146,7 +146,7 @@ impl Case {
                 for path in paths.iter().filter(|path| !path.is_resumed_future()) {
                     all = false;
                     job.fail(format_args!(
-                        "{WAITS} can panic for {}: {path}",
+                        "{WAITS} can panic for {}, built with RUSTFLAGS=-Cdebuginfo=line-tables-only it says where: {path}",
                         self.name
                     ));
                 }

@@ -37,9 +37,10 @@ fn run(job: &mut Job<'_>) {
     let workspace = job.workspace;
     for ((toolchain, has_std, flags), triples) in groups {
         // Flags turn vectors on, which change nothing for a crate without.
-        let packages = workspace.packages.iter().filter(|package| {
-            package.no_std && (flags.is_empty() || package.has_vectors)
-        });
+        let packages = workspace
+            .packages
+            .iter()
+            .filter(|package| package.no_std && (flags.is_empty() || package.has_vectors));
         for package in packages {
             let features = package.features.iter().map(String::as_str);
             let features: Vec<&str> = features.filter(|name| has_std || *name != "std").collect();
