@@ -207,9 +207,10 @@ impl Device {
     }
 
     /// Numbers of workspace of [`Device::gram_loss_at`] for \[k, rows, d\] in strips of `strip` anchors: the more, the
-    /// fewer launches.
+    /// fewer launches. It depends on [`Device::precision`]; in TF32 a strip is a multiple of 16.
     pub fn gram_workspace_len(&self, sizes: [usize; 3], strip: usize) -> u64 {
-        Plan::in_strips(sizes, strip, self.waves()).words()
+        let precision = self.precision();
+        Plan::in_strips(sizes, strip, self.waves(), precision).words()
     }
 
     /// Queues [`Device::gram_loss`] with one anchor, of vectors on the device.
@@ -232,8 +233,9 @@ impl Device {
             return Err(Failure::Input);
         }
         // Sizes that kernels cannot count are refused here.
-        Plan::new(sizes, u64::MAX, self.waves())?;
-        let plan = Plan::in_strips(sizes, strip, self.waves());
+        let precision = self.precision();
+        Plan::new(sizes, u64::MAX, self.waves(), precision)?;
+        let plan = Plan::in_strips(sizes, strip, self.waves(), precision);
         let view = |address, len: usize| Global::new(address, len as u64);
         let views = [
             view(memory.vectors, k * rows * d),
