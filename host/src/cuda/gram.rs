@@ -308,6 +308,11 @@ impl Tensor {
     }
 }
 
+/// Words of memory for so many numbers: what follows is aligned to 16 bytes, as copies of tensor cores' operands have to be.
+pub(super) const fn place(len: usize) -> u64 {
+    (len as u64).next_multiple_of(4)
+}
+
 /// Counts words; it has none.
 #[derive(Default)]
 pub(super) struct Counted {
@@ -319,7 +324,7 @@ impl Queue for Counted {
         &mut self,
         len: usize,
     ) -> Result<Global<T>, Failure> {
-        self.words = self.words.saturating_add(len as u64);
+        self.words = self.words.saturating_add(place(len));
         Ok(Global::new(0, len as u64))
     }
 
@@ -610,4 +615,19 @@ fn read(
         degenerate: volume.iter().filter(|volume| **volume <= 0.0).count(),
         ..GramReport::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 32768 tuples of three vectors of 512, whose matrix alone has 4.3 GB.
+    #[test]
+    fn a_large_batch_takes_less_than_a_gigabyte_besides() {
+        for precision in [Precision::Exact, Precision::Tf32] {
+            let plan = Plan::new([3, 32768, 512], u64::MAX, 528, precision);
+            let bytes = plan.expect("memory without end").bytes();
+            assert!(bytes <= 1_000_000_000, "{precision:?}: {bytes}");
+        }
+    }
 }

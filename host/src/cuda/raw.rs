@@ -34,7 +34,7 @@ pub struct GramMemory {
     pub gradient: u64,
     /// Half the mean cross-entropy of rows, of columns, and dL/dτ: 3 numbers. The loss is the sum of the first two.
     pub report: u64,
-    /// Numbers of any kind, [`Device::gram_workspace_len`].
+    /// Numbers of any kind, [`Device::gram_workspace_len`]; aligned to 16 bytes.
     pub workspace: u64,
     /// How many they are.
     pub workspace_len: u64,
@@ -122,12 +122,12 @@ struct Bump<'a, 'd> {
 
 impl Queue for Bump<'_, '_> {
     fn room<T: Element>(&mut self, len: usize) -> Result<Global<T>, Failure> {
-        let (need, free) = (len as u64, self.left);
+        let (need, free) = (gram::place(len), self.left);
         self.left = free.checked_sub(need).ok_or(Failure::Memory {
             need: 4 * need,
             free: 4 * free,
         })?;
-        let view = Global::new(self.next, need);
+        let view = Global::new(self.next, len as u64);
         self.next += 4 * need;
         Ok(view)
     }
@@ -216,7 +216,7 @@ impl Device {
     /// Queues [`Device::gram_loss`] with one anchor, of vectors on the device.
     ///
     /// # Errors
-    /// Those of [`Device::gram_loss`]; a workspace that is too short. Numbers that are not finite are not noticed.
+    /// Those of [`Device::gram_loss`]; a workspace that is too short, or not aligned. Numbers that are not finite are not noticed.
     ///
     /// # Safety
     /// The addresses of `memory` are of the device, and each has as many numbers as it says for these sizes
@@ -229,6 +229,9 @@ impl Device {
         memory: GramMemory,
     ) -> Result<(), Failure> {
         let [k, rows, d] = sizes;
+        if !memory.workspace.is_multiple_of(16) {
+            return Err(Failure::Input);
+        }
         if rows == 0 || d == 0 || !(2..=rivergram_core::gram::contrastive::K_MAX).contains(&k) {
             return Err(Failure::Input);
         }
