@@ -65,6 +65,7 @@ Examples:
   rivergram train --schedule cosine --steps 800 --lr 1e-3
   rivergram train --data train.safetensors --test test.safetensors --out runs/mine
   rivergram train --noise shuffle:5 --select logsumexp --ngrams 1,2
+  rivergram train --loss gram --path cuda --precision tf32
   rivergram train --resume runs/mine
 
 Ctrl-C saves and says how to go on. Exit codes: 0 done, 1 the system failed, 2 bad input,
@@ -104,6 +105,7 @@ Examples:
   rivergram search items.gallery --queries texts.npy --top 5
   rivergram search items.gallery --queries texts.safetensors --modality text --by distance
   rivergram search items.gallery --queries texts.npy --format jsonl > found.jsonl
+  rivergram search small.gallery --queries texts.npy --path cuda
   rivergram search numbers.gallery --run runs/mine --first 3
 
 With --format jsonl each query is one line: {\"query\":0,\"found\":[{\"item\":7,\"score\":0.12}]}.
