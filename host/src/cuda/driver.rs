@@ -302,6 +302,21 @@ impl Task {
         }
     }
 
+    /// Whether only GPUs from compute capability 8.0 on have its kernel.
+    pub fn is_on_tensor_cores(&self) -> bool {
+        matches!(
+            self,
+            Task::Narrow(_)
+                | Task::NarrowTransposed(_)
+                | Task::VolumesTf32(_)
+                | Task::VolumesBf16(_)
+                | Task::NearestF16(_)
+                | Task::NearestBf16(_)
+                | Task::NearestI8(_)
+                | Task::GramTf32(..)
+        )
+    }
+
     /// How it is started with these blocks, across and down.
     pub fn launch(&self, blocks: [u32; 2]) -> Launch {
         let (threads, shared) = self.block();

@@ -212,6 +212,9 @@ impl Driver for Emulated {
     }
 
     fn launch(&mut self, launch: Launch, task: &Task) -> Result<(), Failure> {
+        if task.is_on_tensor_cores() && self.settings.capability.0 < 8 {
+            return Err(Failure::NoKernel(launch.kernel));
+        }
         let this = {
             let mut state = self.state();
             state.counts.launches += 1;

@@ -175,9 +175,25 @@ fn sequences(engine: &Engine) -> Vec<u32> {
     bits(&x)
 }
 
-const OPERATIONS: [(&str, Operation); 4] = [
+fn gram_tf32(engine: &Engine) -> Vec<u32> {
+    engine.set_precision(Precision::Tf32);
+    let case = Tuples::random(5, [3, 18, 7]);
+    let mut gradient = vec![0.0; case.x.len()];
+    let report = engine.gram_loss(&case.config, &case.batch(), &mut gradient);
+    gradient.push(report.expect("valid inputs").loss);
+    bits(&gradient)
+}
+
+fn volumes_bf16(engine: &Engine) -> Vec<u32> {
+    engine.set_precision(Precision::Bf16);
+    volumes(engine)
+}
+
+const OPERATIONS: [(&str, Operation); 6] = [
     ("gram loss", gram),
+    ("gram loss in TF32", gram_tf32),
     ("volume matrix", volumes),
+    ("volume matrix in bf16", volumes_bf16),
     ("search", nearest),
     ("sequence loss", sequences),
 ];

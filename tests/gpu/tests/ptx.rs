@@ -201,6 +201,8 @@ fn every_text_has_every_kernel_with_its_parameters() {
     let [all, on_tensor_cores] = tasks();
     for (capability, text) in ptx::ALL {
         let more = on_tensor_cores.iter().filter(|_| capability >= 80);
+        assert!(all.iter().all(|task| !task.is_on_tensor_cores()));
+        assert!(on_tensor_cores.iter().all(Task::is_on_tensor_cores));
         for task in all.iter().chain(more) {
             let kernel = task.kernel();
             let (_, bytes) = task.parameters();
