@@ -75,9 +75,19 @@ impl Device {
     /// Lets volumes and losses be this precise from now on; at first they are exact. Returns what the device does of it:
     /// before compute capability 8.0 everything stays exact.
     ///
-    /// Rounded operands are those of products of unit vectors or of items with anchors: |ΔV| ≤ 2e-3 for
+    /// What is rounded are anchors and bases where they are multiplied with each other: |ΔV| ≤ 2e-3 for
     /// [`Precision::Tf32`] and 1e-2 for [`Precision::Bf16`] of unit vectors, near pairs as exact as ever. There is no loss
     /// in bf16: asked for that, it is in TF32.
+    ///
+    /// ```no_run
+    /// use rivergram::cuda::{Device, Precision};
+    ///
+    /// let device = Device::open()?;
+    /// if device.set_precision(Precision::Tf32) == Precision::Exact {
+    ///     eprintln!("this GPU has no products in TF32");
+    /// }
+    /// # Ok::<(), rivergram::cuda::Failure>(())
+    /// ```
     pub fn set_precision(&self, precision: Precision) -> Precision {
         let (major, minor) = self.properties.capability;
         let found = precision.on(major, minor);

@@ -190,6 +190,9 @@ impl Plan {
             return Ok(None);
         }
         let Plan { rows, d, strip, .. } = *self;
+        // Their kernels count the numbers of a matrix in 32 bits.
+        let padded = |n: usize| n.saturating_add(TENSOR_ROWS);
+        countable(&[padded(rows), padded(d.max(strip))])?;
         let (m, none) = (self.m(), Global::new(0, 0));
         let mut copy = |sizes| narrow_room(queue, none, sizes, Format::Tf32);
         Ok(Some(Tensor {

@@ -10,6 +10,7 @@ use rivergram_core::gram::contrastive::ZeroRows;
 use rivergram_core::gram::retrieval::Order;
 use rivergram_core::gram::search::Search;
 use rivergram_core::gram::stored::{Numbers as Kept, Stored};
+use rivergram_core::lanes::One;
 use rivergram_core::ops;
 use rivergram_core::optim::rounding::Half;
 use rivergram_cuda_kernels::device::{Format, Global};
@@ -29,6 +30,30 @@ const PER_LIST: usize = 8;
 
 /// The most anchors at a time.
 const ANCHORS: usize = 1 << 12;
+
+/// Anchors times powers of two, so that the largest number of each is from 1 to 2: a format of 16 bits holds them then, and
+/// the order of their candidates is the same. And which of them are zero.
+fn scaled(anchors: &[f32], d: usize) -> Result<(Vec<f32>, Vec<bool>), Failure> {
+    let mut found = anchors.to_vec();
+    let mut zeros = Vec::with_capacity(anchors.len() / d);
+    for row in found.chunks_mut(d) {
+        let square = ops::dot(One::<f32>::new(), row, row);
+        if !square.is_finite() {
+            return Err(Failure::Input);
+        }
+        let is_zero = ops::is_zero(square);
+        zeros.push(is_zero);
+        let most = row.iter().fold(0.0, |most: f32, x| most.max(x.abs()));
+        // The exponent as it is stored; the square is in range, so this is far from either end.
+        let exponent = most.to_bits() >> 23;
+        let factor = match is_zero {
+            true => 0.0,
+            false => f32::from_bits((254 - exponent.min(253)) << 23),
+        };
+        row.iter_mut().for_each(|x| *x *= factor);
+    }
+    Ok((found, zeros))
+}
 
 /// What is looked for, and how the bases are multiplied.
 struct Given<'a> {
@@ -378,8 +403,8 @@ impl Device {
     /// lie beside each other: then ask the CPU. Of an anchor that is zero there are no candidates.
     ///
     /// The anchors are rounded to the format of the bases, so what comes last may be another than on the CPU: score the
-    /// candidates by their vectors. Bases in `f32` are rounded to bf16 where [`Device::precision`] says so. The gallery goes by in parts that fit
-    /// the device's memory, once for 4096 anchors. Waits for each part.
+    /// candidates by their vectors. Bases in `f32` are rounded to bf16 where [`Device::precision`] says so. The gallery goes
+    /// by in parts that fit the device's memory, once for 4096 anchors. Waits for each part.
     ///
     /// # Errors
     /// [`Failure::NoKernel`]: cosines, bases in `f32` that are to stay exact, a device before compute capability 8.0, zero
@@ -429,10 +454,10 @@ fn nearest_of(
         rows: count(rows)?,
         ..part.pairs
     };
-    session.upload(Numbers::F32(anchors), pairs.anchors)?;
+    let (anchors, zeros) = scaled(anchors, d)?;
+    session.upload(Numbers::F32(&anchors), pairs.anchors)?;
     session.launch(&Task::Squares(pairs), warps(pairs.rows))?;
     narrow(session, part.anchors, pairs.rows)?;
-    let mut squares = vec![0.0; rows];
     let mut scores = vec![0.0; rows * lists * places];
     let mut indices = vec![0; scores.len()];
     let mut best = vec![Best::default(); rows];
@@ -443,13 +468,9 @@ fn nearest_of(
         let task = part.scan(given, [rows, n], first, lists)?;
         session.launch(&task, [count(lists)?, down])?;
         session.download(&mut [
-            (pairs.squares.at(0), Room::F32(&mut squares)),
             (part.scores.at(0), Room::F32(&mut scores)),
             (part.indices.at(0), Room::U32(&mut indices)),
         ])?;
-        if squares.iter().any(|x| !x.is_finite()) {
-            return Err(Failure::Input);
-        }
         let each = scores
             .chunks(lists * places)
             .zip(indices.chunks(lists * places));
@@ -462,8 +483,8 @@ fn nearest_of(
     }
     let done = best
         .into_iter()
-        .zip(squares)
-        .map(|(best, square)| match ops::is_zero(square) {
+        .zip(zeros)
+        .map(|(best, is_zero)| match is_zero {
             true => Some(Vec::new()),
             false => best.done(given.most),
         });

@@ -357,6 +357,16 @@ pub(crate) fn candidates_in_parts(device: &Device) {
         for limit in [20_000, 12_000] {
             assert_eq!(run(Some(limit), 30), whole, "{kind}, {limit}");
         }
+        // How long the anchors are does not matter, though a number of 16 bits would be 0, or infinite.
+        for power in [-50, 30] {
+            let mut other = case.clone();
+            let factor = 2.0_f32.powi(power);
+            other.anchors.iter_mut().for_each(|x| *x *= factor);
+            let found = at(device, precision, || {
+                device.nearest_stored(search, &other.anchors, &stored, 30)
+            });
+            assert_eq!(found.as_ref(), Ok(&whole), "{kind}, {power}");
+        }
         // Of an anchor that is all equals, the 100 lie in two tiles, whose lists have places for 64: that is said.
         let mut equals = case.clone();
         equals.anchors[..20].copy_from_slice(&one);

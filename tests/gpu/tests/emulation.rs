@@ -419,6 +419,51 @@ fn a_loss_runs_on_memory_of_the_callers() {
     assert!(matches!(failure, Err(Failure::Memory { .. })));
 }
 
+/// The precision of the device is that of raw handles too.
+#[test]
+fn a_loss_on_memory_of_the_callers_is_as_precise_as_the_device() {
+    let (whole, mut driver) = device(Settings::default());
+    let case = Tuples::random(12, [3, 33, 10]);
+    let [k, rows, d] = case.sizes;
+    let exact_len = whole.gram_workspace_len(case.sizes, rows);
+    whole.set_precision(Precision::Tf32);
+    let workspace_len = whole.gram_workspace_len(case.sizes, rows);
+    assert!(workspace_len > exact_len);
+    let mut want = vec![0.0; case.x.len()];
+    let report = whole.gram_loss(&case.config, &case.batch(), &mut want);
+    report.expect("a device that works");
+    let mut of = |words: usize| driver.allocate(words).expect("memory");
+    let memory = GramMemory {
+        vectors: of(k * rows * d),
+        present: of(k * rows),
+        gradient: of(k * rows * d),
+        report: of(3),
+        workspace: of(workspace_len as usize),
+        workspace_len,
+    };
+    let uploads = [
+        (&case.x, memory.vectors),
+        (&vec![1.0; k * rows], memory.present),
+    ];
+    for (numbers, to) in uploads {
+        let done = driver.upload(Numbers::F32(numbers), to);
+        done.expect("a copy");
+    }
+    queue_loss(&whole, &case, rows, memory).expect("it starts");
+    let mut found = vec![0.0; case.x.len()];
+    let parts = &mut [(memory.gradient, Room::F32(&mut found))];
+    driver.download(parts).expect("a copy");
+    assert_eq!(bits(&found), bits(&want));
+    // Copies of tensor cores' operands are of 16 bytes.
+    let crooked = GramMemory {
+        workspace: memory.workspace + 4,
+        workspace_len: workspace_len - 1,
+        ..memory
+    };
+    let refused = queue_loss(&whole, &case, rows, crooked);
+    assert_eq!(refused, Err(Failure::Input));
+}
+
 /// The parameters of three heads after some steps of the symmetric loss with cosines.
 fn train(engine: &Engine, steps: u64) -> Vec<f32> {
     let rows = 8;
