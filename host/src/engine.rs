@@ -20,8 +20,9 @@ use rivergram_core::gram::search::{Search, nearest_workspace_len};
 use rivergram_core::trainer::{Step, Trainer};
 use rivergram_simd::Level;
 
-use crate::cuda::{Device, Failure};
+use crate::cuda::{Device, Failure, Precision};
 use crate::error::{Error, Result};
+use crate::path::precision_name;
 
 /// The name of the path to a GPU.
 pub const CUDA: &str = "cuda";
@@ -106,6 +107,26 @@ impl Engine {
         }
     }
 
+    /// How precise volumes and losses of a GPU are from now on ([`Device::set_precision`]); returns what it does of that.
+    /// The CPU is always exact.
+    pub fn set_precision(&self, precision: Precision) -> Precision {
+        let device = self.device.as_ref();
+        device.map_or(Precision::Exact, |device| device.set_precision(precision))
+    }
+
+    /// How precise volumes and losses of the GPU are; exact without one.
+    pub fn precision(&self) -> Precision {
+        let device = self.device.as_ref();
+        device.map_or(Precision::Exact, Device::precision)
+    }
+
+    /// The name of [`Engine::precision`], where it is not exact: what a run states.
+    pub fn stated_precision(&self) -> Option<String> {
+        let precision = self.precision();
+        let stated = (precision != Precision::Exact).then(|| precision_name(precision));
+        stated.map(str::to_string)
+    }
+
     /// Why the GPU is not used, or no longer: none where there is none to use, or it works.
     pub fn failure(&self) -> Option<Failure> {
         self.trouble().failure
@@ -140,7 +161,7 @@ impl Engine {
     }
 
     /// The result of the GPU, if it has one.
-    fn on_device<T>(
+    pub(crate) fn on_device<T>(
         &self,
         work: impl FnOnce(&Device) -> std::result::Result<T, Failure>,
     ) -> Option<T> {

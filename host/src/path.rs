@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter};
 
 use rivergram_simd::{Level, LevelError};
 
-use crate::cuda::{Device, Failure};
+use crate::cuda::{Device, Failure, Precision};
 use crate::engine::{CUDA, Engine};
 use crate::error::{Error, Result};
 
@@ -43,6 +43,49 @@ impl Choice {
     pub fn asks_for_gpu(&self) -> bool {
         self.engine.name() == CUDA || self.engine.failure().is_some()
     }
+
+    /// Lets the GPU be this precise, see [`Engine::set_precision`]; returns a line where the GPU has no products but exact
+    /// ones. Without a GPU, though one was asked for, all is exact.
+    ///
+    /// # Errors
+    /// A precision other than exact, where the path is one of the CPU: the flag `--precision` is named.
+    pub fn set_precision(&self, precision: Precision) -> Result<Option<String>> {
+        let (name, path) = (precision_name(precision), self.engine.name());
+        if precision != Precision::Exact && !self.asks_for_gpu() {
+            let problem = format!("{name}: path {path} is always exact; --path {CUDA} takes it");
+            return Err(Error::flag("--precision", problem));
+        }
+        let done = self.engine.set_precision(precision);
+        let falls_back = done != precision && path == CUDA;
+        Ok(falls_back.then(|| {
+            format!("{CUDA}: no products in {name} before compute capability 8.0: they are exact")
+        }))
+    }
+}
+
+/// Every precision of the path to a GPU.
+pub const PRECISIONS: [Precision; 3] = [Precision::Exact, Precision::Tf32, Precision::Bf16];
+
+/// The name of a precision, as a flag takes it.
+///
+/// ```
+/// use rivergram::path::{PRECISIONS, precision_name};
+///
+/// assert_eq!(PRECISIONS.map(precision_name), ["exact", "tf32", "bf16"]);
+/// ```
+pub fn precision_name(precision: Precision) -> &'static str {
+    match precision {
+        Precision::Exact => "exact",
+        Precision::Tf32 => "tf32",
+        Precision::Bf16 => "bf16",
+    }
+}
+
+/// The precision that a run states, if it states one that there is.
+pub fn precision_named(name: Option<&str>) -> Precision {
+    let mut all = PRECISIONS.into_iter();
+    let found = all.find(|precision| Some(precision_name(*precision)) == name);
+    found.unwrap_or_default()
 }
 
 /// One line of the list of paths.

@@ -55,8 +55,8 @@ fn help_explains_everything() {
     let help = stdout("train --help");
     let flags = "--data --test --modality --anchor --dim --loss --pairs --warmup-cosine --tau --label-smoothing \
                  --unseen --noise --ngrams --select --hidden --batch --steps --budgets --schedule --decay \
-                 --decay-fraction --lr --floor --warmup --unit --seed --out --save-every --keep-budgets --add-budgets --resume --threads --path --json --quiet";
-    let values = "gram gram-symmetric cosine cosine-pairs softmax detached logsumexp wsd-s wsd cyclic constant \
+                 --decay-fraction --lr --floor --warmup --unit --seed --out --save-every --keep-budgets --add-budgets --resume --threads --path --precision --json --quiet";
+    let values = "exact tf32 bf16 gram gram-symmetric cosine cosine-pairs softmax detached logsumexp wsd-s wsd cyclic constant \
                   inverse-proportional linear one-minus-sqrt one-minus-square geometric inverse-sqrt shuffle:K";
     for part in flags.split_whitespace().chain(values.split_whitespace()) {
         assert!(help.contains(part), "{part:?} is not in {help}");
@@ -68,7 +68,7 @@ fn help_explains_everything() {
     assert!(stdout("tune --help").contains("--held-out-voices"));
     let help = stdout("stream --help");
     let flags = "--schedule --updates --arrivals --releases --decay-updates --decay --memory --replayed --half-life \
-                 --batch --hidden --lr --seeds --seed --picture --threads --path --json --quiet Examples:";
+                 --batch --hidden --lr --seeds --seed --picture --threads --path --precision --json --quiet Examples:";
     let values = "wsd-s wsd wsd-paused cyclic-told cyclic-told-area cyclic constant constant-ema constant-mean";
     for part in flags.split_whitespace().chain(values.split_whitespace()) {
         assert!(help.contains(part), "{part:?} is not in {help}");
@@ -80,8 +80,8 @@ fn help_explains_everything() {
         ),
         (
             "search --help",
-            "--queries --run --modality --first --top --by --candidates --format --unchecked --threads --path --quiet \
-             volume distance cosines jsonl Examples:",
+            "--queries --run --modality --first --top --by --candidates --format --unchecked --threads --path --precision --quiet \
+             exact bf16 volume distance cosines jsonl Examples:",
         ),
     ];
     for (line, parts) in commands {
@@ -221,6 +221,26 @@ fn unknown_values_are_refused_with_the_known_ones() {
     );
     assert_refused("train --noise loud:1", &["--noise", "loud:1", "shuffle:K"]);
     assert_refused("train --path mmx", &["--path", "mmx", "auto, scalar"]);
+    for command in ["train", "tune", "stream", "search x --queries y"] {
+        assert_refused(
+            &format!("{command} --path scalar --precision bf16"),
+            &[
+                "--precision",
+                "bf16",
+                "path scalar",
+                "always exact",
+                "--path cuda",
+            ],
+        );
+    }
+    assert_refused(
+        "train --precision half",
+        &["--precision", "exact, tf32, bf16"],
+    );
+    assert_refused(
+        "search x --queries y --precision tf32",
+        &["--precision", "'tf32'", "exact, bf16"],
+    );
     assert_refused("paths --path mmx", &["--path", "mmx", "auto, scalar"]);
     assert_refused("tune --loss volume", &["--loss", "'volume'"]);
     assert_refused(

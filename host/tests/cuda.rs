@@ -205,6 +205,50 @@ fn a_run_on_a_device_starts_kernels_and_gives_everything_back() {
     assert_eq!(lines.len(), 1, "{lines:?}");
 }
 
+/// A precision is stated by the run, which goes on in it; an older GPU says that it stays exact.
+#[test]
+fn a_run_states_the_precision_of_its_gpu() {
+    let place = Place::new();
+    let driver = place.driver("");
+    let stated = |run: &str| {
+        let config = place.files(run).remove("config.json").expect("options");
+        let config: serde_json::Value = serde_json::from_slice(&config).expect("JSON");
+        config["precision"].clone()
+    };
+    let line = format!("{TRAIN} --path cuda --precision tf32 --out tf32");
+    assert_eq!(place.trains(&line, Some(&driver), ""), [""; 0]);
+    assert_eq!(stated("tf32"), "tf32");
+    assert_balanced(&place);
+    let again = "train --resume tf32 --add-budgets 12";
+    let output = place.run(again, Some(&driver), "");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{text}");
+    assert!(!text.contains("differ in rounding"), "{text}");
+    let output = place.run(
+        "train --resume tf32 --precision exact --add-budgets 16",
+        Some(&driver),
+        "",
+    );
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        text.contains("began with products in precision tf32: in exact"),
+        "{text}"
+    );
+    let line = format!("{TRAIN} --path cuda --precision bf16 --out old");
+    let lines = place.trains(&line, Some(&driver), "turing");
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(
+        lines[0].contains("no products in bf16 before compute capability 8.0"),
+        "{lines:?}"
+    );
+    assert_eq!(stated("old"), serde_json::Value::Null);
+    // Without a GPU the one that was asked for is what is missing.
+    let line = format!("{TRAIN} --path cuda --precision bf16 --out none");
+    let lines = place.trains(&line, Some(&driver), "no-device");
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert_eq!(stated("none"), serde_json::Value::Null);
+}
+
 #[test]
 fn the_variable_asks_for_a_gpu_too() {
     let place = Place::new();

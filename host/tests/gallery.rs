@@ -333,3 +333,34 @@ fn what_a_run_has_learned_is_searched() {
         &["no modality \"video\"", "text, image, audio"],
     );
 }
+
+/// Where there is no GPU, that is said once and what is found is the same.
+#[test]
+fn a_search_without_its_gpu_is_one_of_the_cpu() {
+    let place = Place::new();
+    items(&place);
+    place.stdout("gallery --data items.safetensors --bases bf16 --out items.gallery");
+    place.npy(
+        "queries.npy",
+        [2, 3],
+        false,
+        &[0.9, 0.1, 0.3, 0.2, 0.8, 0.1],
+    );
+    let search = "search items.gallery --queries queries.npy --format jsonl";
+    let want = place.stdout(search);
+    for precision in ["", " --precision bf16"] {
+        let mut command = place.command(&format!("{search} --path cuda{precision}"));
+        // Of a driver, if there is one, no device.
+        let output = command.env("CUDA_VISIBLE_DEVICES", "").output();
+        let output = output.expect("the program starts");
+        assert_eq!(String::from_utf8(output.stdout).expect("text"), want);
+        let text = String::from_utf8(output.stderr).expect("text");
+        let warnings: Vec<&str> = text
+            .lines()
+            .filter(|line| line.contains("warning"))
+            .collect();
+        assert_eq!(warnings.len(), 1, "{text}");
+        assert!(warnings[0].starts_with("warning: cuda: "), "{text}");
+        assert!(warnings[0].contains("the work is done on path"), "{text}");
+    }
+}

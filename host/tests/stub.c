@@ -1,5 +1,5 @@
 /* A library with the functions of libcuda that rivergram calls, and no GPU behind them. What STUB_CUDA names fails:
- * no-device, capability, module, memory, copy, launch, wait. Memory is the host's; kernels do nothing. Each call that
+ * no-device, capability, turing (which does not fail: it is old), module, memory, copy, launch, wait. Memory is the host's; kernels do nothing. Each call that
  * is not answered once and for all is counted, and the counts are written to the file STUB_CUDA_COUNTS at the end. */
 #include <stdint.h>
 #include <stdio.h>
@@ -41,7 +41,9 @@ int cuDeviceGetName(char *name, int length, int device) {
 int cuDeviceGetAttribute(int *value, int attribute, int device) {
     (void)device;
     /* 75 and 76: the compute capability; 16: multiprocessors. */
-    *value = attribute == 75 ? (fails("capability") ? 7 : 9) : attribute == 16 ? 4 : 0; /* 7.0 or 9.0 */
+    *value = attribute == 75 ? (fails("capability") || fails("turing") ? 7 : 9) /* 7.0, 7.5 or 9.0 */
+           : attribute == 76 ? (fails("turing") ? 5 : 0)
+           : attribute == 16 ? 4 : 0;
     return OK;
 }
 int cuDevicePrimaryCtxRetain(void **context, int device) { return (void)device, *context = &allocated, OK; }

@@ -93,9 +93,10 @@ def contrastive(form):
     return loss
 
 
-def gram(name, form, compiled):
+def gram(name, form, compiled, tf32=False):
     def run():
         b, k, d = 4096, 3, 512
+        torch.backends.cuda.matmul.allow_tf32 = tf32
         loss = contrastive(form)
         loss = torch.compile(loss) if compiled else loss
 
@@ -104,7 +105,17 @@ def gram(name, form, compiled):
             loss(x).backward()
 
         inputs = [x.requires_grad_() for x in copies(k, b, d)]
-        return {"work": f"GRAM loss forward and backward, B={b}, k={k}, D={d}, f32, {name}"}, measured(step, inputs)
+        step(inputs[0])
+        torch.cuda.synchronize()
+        # Besides the inputs, and one gradient, as long as one input.
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        times = measured(step, inputs)
+        extra = torch.cuda.max_memory_allocated() - before - (COPIES - 1) * inputs[0].nbytes
+        torch.backends.cuda.matmul.allow_tf32 = False
+        precision = "TF32" if tf32 else "f32"
+        work = f"GRAM loss forward and backward, B={b}, k={k}, D={d}, {precision}, {name}"
+        return {"work": work, "extra_mb": extra / 1e6}, times
 
     return run
 
@@ -185,6 +196,8 @@ WORKS = {
     "gram determinant": gram("determinant form", determinant_volumes, False),
     "gram determinant-free": gram("determinant-free form", volumes, False),
     "gram determinant-free compiled": gram("determinant-free form, compiled", volumes, True),
+    "gram determinant TF32": gram("determinant form", determinant_volumes, False, True),
+    "gram determinant-free compiled TF32": gram("determinant-free form, compiled", volumes, True, True),
     "cross-entropy": cross_entropy,
     "cross-entropy fused": fused_cross_entropy,
     "eisl": eisl,

@@ -1,8 +1,13 @@
 //! The flags that change how a command runs and tells, but not what comes out.
 
 use clap::Args;
+use rivergram::cuda::Precision;
+use rivergram::path::{PRECISIONS, precision_name};
 
 use super::value;
+
+/// What `--precision` is.
+pub(crate) const PRECISION: &str = "How precise products are on path cuda (default: exact)";
 
 /// Shared by the commands that train.
 #[derive(Args, Clone, Debug)]
@@ -14,6 +19,8 @@ pub(crate) struct MachineFlags {
     /// The instruction set: auto or a name that "rivergram paths" lists (default: auto)
     #[arg(long, value_name = "NAME")]
     pub(crate) path: Option<String>,
+    #[arg(long, help = value::list(PRECISION, &PRECISIONS, precision_name), hide_possible_values = true, value_parser = value::named(&PRECISIONS, precision_name))]
+    pub(crate) precision: Option<Precision>,
     /// One JSON object a line on stdout instead of tables
     #[arg(long)]
     pub(crate) json: bool,

@@ -74,6 +74,7 @@ Examples:
   rivergram train --data train.safetensors --test test.safetensors --out runs/mine
   rivergram train --modality image=i.npy --modality text=t.npy --anchor text --batch 32
   rivergram train --noise shuffle:5 --select logsumexp --ngrams 1,2
+  rivergram train --loss gram --path cuda --precision tf32
   rivergram train --resume runs/mine
 
 Ctrl-C saves and says how to go on. Exit codes: 0 done, 1 the system failed, 2 bad input,
@@ -135,6 +136,7 @@ Examples:
   rivergram search items.gallery --queries texts.npy --top 5
   rivergram search items.gallery --queries texts.safetensors --modality text --by distance
   rivergram search items.gallery --queries texts.npy --format jsonl > found.jsonl
+  rivergram search small.gallery --queries texts.npy --path cuda
   rivergram search numbers.gallery --run runs/mine --first 3
 
 With --format jsonl each query is one line: {\"query\":0,\"found\":[{\"item\":7,\"score\":0.12}]}.

@@ -5,11 +5,12 @@ use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
 use clap::Args;
+use rivergram::cuda::Precision;
 use rivergram::data::rows::{Rows, Table};
-use rivergram::engine::Threads;
+use rivergram::engine::{CUDA, Threads};
 use rivergram::error::{Error, Result};
 use rivergram::gallery::{Found, Gallery, MOST, Options, Searcher};
-use rivergram::path;
+use rivergram::path::{self, precision_name};
 use rivergram::train;
 use rivergram_core::gram::pair::Measure;
 use rivergram_simd::Level;
@@ -17,6 +18,7 @@ use serde_json::json;
 
 use super::gallery::{rows_of, table_of};
 use super::interrupt::{self, INTERRUPTED};
+use super::machine::PRECISION;
 use super::output;
 use super::progress::Screen;
 use super::table::{Table as Lines, percent};
@@ -24,6 +26,12 @@ use super::value;
 
 /// Queries of one pass over the gallery.
 const BATCH: usize = 64;
+
+/// The same on a GPU, to which the gallery is copied for each pass.
+const BATCH_CUDA: usize = 4096;
+
+/// What a search may be rounded to.
+const PRECISIONS: [Precision; 2] = [Precision::Exact, Precision::Bf16];
 
 const MEASURES: [Measure; 3] = [Measure::Volume, Measure::Distance, Measure::Cosine];
 
@@ -95,6 +103,8 @@ pub(crate) struct Flags {
     /// The instruction set: auto or a name that "rivergram paths" lists
     #[arg(long, value_name = "NAME")]
     path: Option<String>,
+    #[arg(long, help = value::list(PRECISION, &PRECISIONS, precision_name), hide_possible_values = true, value_parser = value::named(&PRECISIONS, precision_name))]
+    precision: Option<Precision>,
     /// No notes on stderr
     #[arg(long)]
     quiet: bool,
@@ -103,6 +113,7 @@ pub(crate) struct Flags {
 /// Searches.
 pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
     let choice = path::choose(flags.path.as_deref())?;
+    let exact = choice.set_precision(flags.precision.unwrap_or_default())?;
     let level = choice.engine.level();
     let gallery = match flags.unchecked {
         true => Gallery::open_unchecked(&flags.gallery)?,
@@ -119,25 +130,41 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
         top: flags.top,
         candidates: flags.candidates,
     };
-    let searcher = Searcher::new(&gallery, &threads, options)?;
+    let searcher = Searcher::new(&gallery, &threads, options)?.by(&choice.engine);
     let screen = Screen::new(flags.quiet);
-    if choice.asks_for_gpu() {
-        let name = level.name();
-        screen.say(&format!(
-            "warning: a gallery is searched on the CPU: {name}, not cuda"
-        ));
-    }
+    let warn = |line: String| screen.say(&format!("warning: {line}"));
+    let mut is_told = false;
+    choice
+        .engine
+        .warning()
+        .into_iter()
+        .chain(exact)
+        .for_each(warn);
     opening(&screen, flags, &gallery, &searcher, &queries);
     let stop = interrupt::listen(screen.clone(), "batch");
     let mut report = Report::new(flags, options.measure, &gallery, &queries);
-    for first in (0..queries.count).step_by(BATCH) {
+    let size = match choice.engine.name() {
+        CUDA => BATCH_CUDA,
+        _ => BATCH,
+    };
+    for first in (0..queries.count).step_by(size) {
         if stop.load(Ordering::Relaxed) {
             return Ok(ExitCode::from(INTERRUPTED));
         }
-        let batch = queries.read(first, BATCH.min(queries.count - first))?;
+        let batch = queries.read(first, size.min(queries.count - first))?;
         let found = searcher
             .nearest(&batch)
             .map_err(|e| Error::input(queries.rows.place(), format!("from row {first} on: {e}")))?;
+        let missing = searcher.missing().filter(|_| !is_told);
+        is_told |= missing.is_some();
+        let missing =
+            missing.map(|why| format!("{CUDA}: {why}: the search is done on path {level}"));
+        choice
+            .engine
+            .warning()
+            .into_iter()
+            .chain(missing)
+            .for_each(warn);
         report.add(first, &found);
     }
     report.finish();

@@ -101,13 +101,14 @@ impl Flags {
 pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
     let began = Instant::now();
     let choice = path::choose(flags.machine.path.as_deref())?;
+    let exact = choice.set_precision(flags.machine.precision.unwrap_or_default())?;
     let options = flags.options();
     if let Some(file) = &flags.picture {
         check_place(file)?;
     }
     let screen = Screen::new(flags.machine.quiet);
     let progress = Progress::new(screen.clone(), &flags.machine);
-    if let Some(message) = choice.engine.warning() {
+    for message in choice.engine.warning().into_iter().chain(exact) {
         progress.observe(Event::Warning { message });
     }
     let report = stream::run(

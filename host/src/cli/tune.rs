@@ -67,11 +67,12 @@ impl Flags {
 pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
     let began = Instant::now();
     let choice = path::choose(flags.machine.path.as_deref())?;
+    let exact = choice.set_precision(flags.machine.precision.unwrap_or_default())?;
     let screen = Screen::new(flags.machine.quiet);
     let progress = Progress::new(screen.clone(), &flags.machine);
     // There is nothing to save: Ctrl-C ends the program at once.
     let stop = AtomicBool::new(false);
-    if let Some(message) = choice.engine.warning() {
+    for message in choice.engine.warning().into_iter().chain(exact) {
         progress.observe(Event::Warning { message });
     }
     let report = tune::run(

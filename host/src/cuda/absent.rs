@@ -5,11 +5,24 @@ use rivergram_core::gram::contrastive::{Batch, GramLoss, GramReport};
 use rivergram_core::gram::pair::Measure;
 use rivergram_core::gram::retrieval::TopK;
 use rivergram_core::gram::search::Search;
+use rivergram_core::gram::stored::Stored;
 
 use super::Failure;
 
 #[derive(Clone, Copy, Debug)]
 enum Nobody {}
+
+/// How precisely a GPU multiplies, where there is one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// In `f32`.
+    #[default]
+    Exact,
+    /// From operands rounded to TF32.
+    Tf32,
+    /// From operands rounded to bf16.
+    Bf16,
+}
 
 /// A GPU: none, without the feature `cuda`.
 #[derive(Debug)]
@@ -22,6 +35,30 @@ impl Device {
     /// [`Failure::NotBuilt`].
     pub fn open() -> Result<Self, Failure> {
         Err(Failure::NotBuilt)
+    }
+
+    /// Never called.
+    pub fn set_precision(&self, _: Precision) -> Precision {
+        match self.0 {}
+    }
+
+    /// Never called.
+    pub fn precision(&self) -> Precision {
+        match self.0 {}
+    }
+
+    /// Never called.
+    ///
+    /// # Errors
+    /// None.
+    pub fn nearest_stored(
+        &self,
+        _: Search,
+        _: &[f32],
+        _: &Stored<'_>,
+        _: usize,
+    ) -> Result<Vec<Option<Vec<usize>>>, Failure> {
+        match self.0 {}
     }
 
     /// Never called.

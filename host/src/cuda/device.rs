@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rivergram_cuda_kernels::device::{Element, Global};
+use rivergram_cuda_kernels::kernels::tensor::Precision;
 use rivergram_cuda_kernels::lanes::F32;
 
 use super::Failure;
@@ -26,6 +27,8 @@ struct State {
     failed: Option<Failure>,
     /// The most bytes that an operation plans with.
     limit: Option<u64>,
+    /// What the device does of what was asked for.
+    precision: Precision,
 }
 
 impl fmt::Debug for Device {
@@ -54,6 +57,7 @@ impl Device {
                 spare: BTreeMap::new(),
                 failed: None,
                 limit: None,
+                precision: Precision::Exact,
             }),
         }
     }
@@ -66,6 +70,29 @@ impl Device {
     /// Lets each operation plan with at most so many bytes; none for all that is free. What needs more goes by in parts.
     pub fn limit(&self, bytes: Option<u64>) {
         self.lock().limit = bytes;
+    }
+
+    /// Lets volumes and losses be this precise from now on; at first they are exact. Returns what the device does of it:
+    /// before compute capability 8.0 everything stays exact.
+    ///
+    /// What is rounded are anchors and bases where they are multiplied with each other: |ΔV| ≤ 2e-3 for
+    /// [`Precision::Tf32`] and 1e-2 for [`Precision::Bf16`] of unit vectors, near pairs as exact as ever. There is no loss
+    /// in bf16: asked for that, it is in TF32.
+    ///
+    /// ```no_run
+    /// use rivergram::cuda::{Device, Precision};
+    ///
+    /// let device = Device::open()?;
+    /// if device.set_precision(Precision::Tf32) == Precision::Exact {
+    ///     eprintln!("this GPU has no products in TF32");
+    /// }
+    /// # Ok::<(), rivergram::cuda::Failure>(())
+    /// ```
+    pub fn set_precision(&self, precision: Precision) -> Precision {
+        let (major, minor) = self.properties.capability;
+        let found = precision.on(major, minor);
+        self.lock().precision = found;
+        found
     }
 
     /// Gives back the memory that is kept from one operation to the next.
@@ -92,6 +119,11 @@ impl Device {
                 taken: Vec::new(),
             }),
         }
+    }
+
+    /// How precise volumes and losses are, see [`Device::set_precision`].
+    pub fn precision(&self) -> Precision {
+        self.lock().precision
     }
 
     /// How many blocks keep all multiprocessors busy.
@@ -179,6 +211,11 @@ impl Queue for Session<'_> {
 }
 
 impl Session<'_> {
+    /// How precise volumes and losses are.
+    pub(super) fn precision(&self) -> Precision {
+        self.state.precision
+    }
+
     /// Bytes that the operation may take: what is free, and what is kept, less a tenth.
     pub(super) fn budget(&mut self) -> Result<u64, Failure> {
         let free = self.state.driver.free_bytes();

@@ -7,12 +7,13 @@ use std::fmt::Debug;
 
 use rivergram_cuda_kernels::device::Launch;
 use rivergram_cuda_kernels::kernels::basis::Items;
-use rivergram_cuda_kernels::kernels::contrastive::{self, Loss};
+use rivergram_cuda_kernels::kernels::contrastive::{self, Loss, TensorLoss};
 use rivergram_cuda_kernels::kernels::eisl::{self, Eisl};
 use rivergram_cuda_kernels::kernels::optim::Update;
 use rivergram_cuda_kernels::kernels::pairs::{self, Pairs, Volumes};
 use rivergram_cuda_kernels::kernels::prepare::Normalise;
-use rivergram_cuda_kernels::kernels::search::{self, Nearest};
+use rivergram_cuda_kernels::kernels::search::{self, Nearest, Scan};
+use rivergram_cuda_kernels::kernels::tensor::{self, Narrow, TensorVolumes};
 
 use super::Failure;
 
@@ -201,6 +202,17 @@ pub enum GramPass {
     Report,
 }
 
+/// The passes of the contrastive loss that run on tensor cores too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TensorPass {
+    /// [`contrastive::scores_tf32`].
+    Scores,
+    /// [`contrastive::anchors_product_tf32`].
+    AnchorsProduct,
+    /// [`contrastive::items_product_tf32`].
+    ItemsProduct,
+}
+
 /// A kernel and its parameters. The views in them must be memory of the device that it runs on.
 #[derive(Clone, Copy, Debug)]
 pub enum Task {
@@ -222,6 +234,22 @@ pub enum Task {
     Eisl(EislPass, Eisl),
     /// `gram_…`.
     Gram(GramPass, Loss),
+    /// `narrow`; like all after it, from compute capability 8.0 on.
+    Narrow(Narrow),
+    /// `narrow_transposed`.
+    NarrowTransposed(Narrow),
+    /// `volumes_tf32`.
+    VolumesTf32(TensorVolumes),
+    /// `volumes_bf16`.
+    VolumesBf16(TensorVolumes),
+    /// `nearest_f16`.
+    NearestF16(Scan),
+    /// `nearest_bf16`.
+    NearestBf16(Scan),
+    /// `nearest_i8`.
+    NearestI8(Scan),
+    /// `gram_…_tf32`.
+    GramTf32(TensorPass, TensorLoss),
 }
 
 /// Threads of a block in which each warp, or each thread, has work of its own.
@@ -259,7 +287,34 @@ impl Task {
                 GramPass::AnchorsGradient => "gram_anchors_gradient",
                 GramPass::Report => "gram_report",
             },
+            Task::Narrow(_) => "narrow",
+            Task::NarrowTransposed(_) => "narrow_transposed",
+            Task::VolumesTf32(_) => "volumes_tf32",
+            Task::VolumesBf16(_) => "volumes_bf16",
+            Task::NearestF16(_) => "nearest_f16",
+            Task::NearestBf16(_) => "nearest_bf16",
+            Task::NearestI8(_) => "nearest_i8",
+            Task::GramTf32(pass, _) => match pass {
+                TensorPass::Scores => "gram_scores_tf32",
+                TensorPass::AnchorsProduct => "gram_anchors_product_tf32",
+                TensorPass::ItemsProduct => "gram_items_product_tf32",
+            },
         }
+    }
+
+    /// Whether only GPUs from compute capability 8.0 on have its kernel.
+    pub fn is_on_tensor_cores(&self) -> bool {
+        matches!(
+            self,
+            Task::Narrow(_)
+                | Task::NarrowTransposed(_)
+                | Task::VolumesTf32(_)
+                | Task::VolumesBf16(_)
+                | Task::NearestF16(_)
+                | Task::NearestBf16(_)
+                | Task::NearestI8(_)
+                | Task::GramTf32(..)
+        )
     }
 
     /// How it is started with these blocks, across and down.
@@ -279,7 +334,17 @@ impl Task {
             Task::Normalise(_) | Task::Bases(_) | Task::Squares(_) | Task::Merge(_) => (SMALL, 0),
             Task::Volumes(_) => (pairs::THREADS, pairs::SHARED),
             Task::Nearest(_) => (pairs::THREADS, search::SHARED),
-            Task::AdamW(_) => (SMALL, 0),
+            Task::AdamW(_) | Task::Narrow(_) => (SMALL, 0),
+            Task::NarrowTransposed(_) => {
+                let [shared, threads] = tensor::TRANSPOSED;
+                (threads, shared)
+            }
+            Task::VolumesTf32(_)
+            | Task::VolumesBf16(_)
+            | Task::NearestF16(_)
+            | Task::NearestBf16(_)
+            | Task::NearestI8(_)
+            | Task::GramTf32(..) => (tensor::THREADS, tensor::SHARED),
             Task::Eisl(EislPass::Ngrams, _) => (SMALL, 0),
             Task::Eisl(..) => (eisl::THREADS, eisl::SHARED),
             Task::Gram(pass, _) => match pass {
@@ -315,6 +380,10 @@ impl Task {
             Task::AdamW(p) => of(p),
             Task::Eisl(_, p) => of(p),
             Task::Gram(_, p) => of(p),
+            Task::Narrow(p) | Task::NarrowTransposed(p) => of(p),
+            Task::VolumesTf32(p) | Task::VolumesBf16(p) => of(p),
+            Task::NearestF16(p) | Task::NearestBf16(p) | Task::NearestI8(p) => of(p),
+            Task::GramTf32(_, p) => of(p),
         }
     }
 }

@@ -10,17 +10,23 @@ use std::thread;
 use std::time::Instant;
 
 use rivergram_cuda_kernels::device::{Fault, Global, Launch, Memory, Order};
-use rivergram_cuda_kernels::kernels::{basis, contrastive, eisl, optim, pairs, prepare, search};
+use rivergram_cuda_kernels::kernels::{
+    basis, contrastive, eisl, optim, pairs, prepare, search, tensor,
+};
 use rivergram_cuda_kernels::lanes::F32;
 
 use super::Failure;
-use super::driver::{Driver, EislPass, GramPass, Mark, Numbers, Properties, Room, Task};
+use super::driver::{
+    Driver, EislPass, GramPass, Mark, Numbers, Properties, Room, Task, TensorPass,
+};
 
 /// What the device is, and what fails.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// In which order its threads run.
     pub order: Order,
+    /// Its compute capability: it decides which kernels there are.
+    pub capability: (u32, u32),
     /// Its multiprocessors: they decide how many blocks there are.
     pub multiprocessors: u32,
     /// Bytes of its memory.
@@ -37,6 +43,7 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             order: Order::Forward,
+            capability: (9, 0),
             multiprocessors: 1,
             memory: 1 << 32,
             fails_allocation: None,
@@ -137,7 +144,7 @@ impl Driver for Emulated {
     fn properties(&self) -> Properties {
         Properties {
             name: "emulation".to_string(),
-            capability: (7, 5),
+            capability: self.settings.capability,
             multiprocessors: self.settings.multiprocessors,
         }
     }
@@ -205,6 +212,9 @@ impl Driver for Emulated {
     }
 
     fn launch(&mut self, launch: Launch, task: &Task) -> Result<(), Failure> {
+        if task.is_on_tensor_cores() && self.settings.capability.0 < 8 {
+            return Err(Failure::NoKernel(launch.kernel));
+        }
         let this = {
             let mut state = self.state();
             state.counts.launches += 1;
@@ -268,6 +278,21 @@ fn run(memory: &mut Memory, launch: Launch, order: Order, task: Task) -> Result<
                 EislPass::Read => eisl::read,
                 EislPass::Ngrams => eisl::ngrams,
                 EislPass::Write => eisl::write,
+            };
+            memory.launch(launch, order, kernel, p)
+        }
+        Task::Narrow(p) => memory.launch(launch, order, tensor::narrow, p),
+        Task::NarrowTransposed(p) => memory.launch(launch, order, tensor::narrow_transposed, p),
+        Task::VolumesTf32(p) => memory.launch(launch, order, tensor::volumes_tf32, p),
+        Task::VolumesBf16(p) => memory.launch(launch, order, tensor::volumes_bf16, p),
+        Task::NearestF16(p) => memory.launch(launch, order, search::nearest_f16, p),
+        Task::NearestBf16(p) => memory.launch(launch, order, search::nearest_bf16, p),
+        Task::NearestI8(p) => memory.launch(launch, order, search::nearest_i8, p),
+        Task::GramTf32(pass, p) => {
+            let kernel = match pass {
+                TensorPass::Scores => contrastive::scores_tf32,
+                TensorPass::AnchorsProduct => contrastive::anchors_product_tf32,
+                TensorPass::ItemsProduct => contrastive::items_product_tf32,
             };
             memory.launch(launch, order, kernel, p)
         }

@@ -3,20 +3,28 @@
 use rivergram_core::gram::contrastive::{
     Anchor, Batch, GramLoss, GramReport, K_MAX, Term, ZeroRows,
 };
-use rivergram_cuda_kernels::device::Global;
+use rivergram_cuda_kernels::device::{Format, Global};
 use rivergram_cuda_kernels::kernels::basis::Items;
-use rivergram_cuda_kernels::kernels::contrastive::Loss;
+use rivergram_cuda_kernels::kernels::contrastive::{Loss, TensorLoss};
 use rivergram_cuda_kernels::kernels::pairs::{Pairs, TILE};
 use rivergram_cuda_kernels::kernels::prepare::Normalise;
+use rivergram_cuda_kernels::kernels::tensor::{self, Narrow, Operands, Precision, row_words};
 use rivergram_cuda_kernels::lanes::F32;
 
 use super::Failure;
 use super::device::{Device, Queue, Session, count, countable};
-use super::driver::{GramPass, Numbers, Room, Task, threads, warps};
+use super::driver::{GramPass, Numbers, Room, Task, TensorPass, threads, warps};
+use super::pairs::{narrow, narrow_room};
 
 /// The most bytes of a strip's distances and coordinates, however much memory is free: with more the products run no
 /// faster.
 const STRIP: u64 = 3 << 27;
+
+/// The same on tensor cores, whose operands take memory besides.
+const TENSOR_STRIP: u64 = 1 << 27;
+
+/// Anchors of a strip on tensor cores: a multiple of this, but for the last one.
+const TENSOR_ROWS: usize = tensor::DEPTH as usize;
 
 /// Warps of a block of the products.
 const BLOCK_WARPS: usize = 8;
@@ -31,6 +39,19 @@ pub(super) struct Plan {
     strip: usize,
     /// Blocks that share the tiles of a strip.
     blocks: u32,
+    /// Whether the products are in TF32.
+    tensor: bool,
+}
+
+/// The operands of tensor cores; each anchor uses them anew.
+#[derive(Clone, Copy)]
+struct Tensor {
+    anchors: Narrow,
+    q: Narrow,
+    anchors_transposed: Narrow,
+    q_transposed: Narrow,
+    y: Narrow,
+    y_transposed: Narrow,
 }
 
 /// What the loss of one anchor keeps on the device; each anchor uses it anew.
@@ -49,11 +70,18 @@ struct Work {
     sums: Global<F32>,
     counts: Global<F32>,
     report: Global<F32>,
+    tensor: Option<Tensor>,
 }
 
 impl Plan {
     /// Of these sizes \[k, rows, d\] in so many bytes; the vectors and their gradient do not count.
-    pub(super) fn new([k, rows, d]: [usize; 3], budget: u64, waves: u32) -> Result<Self, Failure> {
+    pub(super) fn new(
+        [k, rows, d]: [usize; 3],
+        budget: u64,
+        waves: u32,
+        precision: Precision,
+    ) -> Result<Self, Failure> {
+        let on_tensor_cores = precision != Precision::Exact;
         countable(&[k, rows])?;
         countable(&[rows.div_ceil(TILE as usize), rows.div_ceil(TILE as usize)])?;
         count(d)?;
@@ -63,20 +91,29 @@ impl Plan {
             d,
             strip: 1,
             blocks: 1,
+            tensor: on_tensor_cores,
         };
         plan.blocks = plan.blocks_of(rows, waves);
-        let fixed = plan.bytes();
-        let a_row = 4 * k as u64 * rows as u64;
-        let left = budget.saturating_sub(fixed).min(STRIP) / a_row.max(1);
-        if budget < fixed {
-            let need = fixed;
+        // The least that goes by at a time.
+        let (least, most) = if on_tensor_cores {
+            (TENSOR_ROWS, TENSOR_STRIP)
+        } else {
+            (1, STRIP)
+        };
+        plan.strip = least;
+        let need = plan.bytes();
+        plan.strip = 2 * least;
+        let each = (plan.bytes() - need).max(1);
+        if budget < need {
             return Err(Failure::Memory { need, free: budget });
         }
-        plan.strip = usize::try_from(left.saturating_add(1)).unwrap_or(rows);
-        plan.strip = match plan.strip {
+        let more = (budget - need).min(most) / each;
+        let strip = usize::try_from(more.saturating_add(1)).unwrap_or(rows);
+        let tile = if on_tensor_cores { tensor::ROWS } else { TILE } as usize;
+        plan.strip = match strip.saturating_mul(least) {
             strip if strip >= rows => rows,
             // Whole tiles.
-            strip if strip > TILE as usize => strip - strip % TILE as usize,
+            strip if strip > tile => strip - strip % tile,
             strip => strip,
         };
         plan.blocks = plan.blocks_of(plan.strip, waves);
@@ -84,13 +121,21 @@ impl Plan {
     }
 
     /// Without a bound on its memory: in strips of this height.
-    pub(super) fn in_strips([k, rows, d]: [usize; 3], strip: usize, waves: u32) -> Self {
+    pub(super) fn in_strips(
+        [k, rows, d]: [usize; 3],
+        strip: usize,
+        waves: u32,
+        precision: Precision,
+    ) -> Self {
+        let on_tensor_cores = precision != Precision::Exact;
+        let whole = if on_tensor_cores { TENSOR_ROWS } else { 1 };
         let mut plan = Plan {
             k,
             rows,
             d,
-            strip: strip.clamp(1, rows.max(1)),
+            strip: strip.max(1).next_multiple_of(whole).clamp(1, rows.max(1)),
             blocks: 1,
+            tensor: on_tensor_cores,
         };
         plan.blocks = plan.blocks_of(plan.strip, waves);
         plan
@@ -140,6 +185,27 @@ impl Plan {
         })
     }
 
+    fn tensor(&self, queue: &mut impl Queue) -> Result<Option<Tensor>, Failure> {
+        if !self.tensor {
+            return Ok(None);
+        }
+        let Plan { rows, d, strip, .. } = *self;
+        // Their kernels count the numbers of a matrix in 32 bits.
+        let padded = |n: usize| n.saturating_add(TENSOR_ROWS);
+        countable(&[padded(rows), padded(d.max(strip))])?;
+        let (m, none) = (self.m(), Global::new(0, 0));
+        let mut copy = |sizes| narrow_room(queue, none, sizes, Format::Tf32);
+        Ok(Some(Tensor {
+            anchors: copy([rows, d])?,
+            q: copy([m * rows, d])?,
+            // Columns become rows: what a row is long here is how many columns there are.
+            anchors_transposed: turned(copy([d, rows])?),
+            q_transposed: turned(copy([m * d, rows])?),
+            y: copy([m * strip, rows])?,
+            y_transposed: turned(copy([m * rows, strip])?),
+        }))
+    }
+
     fn work(&self, queue: &mut impl Queue) -> Result<Work, Failure> {
         let (rows, d, m) = (self.rows, self.d, self.m());
         let residuals = rows.max(BLOCK_WARPS * self.blocks as usize);
@@ -157,8 +223,97 @@ impl Plan {
             sums: queue.room(5 * rows)?,
             counts: queue.room(3)?,
             report: queue.room(3)?,
+            tensor: self.tensor(queue)?,
         })
     }
+}
+
+/// As [`Narrow`] counts for a matrix that is turned: the rows and columns that it has before.
+fn turned(p: Narrow) -> Narrow {
+    Narrow {
+        rows: p.d,
+        d: p.rows,
+        ..p
+    }
+}
+
+impl Tensor {
+    /// Queues a matrix, or `matrices` that follow each other, with its columns as rows.
+    fn turn(queue: &mut impl Queue, p: Narrow, matrices: u32) -> Result<(), Failure> {
+        let tiles = |n: u32| n.div_ceil(32).max(1);
+        let across = tiles(p.row_words).checked_mul(tiles(p.d));
+        let blocks = [across.ok_or(Failure::Size)?, matrices];
+        queue.launch(&Task::NarrowTransposed(p), blocks)
+    }
+
+    /// Queues A and Q, both ways.
+    fn prepare(&self, queue: &mut impl Queue, pairs: Pairs) -> Result<(), Failure> {
+        let (anchors, q) = (pairs.anchors, pairs.items.q);
+        let of = |p: Narrow, numbers| Narrow { numbers, ..p };
+        narrow(queue, of(self.anchors, anchors), self.anchors.rows)?;
+        narrow(queue, of(self.q, q), self.q.rows)?;
+        Tensor::turn(queue, of(self.anchors_transposed, anchors), 1)?;
+        let m = pairs.items.m;
+        let planes = Narrow {
+            d: pairs.items.d,
+            ..of(self.q_transposed, q)
+        };
+        Tensor::turn(queue, planes, m)
+    }
+
+    /// The parameters of a strip.
+    fn loss(&self, loss: Loss) -> TensorLoss {
+        TensorLoss {
+            loss,
+            operands: Operands {
+                anchors: self.anchors.words,
+                anchor_scales: self.anchors.scales,
+                q: self.q.words,
+                q_scales: self.q.scales,
+                row_words: self.q.row_words,
+                residuals: 1,
+            },
+            anchors_transposed: self.anchors_transposed.words,
+            q_transposed: self.q_transposed.words,
+            y: self.y.words,
+            y_transposed: self.y_transposed.words,
+            batch_words: self.y.row_words,
+            strip_words: row_words(Format::Tf32, loss.strip),
+        }
+    }
+
+    /// Queues −C·y of a strip, both ways, and the products with it.
+    fn products(&self, queue: &mut impl Queue, loss: Loss) -> Result<(), Failure> {
+        let (m, b, d) = (
+            loss.pairs.items.m,
+            loss.pairs.items.items,
+            loss.pairs.items.d,
+        );
+        let p = self.loss(loss);
+        let straight = Narrow {
+            numbers: loss.y,
+            ..self.y
+        };
+        narrow(queue, straight, m * loss.strip)?;
+        let turned = Narrow {
+            numbers: loss.y,
+            rows: loss.strip,
+            d: b,
+            row_words: p.strip_words,
+            ..self.y_transposed
+        };
+        Tensor::turn(queue, turned, m)?;
+        let tiles = |n: u32| n.div_ceil(tensor::ROWS).max(1);
+        let mut go = |pass, blocks| queue.launch(&Task::GramTf32(pass, p), blocks);
+        go(TensorPass::AnchorsProduct, [tiles(d), tiles(loss.strip)])?;
+        let across = tiles(d).checked_mul(tiles(b)).ok_or(Failure::Size)?;
+        go(TensorPass::ItemsProduct, [across, m])
+    }
+}
+
+/// Words of memory for so many numbers: what follows is aligned to 16 bytes, as copies of tensor cores' operands have to be.
+pub(super) const fn place(len: usize) -> u64 {
+    (len as u64).next_multiple_of(4)
 }
 
 /// Counts words; it has none.
@@ -172,7 +327,7 @@ impl Queue for Counted {
         &mut self,
         len: usize,
     ) -> Result<Global<T>, Failure> {
-        self.words = self.words.saturating_add(len as u64);
+        self.words = self.words.saturating_add(place(len));
         Ok(Global::new(0, len as u64))
     }
 
@@ -279,29 +434,48 @@ fn queue_anchor(
     queue.zero(gradient)?;
     queue.launch(&Task::Bases(items), warps(b))?;
     queue.launch(&Task::Squares(pairs), warps(b))?;
-    let mut go = |pass, p: Loss, blocks| queue.launch(&Task::Gram(pass, p), blocks);
-    go(GramPass::Count, p, [1, 1])?;
-    for p in strips() {
-        go(GramPass::Scores, p, [blocks, 1])?;
-        go(GramPass::RowSums, p, warps(p.strip))?;
-        go(GramPass::ColumnSums, p, threads(b))?;
+    if let Some(tensor) = &work.tensor {
+        tensor.prepare(queue, pairs)?;
     }
-    go(GramPass::Losses, p, [1, 1])?;
+    go(queue, GramPass::Count, p, [1, 1])?;
+    for p in strips() {
+        queue_scores(queue, work, p, blocks)?;
+        go(queue, GramPass::RowSums, p, warps(p.strip))?;
+        go(queue, GramPass::ColumnSums, p, threads(b))?;
+    }
+    go(queue, GramPass::Losses, p, [1, 1])?;
     for p in strips() {
         let p = Loss { y: work.y, ..p };
-        go(GramPass::Scores, p, [blocks, 1])?;
-        go(GramPass::ColumnWeights, p, threads(b))?;
-        go(GramPass::RowWeights, p, warps(p.strip))?;
-        go(GramPass::NearItems, p, warps(b))?;
+        queue_scores(queue, work, p, blocks)?;
+        go(queue, GramPass::ColumnWeights, p, threads(b))?;
+        go(queue, GramPass::RowWeights, p, warps(p.strip))?;
+        go(queue, GramPass::NearItems, p, warps(b))?;
+        if let Some(tensor) = &work.tensor {
+            tensor.products(queue, p)?;
+            continue;
+        }
         let d = tiles(items.d);
-        go(GramPass::AnchorsProduct, p, [d, tiles(p.strip)])?;
+        go(queue, GramPass::AnchorsProduct, p, [d, tiles(p.strip)])?;
         let across = d.checked_mul(tiles(b)).ok_or(Failure::Size)?;
-        go(GramPass::ItemsProduct, p, [across, m])?;
+        go(queue, GramPass::ItemsProduct, p, [across, m])?;
     }
-    go(GramPass::Diagonal, p, warps(b))?;
-    go(GramPass::ItemsGradient, p, warps(b))?;
-    go(GramPass::AnchorsGradient, p, warps(b))?;
-    go(GramPass::Report, p, [1, 1])
+    go(queue, GramPass::Diagonal, p, warps(b))?;
+    go(queue, GramPass::ItemsGradient, p, warps(b))?;
+    go(queue, GramPass::AnchorsGradient, p, warps(b))?;
+    go(queue, GramPass::Report, p, [1, 1])
+}
+
+fn go(queue: &mut impl Queue, pass: GramPass, p: Loss, blocks: [u32; 2]) -> Result<(), Failure> {
+    queue.launch(&Task::Gram(pass, p), blocks)
+}
+
+/// The distances of a strip, and its coordinates where there is room for them.
+fn queue_scores(queue: &mut impl Queue, work: Work, p: Loss, blocks: u32) -> Result<(), Failure> {
+    let task = match &work.tensor {
+        None => Task::Gram(GramPass::Scores, p),
+        Some(tensor) => Task::GramTf32(TensorPass::Scores, tensor.loss(p)),
+    };
+    queue.launch(&task, [blocks, 1])
 }
 
 /// The loss of vectors on the device, queued on memory of the caller's. `report` gets three numbers, see
@@ -339,7 +513,7 @@ pub(super) fn queue_loss(
 impl Device {
     /// [`gram_loss`](rivergram_core::gram::contrastive::gram_loss) by the kernels, but for
     /// [`GramLoss::pairs`], which are left out. B×B is never stored: the anchors go by in strips that fit the device's
-    /// memory. Waits for the result once per anchor.
+    /// memory. Waits for the result once per anchor. As precise as [`Device::precision`] says.
     ///
     /// # Errors
     /// [`Failure::NoKernel`]: terms of cosines, vectors that are not normalised inside, zero vectors that are there.
@@ -372,7 +546,7 @@ impl Device {
         let mut session = self.session()?;
         let given = 4 * (batch.vectors.len() + present.len()) as u64;
         let budget = session.budget()?.saturating_sub(given);
-        let plan = Plan::new([k, rows, d], budget, self.waves())?;
+        let plan = Plan::new([k, rows, d], budget, self.waves(), session.precision())?;
         let vectors = session.copy(Numbers::F32(batch.vectors))?;
         let present = session.copy(Numbers::F32(&present))?;
         let prepared = plan.prepare(&mut session, vectors, present)?;
@@ -444,4 +618,19 @@ fn read(
         degenerate: volume.iter().filter(|volume| **volume <= 0.0).count(),
         ..GramReport::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 32768 tuples of three vectors of 512, whose matrix alone has 4.3 GB.
+    #[test]
+    fn a_large_batch_takes_less_than_a_gigabyte_besides() {
+        for precision in [Precision::Exact, Precision::Tf32] {
+            let plan = Plan::new([3, 32768, 512], u64::MAX, 528, precision);
+            let bytes = plan.expect("memory without end").bytes();
+            assert!(bytes <= 1_000_000_000, "{precision:?}: {bytes}");
+        }
+    }
 }

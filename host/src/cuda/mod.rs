@@ -29,9 +29,13 @@ mod optim;
 mod pairs;
 #[cfg(feature = "cuda")]
 pub mod raw;
+#[cfg(feature = "cuda")]
+mod stored;
 
 #[cfg(not(feature = "cuda"))]
-pub use absent::Device;
+pub use absent::{Device, Precision};
 #[cfg(feature = "cuda")]
 pub use device::Device;
 pub use failure::Failure;
+#[cfg(feature = "cuda")]
+pub use rivergram_cuda_kernels::kernels::tensor::Precision;

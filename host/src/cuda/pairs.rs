@@ -4,11 +4,12 @@ use rivergram_core::gram::contrastive::ZeroRows;
 use rivergram_core::gram::pair::Measure;
 use rivergram_core::gram::retrieval::TopK;
 use rivergram_core::gram::search::Search;
-use rivergram_cuda_kernels::device::Global;
+use rivergram_cuda_kernels::device::{Format, Global};
 use rivergram_cuda_kernels::kernels::basis::Items;
 use rivergram_cuda_kernels::kernels::pairs::{Pairs, TILE, Volumes};
 use rivergram_cuda_kernels::kernels::prepare::Normalise;
 use rivergram_cuda_kernels::kernels::search::{MOST, Nearest};
+use rivergram_cuda_kernels::kernels::tensor::{self, Narrow, Operands, Precision, TensorVolumes};
 use rivergram_cuda_kernels::lanes::F32;
 
 use super::Failure;
@@ -16,12 +17,13 @@ use super::device::{Device, Queue, Session, count, countable, split};
 use super::driver::{Numbers, Room, Task, warps};
 
 /// Warps of a block of the products.
-const BLOCK_WARPS: u32 = 8;
+pub(super) const BLOCK_WARPS: u32 = 8;
+const _: () = assert!(BLOCK_WARPS * 32 == tensor::THREADS);
 
 /// The most vectors of an item that a warp holds.
 const M_MAX: usize = 32;
 
-fn code(measure: Measure) -> Result<u32, Failure> {
+pub(super) fn code(measure: Measure) -> Result<u32, Failure> {
     match measure {
         Measure::Volume => Ok(0),
         Measure::Distance => Ok(1),
@@ -174,16 +176,78 @@ impl Part {
     }
 }
 
-/// Blocks that share the tiles of a matrix.
-fn blocks([a, b]: [usize; 2], waves: u32) -> u32 {
-    let tiles = |n: usize| n.div_ceil(TILE as usize);
-    let all = tiles(a).saturating_mul(tiles(b)).max(1);
+/// Blocks that share the tiles of a matrix, of so many anchors and items each.
+fn blocks([a, b]: [usize; 2], [high, wide]: [u32; 2], waves: u32) -> u32 {
+    let down = a.div_ceil(high as usize);
+    let all = down.saturating_mul(b.div_ceil(wide as usize)).max(1);
     u32::try_from(all).unwrap_or(u32::MAX).min(waves)
+}
+
+/// Rows and a copy of them in a narrow format.
+pub(super) fn narrow_room(
+    queue: &mut impl Queue,
+    numbers: Global<F32>,
+    [rows, d]: [usize; 2],
+    format: Format,
+) -> Result<Narrow, Failure> {
+    let row_words = tensor::row_words(format, count(d)?);
+    Ok(Narrow {
+        numbers,
+        words: queue.room(rows * row_words as usize)?,
+        scales: queue.room(rows)?,
+        rows: count(rows)?,
+        d: count(d)?,
+        row_words,
+        format: format as u32,
+    })
+}
+
+/// Anchors and bases in the format of a precision.
+struct Copies {
+    anchors: Narrow,
+    q: Narrow,
+}
+
+impl Copies {
+    fn new(
+        session: &mut Session<'_>,
+        pairs: Pairs,
+        [a, m, b, d]: [usize; 4],
+        format: Format,
+    ) -> Result<Self, Failure> {
+        Ok(Copies {
+            anchors: narrow_room(session, pairs.anchors, [a, d], format)?,
+            q: narrow_room(session, pairs.items.q, [m * b, d], format)?,
+        })
+    }
+
+    /// Numbers of them, of so many anchors and items.
+    fn words([a, m, b, d]: [usize; 4], format: Format) -> u64 {
+        let row_words = tensor::row_words(format, u32::try_from(d).unwrap_or(u32::MAX));
+        (a as u64 + m as u64 * b as u64).saturating_mul(u64::from(row_words) + 1)
+    }
+
+    fn operands(&self) -> Operands {
+        Operands {
+            anchors: self.anchors.words,
+            anchor_scales: self.anchors.scales,
+            q: self.q.words,
+            q_scales: self.q.scales,
+            row_words: self.q.row_words,
+            residuals: 1,
+        }
+    }
+}
+
+/// Makes a narrow copy of so many rows.
+pub(super) fn narrow(queue: &mut impl Queue, p: Narrow, rows: u32) -> Result<(), Failure> {
+    queue.launch(&Task::Narrow(Narrow { rows, ..p }), warps(rows))
 }
 
 impl Device {
     /// [`volume_matrix`](rivergram_core::gram::pair::volume_matrix) by the kernels: `sizes` is \[anchors, m, items, d\],
-    /// `out` \[anchors, items\]. What does not fit the device's memory goes by in parts. Waits for each part.
+    /// `out` \[anchors, items\]. What does not fit the device's memory goes by in parts. Waits for each part. As precise as
+    /// [`Device::precision`] says; what is rounded is off by so much times the lengths of the vectors.
     ///
     /// # Errors
     /// [`Failure::NoKernel`]: cosines, more than 32 vectors per item. [`Failure::Input`]: what core refuses. Others: what
@@ -211,26 +275,53 @@ impl Device {
         let measure = code(measure)?;
         let mut session = self.session()?;
         let budget = session.budget()?;
-        let waves = self.waves();
+        let format = session.precision().format();
+        let tile = match format {
+            None => [TILE; 2],
+            Some(_) => [tensor::ROWS, tensor::COLUMNS],
+        };
+        let blocks = |sizes| blocks(sizes, tile, self.waves());
         let [a, b] = split([b1, b2], budget, |[a, b]| {
-            let warps = u64::from(BLOCK_WARPS * blocks([a, b], waves));
+            let warps = u64::from(BLOCK_WARPS * blocks([a, b]));
             let matrix = (a as u64).saturating_mul(b as u64);
-            4 * (floats([a, b], m, d) + warps * d as u64).saturating_add(matrix)
+            let narrow = format.map_or(0, |format| Copies::words([a, m, b, d], format));
+            4 * (floats([a, b], m, d) + warps * d as u64 + narrow).saturating_add(matrix)
         })?;
-        let part = Part::new(&mut session, [a, m, b, d], blocks([a, b], waves), measure)?;
+        let part = Part::new(&mut session, [a, m, b, d], blocks([a, b]), measure)?;
+        let copies = match format {
+            None => None,
+            Some(format) => Some(Copies::new(&mut session, part.pairs, [a, m, b, d], format)?),
+        };
         let matrix: Global<F32> = session.room(a * b)?;
         let mut found = vec![0.0; a * b];
         for column in (0..b2).step_by(b) {
             let n = b.min(b2 - column);
             part.load(&mut session, part.of([a, n])?, given.part(column, n), false)?;
+            if let Some(copies) = &copies {
+                narrow(&mut session, copies.q, count(m * n)?)?;
+            }
             for row in (0..b1).step_by(a) {
                 let rows = a.min(b1 - row);
                 let pairs = part.of([rows, n])?;
                 let these = &anchors[row * d..(row + rows) * d];
                 session.upload(Numbers::F32(these), pairs.anchors)?;
                 session.launch(&Task::Squares(pairs), warps(pairs.rows))?;
-                let task = Task::Volumes(Volumes { pairs, out: matrix });
-                session.launch(&task, [blocks([rows, n], waves), 1])?;
+                let task = match &copies {
+                    None => Task::Volumes(Volumes { pairs, out: matrix }),
+                    Some(copies) => {
+                        narrow(&mut session, copies.anchors, pairs.rows)?;
+                        let p = TensorVolumes {
+                            pairs,
+                            operands: copies.operands(),
+                            out: matrix,
+                        };
+                        match session.precision() {
+                            Precision::Bf16 => Task::VolumesBf16(p),
+                            _ => Task::VolumesTf32(p),
+                        }
+                    }
+                };
+                session.launch(&task, [blocks([rows, n]), 1])?;
                 let found = &mut found[..rows * n];
                 session.download(&mut [(matrix.at(0), Room::F32(found))])?;
                 for (i, scores) in found.chunks(n).enumerate() {

@@ -34,7 +34,7 @@ pub struct GramMemory {
     pub gradient: u64,
     /// Half the mean cross-entropy of rows, of columns, and dL/dτ: 3 numbers. The loss is the sum of the first two.
     pub report: u64,
-    /// Numbers of any kind, [`Device::gram_workspace_len`].
+    /// Numbers of any kind, [`Device::gram_workspace_len`]; aligned to 16 bytes.
     pub workspace: u64,
     /// How many they are.
     pub workspace_len: u64,
@@ -122,12 +122,12 @@ struct Bump<'a, 'd> {
 
 impl Queue for Bump<'_, '_> {
     fn room<T: Element>(&mut self, len: usize) -> Result<Global<T>, Failure> {
-        let (need, free) = (len as u64, self.left);
+        let (need, free) = (gram::place(len), self.left);
         self.left = free.checked_sub(need).ok_or(Failure::Memory {
             need: 4 * need,
             free: 4 * free,
         })?;
-        let view = Global::new(self.next, need);
+        let view = Global::new(self.next, len as u64);
         self.next += 4 * need;
         Ok(view)
     }
@@ -207,15 +207,16 @@ impl Device {
     }
 
     /// Numbers of workspace of [`Device::gram_loss_at`] for \[k, rows, d\] in strips of `strip` anchors: the more, the
-    /// fewer launches.
+    /// fewer launches. It depends on [`Device::precision`]; in TF32 a strip is a multiple of 16.
     pub fn gram_workspace_len(&self, sizes: [usize; 3], strip: usize) -> u64 {
-        Plan::in_strips(sizes, strip, self.waves()).words()
+        let precision = self.precision();
+        Plan::in_strips(sizes, strip, self.waves(), precision).words()
     }
 
     /// Queues [`Device::gram_loss`] with one anchor, of vectors on the device.
     ///
     /// # Errors
-    /// Those of [`Device::gram_loss`]; a workspace that is too short. Numbers that are not finite are not noticed.
+    /// Those of [`Device::gram_loss`]; a workspace that is too short, or not aligned. Numbers that are not finite are not noticed.
     ///
     /// # Safety
     /// The addresses of `memory` are of the device, and each has as many numbers as it says for these sizes
@@ -228,12 +229,16 @@ impl Device {
         memory: GramMemory,
     ) -> Result<(), Failure> {
         let [k, rows, d] = sizes;
+        if !memory.workspace.is_multiple_of(16) {
+            return Err(Failure::Input);
+        }
         if rows == 0 || d == 0 || !(2..=rivergram_core::gram::contrastive::K_MAX).contains(&k) {
             return Err(Failure::Input);
         }
         // Sizes that kernels cannot count are refused here.
-        Plan::new(sizes, u64::MAX, self.waves())?;
-        let plan = Plan::in_strips(sizes, strip, self.waves());
+        let precision = self.precision();
+        Plan::new(sizes, u64::MAX, self.waves(), precision)?;
+        let plan = Plan::in_strips(sizes, strip, self.waves(), precision);
         let view = |address, len: usize| Global::new(address, len as u64);
         let views = [
             view(memory.vectors, k * rows * d),

@@ -1,6 +1,7 @@
 //! The nearest items of queries: a pass over the bases, then the candidates once more by their vectors.
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use rivergram_core::crew::{Crew, Work};
 use rivergram_core::error::GramError;
@@ -13,7 +14,8 @@ use rivergram_core::gram::stored::{
 use rivergram_core::lanes::Isa;
 
 use super::{Gallery, Kind};
-use crate::engine::Threads;
+use crate::cuda::{Device, Failure, Precision};
+use crate::engine::{Engine, Threads};
 use crate::error::{Error, Result};
 
 /// The most items that are found, and the most candidates.
@@ -52,16 +54,35 @@ pub struct Found {
     pub score: f32,
 }
 
+impl Found {
+    /// An item that is yet to be scored.
+    fn unscored(item: usize) -> Self {
+        Found { item, score: 0.0 }
+    }
+}
+
 /// A search in a gallery, for any number of queries.
 #[derive(Debug)]
 pub struct Searcher<'a> {
     gallery: &'a Gallery,
     threads: &'a Threads,
+    /// Who may have a GPU.
+    engine: Option<&'a Engine>,
+    /// What that GPU has no kernel for.
+    missing: OnceLock<Failure>,
     options: Options,
     /// How many the pass over the bases keeps.
     kept: usize,
+    /// How many candidates there are where that pass is not exact.
+    candidates: usize,
     is_exact: bool,
 }
+
+/// The most that a GPU finds among vectors in `f32`, of which it keeps [`LIST`].
+const MOST_EXACT: usize = 24;
+
+/// Items of a list on a GPU.
+const LIST: usize = 32;
 
 impl<'a> Searcher<'a> {
     /// Prepares a search.
@@ -83,17 +104,34 @@ impl<'a> Searcher<'a> {
         let is_exact = gallery.bases().is_some();
         let (times, besides) = CANDIDATES;
         let usual = (options.top * times + besides).min(MOST);
+        let candidates = options.candidates.unwrap_or(usual);
         let kept = match is_exact {
             true => options.top,
-            false => options.candidates.unwrap_or(usual),
+            false => candidates,
         };
         Ok(Searcher {
             gallery,
             threads,
+            engine: None,
+            missing: OnceLock::new(),
             options,
             kept,
+            candidates,
             is_exact,
         })
+    }
+
+    /// Lets the GPU of an engine find the candidates, if it has one that can: their vectors are scored as ever, so the
+    /// result is the same as without it, but for an item that is no candidate because the GPU rounds the queries, too,
+    /// to the bits of the bases. Bases and vectors in `f32` are searched exactly; with [`Precision::Bf16`] their
+    /// bases are rounded for the pass. What a GPU has no kernel for, the threads do: cosines, more than 24 items of a
+    /// gallery in `f32`, galleries in fewer bits before compute capability 8.0.
+    #[must_use]
+    pub fn by(self, engine: &'a Engine) -> Self {
+        Searcher {
+            engine: Some(engine),
+            ..self
+        }
     }
 
     /// How many candidates are scored by their vectors; `None` where the pass over the bases is exact.
@@ -117,6 +155,71 @@ impl<'a> Searcher<'a> {
             let problem = format!("{} numbers: rows of {d} expected", queries.len());
             return Err(Error::input("the queries", problem));
         }
+        let by_device = self.engine.and_then(|engine| {
+            engine.on_device(|device| {
+                let found = self.candidates_of(device, queries);
+                if let Err(failure @ Failure::NoKernel(_)) = found {
+                    self.missing.get_or_init(|| failure);
+                }
+                found
+            })
+        });
+        let Some(found) = by_device else {
+            return self.on_threads(queries);
+        };
+        // Where not all candidates are known, the threads look.
+        let mut scored: Vec<Scored<'_>> = Vec::new();
+        for (query, items) in queries.chunks_exact(d).zip(found) {
+            let items = match items {
+                Some(items) => items.into_iter().map(Found::unscored).collect(),
+                None => self.on_threads(query)?.into_iter().flatten().collect(),
+            };
+            scored.push(Scored {
+                query,
+                items,
+                done: Ok(()),
+            });
+        }
+        self.score(scored)
+    }
+
+    /// Why the threads search though there is a GPU: it has no kernel for this. Known after a search.
+    pub fn missing(&self) -> Option<Failure> {
+        self.missing.get().copied()
+    }
+
+    /// The candidates of each query by a GPU; none for a query whose candidates it does not know.
+    fn candidates_of(
+        &self,
+        device: &Device,
+        queries: &[f32],
+    ) -> std::result::Result<Vec<Option<Vec<usize>>>, Failure> {
+        let (stored, search) = (self.gallery.stored(), Search::by(self.options.measure));
+        let bases = self.gallery.bases();
+        let Some(bases) = bases.filter(|_| device.precision() != Precision::Bf16) else {
+            return device.nearest_stored(search, queries, &stored, self.candidates);
+        };
+        if self.options.top > MOST_EXACT {
+            return Err(Failure::NoKernel("a search in f32 for more than 24"));
+        }
+        let (m, d, items) = (stored.m, stored.d, stored.items);
+        let count = queries.len() / d;
+        let present: Vec<bool> = stored.present.iter().map(|there| *there != 0.0).collect();
+        let mut top = vec![TopK::<f32, LIST>::new(self.options.measure.order()); count];
+        let sizes = [count, m, items, d];
+        device.nearest(
+            search,
+            queries,
+            bases.vectors,
+            Some(&present),
+            sizes,
+            &mut top,
+        )?;
+        let indices = |top: &TopK<f32, LIST>| top.best().iter().map(|best| best.1).collect();
+        Ok(top.iter().map(|top| Some(indices(top))).collect())
+    }
+
+    fn on_threads(&self, queries: &[f32]) -> Result<Vec<Vec<Found>>> {
         match self.kept {
             0..=16 => self.found::<16>(queries),
             17..=128 => self.found::<128>(queries),
@@ -137,7 +240,7 @@ impl<'a> Searcher<'a> {
                 .collect());
         }
         let d = self.gallery.dimensions();
-        let mut found: Vec<Scored<'_>> = scanned
+        let found = scanned
             .iter()
             .zip(queries.chunks_exact(d))
             .map(|(top, query)| Scored {
@@ -146,6 +249,11 @@ impl<'a> Searcher<'a> {
                 done: Ok(()),
             })
             .collect();
+        self.score(found)
+    }
+
+    /// Scores candidates by their vectors.
+    fn score(&self, mut found: Vec<Scored<'_>>) -> Result<Vec<Vec<Found>>> {
         let work = Score {
             gallery: self.gallery,
             options: self.options,

@@ -157,6 +157,7 @@ impl RunOptions {
         RunOptions {
             version: VERSION.to_string(),
             path: path.to_string(),
+            precision: None,
             jobs,
             save_every: SAVE_EVERY,
             files: Vec::new(),

@@ -411,6 +411,9 @@ pub struct RunOptions {
     pub version: String,
     /// The path that the run began on.
     pub path: String,
+    /// How precise its products were, by name, where they were not exact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<String>,
     /// The jobs; the first alignment is the one that the summary is about.
     pub jobs: Vec<JobOptions>,
     /// Updates between two saves of the latest checkpoint.

@@ -65,6 +65,16 @@ pub fn resume(
         );
         (context.observe)(Event::Warning { message });
     }
+    let precision = context.engine.stated_precision();
+    if options.path == context.engine.name() && options.precision != precision {
+        let name = |precision: &Option<String>| precision.clone().unwrap_or("exact".to_string());
+        let message = format!(
+            "the run began with products in precision {}: in {} the results differ in rounding from an uninterrupted run",
+            name(&options.precision),
+            name(&precision)
+        );
+        (context.observe)(Event::Warning { message });
+    }
     if options.version != defaults::VERSION {
         let message = format!(
             "the run began with version {}: with {} the results may differ from an uninterrupted run",

@@ -3,14 +3,16 @@
 
 use rivergram::cuda::driver::{Numbers, Task};
 use rivergram::cuda::raw::{Buffer, GramMemory};
-use rivergram::cuda::{Device, Failure};
+use rivergram::cuda::{Device, Failure, Precision};
 use rivergram_core::gram::contrastive::GramLoss;
 use rivergram_core::optim::AdamW;
-use rivergram_cuda_kernels::device::Global;
+use rivergram_core::optim::rounding::Half;
+use rivergram_cuda_kernels::device::{Format, Global};
 use rivergram_cuda_kernels::kernels::basis::Items;
 use rivergram_cuda_kernels::kernels::eisl::Eisl;
 use rivergram_cuda_kernels::kernels::pairs::{Pairs, TILE, Volumes};
-use rivergram_cuda_kernels::kernels::search::Nearest;
+use rivergram_cuda_kernels::kernels::search::{Nearest, Scan};
+use rivergram_cuda_kernels::kernels::tensor::{self, Narrow, Operands, TensorVolumes, row_words};
 use rivergram_cuda_kernels::lanes::F32;
 
 use crate::cases::normals;
@@ -52,6 +54,8 @@ pub struct Line {
     pub bytes: f64,
     /// Operations of the products.
     pub operations: f64,
+    /// Bytes of memory besides what goes in and comes out, where they are bounded.
+    pub extra: Option<u64>,
 }
 
 impl Line {
@@ -85,11 +89,31 @@ pub const WORKS: &[Work] = &[
     },
     Work {
         name: "volume matrix",
-        run: volumes,
+        run: |device, scale| volumes(device, scale, Precision::Exact),
+    },
+    Work {
+        name: "volume matrix tf32",
+        run: |device, scale| volumes(device, scale, Precision::Tf32),
+    },
+    Work {
+        name: "volume matrix bf16",
+        run: |device, scale| volumes(device, scale, Precision::Bf16),
     },
     Work {
         name: "gram loss",
-        run: gram,
+        run: |device, scale| gram(device, scale, Precision::Exact, BATCH),
+    },
+    Work {
+        name: "gram loss tf32",
+        run: |device, scale| gram(device, scale, Precision::Tf32, BATCH),
+    },
+    Work {
+        name: "gram loss large",
+        run: |device, scale| gram(device, scale, Precision::Exact, LARGE),
+    },
+    Work {
+        name: "gram loss large tf32",
+        run: |device, scale| gram(device, scale, Precision::Tf32, LARGE_TF32),
     },
     Work {
         name: "sequence loss",
@@ -98,6 +122,14 @@ pub const WORKS: &[Work] = &[
     Work {
         name: "search",
         run: search,
+    },
+    Work {
+        name: "search bf16",
+        run: |device, scale| search_narrow(device, scale, Format::Bf16),
+    },
+    Work {
+        name: "search int8",
+        run: |device, scale| search_narrow(device, scale, Format::I8),
     },
     Work {
         name: "adamw",
@@ -124,19 +156,26 @@ fn measured(
 /// Numbers that the host has at a time.
 const PIECE: usize = 1 << 20;
 
+/// How many numbers are at random, then the same again: no row of a power of two is like the one before.
+const PATTERN: usize = 10_007;
+
 /// Numbers at random: some thousands, over and over.
 fn filled(device: &Device, len: usize, seed: u64) -> Result<Buffer<'_>, Failure> {
-    repeated(device, len, &normals(seed, 10_007))
+    let pattern: Vec<u32> = normals(seed, PATTERN)
+        .into_iter()
+        .map(f32::to_bits)
+        .collect();
+    repeated(device, len, &pattern)
 }
 
 fn constant(device: &Device, len: usize, x: f32) -> Result<Buffer<'_>, Failure> {
-    repeated(device, len, &[x])
+    repeated(device, len, &[x.to_bits()])
 }
 
 /// The pattern over and over, a piece at a time: the host has less memory than some devices.
-fn repeated<'d>(device: &'d Device, len: usize, pattern: &[f32]) -> Result<Buffer<'d>, Failure> {
+fn repeated<'d>(device: &'d Device, len: usize, pattern: &[u32]) -> Result<Buffer<'d>, Failure> {
     let whole = pattern.len() * (PIECE / pattern.len());
-    let piece: Vec<f32> = pattern
+    let piece: Vec<u32> = pattern
         .iter()
         .copied()
         .cycle()
@@ -145,7 +184,7 @@ fn repeated<'d>(device: &'d Device, len: usize, pattern: &[f32]) -> Result<Buffe
     let buffer = device.buffer(len)?;
     for start in (0..len).step_by(piece.len().max(1)) {
         let n = piece.len().min(len - start);
-        buffer.write(start, Numbers::F32(&piece[..n]))?;
+        buffer.write(start, Numbers::U32(&piece[..n]))?;
     }
     Ok(buffer)
 }
@@ -166,6 +205,7 @@ fn copy(device: &Device, scale: Scale) -> Result<Line, Failure> {
         times: measured(device, scale, |i| from[i].copy_to(&to))?,
         bytes: 8.0 * len as f64,
         operations: 0.0,
+        extra: None,
     })
 }
 
@@ -178,13 +218,14 @@ struct Pair<'d> {
 }
 
 impl<'d> Pair<'d> {
+    /// Of so many anchors, vectors per item, items and dimensions, with copies of the items' vectors; `blocks` of products
+    /// need room.
     fn new(
         device: &'d Device,
-        scale: Scale,
         [rows, m, items, d]: [usize; 4],
+        vectors: Vec<Buffer<'d>>,
         blocks: usize,
     ) -> Result<Self, Failure> {
-        let vectors = copies(device, scale, m * items * d)?;
         let present = constant(device, m * items, 1.0)?;
         let lens = [
             m * items * d,
@@ -245,6 +286,71 @@ impl<'d> Pair<'d> {
         // SAFETY: the views of the task are this one's buffers, and the caller's, of the lengths that its sizes say.
         unsafe { device.launch(task, blocks) }
     }
+
+    /// Queues what products need: the bases and the lengths of the anchors.
+    fn prepare(&self, device: &Device, pairs: Pairs) -> Result<(), Failure> {
+        self.launch(device, &Task::Bases(pairs.items), warps(pairs.items.items))?;
+        self.launch(device, &Task::Squares(pairs), warps(pairs.rows))
+    }
+}
+
+/// Rows of `d` numbers and room for a copy in a narrow format.
+struct Copy<'d> {
+    words: Buffer<'d>,
+    scales: Buffer<'d>,
+    p: Narrow,
+}
+
+impl<'d> Copy<'d> {
+    fn new(
+        device: &'d Device,
+        numbers: Global<F32>,
+        [rows, d]: [usize; 2],
+        format: Format,
+    ) -> Result<Self, Failure> {
+        let row_words = row_words(format, d as u32);
+        let words = device.buffer(rows * row_words as usize)?;
+        let scales = device.buffer(rows)?;
+        let p = Narrow {
+            numbers,
+            words: words.view(),
+            scales: scales.view(),
+            rows: rows as u32,
+            d: d as u32,
+            row_words,
+            format: format as u32,
+        };
+        Ok(Copy { words, scales, p })
+    }
+
+    /// Queues the copy.
+    fn launch(&self, device: &Device) -> Result<(), Failure> {
+        debug_assert!(!self.words.is_empty() && !self.scales.is_empty());
+        // SAFETY: the words and the scales are this one's, the numbers a buffer that its maker holds, of these rows.
+        unsafe { device.launch(&Task::Narrow(self.p), warps(self.p.rows)) }
+    }
+}
+
+fn operands(anchors: &Copy<'_>, q: &Copy<'_>, residuals: u32) -> Operands {
+    Operands {
+        anchors: anchors.p.words,
+        anchor_scales: anchors.p.scales,
+        q: q.p.words,
+        q_scales: q.p.scales,
+        row_words: q.p.row_words,
+        residuals,
+    }
+}
+
+/// That the device has more than exact products.
+fn has(device: &Device, precision: Precision) -> Result<(), Failure> {
+    let (major, minor) = device.properties().capability;
+    match precision.on(major, minor) == precision {
+        true => Ok(()),
+        false => Err(Failure::NoKernel(
+            "products that are not exact before compute capability 8.0",
+        )),
+    }
 }
 
 fn warps(n: u32) -> [u32; 2] {
@@ -252,15 +358,20 @@ fn warps(n: u32) -> [u32; 2] {
 }
 
 /// Blocks for the tiles of a matrix: some for each multiprocessor.
-fn tiles(device: &Device, a: usize, b: usize) -> usize {
-    let side = TILE as usize;
+fn tiles(device: &Device, [a, b]: [usize; 2], tile: [u32; 2]) -> usize {
     let waves = 4 * device.properties().multiprocessors as usize;
-    (a.div_ceil(side) * b.div_ceil(side)).min(waves)
+    let [high, wide] = tile.map(|side| side as usize);
+    (a.div_ceil(high) * b.div_ceil(wide)).min(waves)
 }
+
+/// Anchors and items of a tile.
+const EXACT: [u32; 2] = [TILE; 2];
+const NARROW: [u32; 2] = [tensor::ROWS, tensor::COLUMNS];
 
 fn bases(device: &Device, scale: Scale) -> Result<Line, Failure> {
     let [items, m, d] = scale.of([65536, 2, 512], [40, 2, 24]);
-    let pair = Pair::new(device, scale, [1, m, items, d], 1)?;
+    let vectors = copies(device, scale, m * items * d)?;
+    let pair = Pair::new(device, [1, m, items, d], vectors, 1)?;
     let times = measured(device, scale, |i| {
         let items = pair.turn(i).items;
         pair.launch(device, &Task::Bases(items), warps(items.items))
@@ -270,38 +381,96 @@ fn bases(device: &Device, scale: Scale) -> Result<Line, Failure> {
         times,
         bytes: 8.0 * (m * items * d) as f64,
         operations: 0.0,
+        extra: None,
     })
 }
 
-fn volumes(device: &Device, scale: Scale) -> Result<Line, Failure> {
+fn precision_name(precision: Precision) -> &'static str {
+    match precision {
+        Precision::Exact => "f32",
+        Precision::Tf32 => "TF32",
+        Precision::Bf16 => "bf16",
+    }
+}
+
+/// From vectors to volumes: bases, copies in the narrow format, products.
+fn volumes(device: &Device, scale: Scale, precision: Precision) -> Result<Line, Failure> {
+    has(device, precision)?;
     let [b, m, d] = scale.of([8192, 2, 512], [70, 2, 20]);
-    let blocks = tiles(device, b, b);
-    let pair = Pair::new(device, scale, [b, m, b, d], blocks)?;
+    let format = precision.format();
+    let blocks = tiles(device, [b, b], format.map_or(EXACT, |_| NARROW));
+    let vectors = copies(device, scale, m * b * d)?;
+    let pair = Pair::new(device, [b, m, b, d], vectors, blocks)?;
     let out = device.buffer(b * b)?;
+    let narrow = match format {
+        None => None,
+        Some(format) => Some([
+            Copy::new(device, pair.pairs.anchors, [b, d], format)?,
+            Copy::new(device, pair.pairs.items.q, [m * b, d], format)?,
+        ]),
+    };
     let times = measured(device, scale, |i| {
-        let pairs = pair.turn(i);
-        pair.launch(device, &Task::Bases(pairs.items), warps(pairs.items.items))?;
-        pair.launch(device, &Task::Squares(pairs), warps(pairs.rows))?;
-        let task = Task::Volumes(Volumes {
-            pairs,
-            out: out.view(),
-        });
+        let (pairs, out) = (pair.turn(i), out.view());
+        pair.prepare(device, pairs)?;
+        let task = match &narrow {
+            None => Task::Volumes(Volumes { pairs, out }),
+            Some([anchors, q]) => {
+                anchors.launch(device)?;
+                q.launch(device)?;
+                let p = TensorVolumes {
+                    pairs,
+                    operands: operands(anchors, q, 1),
+                    out,
+                };
+                match precision {
+                    Precision::Bf16 => Task::VolumesBf16(p),
+                    _ => Task::VolumesTf32(p),
+                }
+            }
+        };
         pair.launch(device, &task, [blocks as u32, 1])
     })?;
+    let name = precision_name(precision);
     Ok(Line {
-        work: format!("volume matrix, B={b}, k={}, D={d}, f32", m + 1),
+        work: format!("volume matrix, B={b}, k={}, D={d}, {name}", m + 1),
         times,
         bytes: 0.0,
         operations: 2.0 * (b * b) as f64 * (m * d) as f64,
+        extra: None,
     })
 }
 
-fn gram(device: &Device, scale: Scale) -> Result<Line, Failure> {
-    let [k, b, d] = scale.of([3, 4096, 512], [3, 70, 12]);
+/// Tuples of a batch, and anchors that go by at a time.
+const BATCH: [usize; 2] = [4096, 1024];
+/// The batch whose memory is bounded.
+const LARGE: [usize; 2] = [32768, 1024];
+/// The operands of tensor cores take memory besides.
+const LARGE_TF32: [usize; 2] = [32768, 128];
+
+fn gram(
+    device: &Device,
+    scale: Scale,
+    precision: Precision,
+    [rows, strip]: [usize; 2],
+) -> Result<Line, Failure> {
+    has(device, precision)?;
+    device.set_precision(precision);
+    let found = gram_of(device, scale, [rows, strip], precision_name(precision));
+    device.set_precision(Precision::Exact);
+    found
+}
+
+fn gram_of(
+    device: &Device,
+    scale: Scale,
+    [rows, strip]: [usize; 2],
+    precision: &str,
+) -> Result<Line, Failure> {
+    let [k, b, d] = scale.of([3, rows, 512], [3, 70, 12]);
     let vectors = copies(device, scale, k * b * d)?;
     let present = constant(device, k * b, 1.0)?;
     let (gradient, report) = (device.buffer(k * b * d)?, device.buffer(3)?);
-    let strip = b.min(1024);
+    let strip = b.min(strip);
     let workspace_len = device.gram_workspace_len([k, b, d], strip);
     let workspace = device.buffer(usize::try_from(workspace_len).map_err(|_| Failure::Size)?)?;
     let times = measured(device, scale, |i| {
@@ -316,15 +485,13 @@ fn gram(device: &Device, scale: Scale) -> Result<Line, Failure> {
         // SAFETY: the buffers have the lengths of these sizes, and live until the times are taken.
         unsafe { device.gram_loss_at(&GramLoss::paper(0), [k, b, d], strip, memory) }
     })?;
-    let megabytes = workspace_len * 4 / 1_000_000;
     Ok(Line {
-        work: format!(
-            "GRAM loss forward and backward, B={b}, k={k}, D={d}, f32, {megabytes} MB besides"
-        ),
+        work: format!("GRAM loss forward and backward, B={b}, k={k}, D={d}, {precision}"),
         times,
         bytes: 0.0,
         // Two products of coordinates, two of gradients.
         operations: 4.0 * 2.0 * (b * b) as f64 * ((k - 1) * d) as f64,
+        extra: Some(4 * workspace_len),
     })
 }
 
@@ -390,97 +557,179 @@ fn sequences(device: &Device, scale: Scale) -> Result<Line, Failure> {
         // Two reads, one write.
         bytes: 12.0 * (rows * t * v) as f64,
         operations: 0.0,
+        extra: None,
     })
 }
 
-fn search(device: &Device, scale: Scale) -> Result<Line, Failure> {
+/// What is looked for: anchors, vectors per item, items, dimensions, and how many are found.
+type Sought = ([usize; 4], usize);
+
+/// The same with fewer items as long as the device has no room for them; one copy is past any cache.
+fn with_room(
+    scale: Scale,
+    work: impl Fn(Sought) -> Result<Line, Failure>,
+) -> Result<Line, Failure> {
     let [rows, m, mut items, d, best] = scale.of([64, 2, 10_000_000, 256, 10], [3, 2, 150, 8, 4]);
-    // What the device has room for; one copy is past any cache.
     loop {
-        match search_of(device, scale, [rows, m, items, d], best) {
+        match work(([rows, m, items, d], best)) {
             Err(Failure::Memory { .. }) if items > 1000 => items /= 2,
             found => return found,
         }
     }
 }
 
-fn search_of(
-    device: &Device,
-    scale: Scale,
-    [rows, m, items, d]: [usize; 4],
+/// Room for the lists of a search, and for what is found.
+struct Lists<'d> {
+    buffers: Vec<Buffer<'d>>,
+    blocks: usize,
     best: usize,
-) -> Result<Line, Failure> {
-    let blocks = tiles(device, rows, items);
-    let gallery = filled(device, m * items * d, 1)?;
-    let present = constant(device, m * items, 1.0)?;
-    let mut rest = Vec::new();
-    for len in [
-        m * items * d,
-        items * m * m,
-        items,
-        items,
-        rows,
-        8 * blocks * rows.div_ceil(TILE as usize) * d,
-        rows * blocks * best,
-        rows * blocks * best,
-        rows * best,
-        rows * best,
-    ] {
-        rest.push(device.buffer(len)?);
+}
+
+impl<'d> Lists<'d> {
+    fn new(device: &'d Device, rows: usize, blocks: usize, best: usize) -> Result<Self, Failure> {
+        let (lists, found) = (rows * blocks * best, rows * best);
+        let mut buffers = Vec::new();
+        for len in [lists, lists, found, found] {
+            buffers.push(device.buffer(len)?);
+        }
+        Ok(Lists {
+            buffers,
+            blocks,
+            best,
+        })
     }
-    let anchors = filled(device, rows * d, 99)?;
-    let view = |i: usize| rest[i].view::<F32>();
-    let pairs = Pairs {
-        anchors: anchors.view(),
-        squares: view(4),
-        items: Items {
-            vectors: gallery.view(),
-            present: present.view(),
-            q: view(0),
-            r: view(1),
-            volume: view(2),
-            any: view(3),
-            items: items as u32,
-            m: m as u32,
-            d: d as u32,
-            skip: u32::MAX,
-        },
-        residuals: view(5),
-        rows: rows as u32,
-        measure: 0,
-    };
-    let indices = |i: usize| -> Global<u32> { rest[i].view() };
-    let p = Nearest {
-        pairs,
-        scores: view(6),
-        indices: indices(7),
-        best_scores: view(8),
-        best_indices: indices(9),
-        best: best as u32,
-        blocks: blocks as u32,
-        offset: 0,
-        zeros_are_missing: 1,
-    };
-    let launch = |task: &Task, blocks: [u32; 2]| {
-        // SAFETY: the views are buffers of this function, of the lengths that the sizes say.
-        unsafe { device.launch(task, blocks) }
-    };
-    launch(&Task::Bases(pairs.items), warps(items as u32))?;
-    launch(&Task::Squares(pairs), warps(rows as u32))?;
-    let down = rows.div_ceil(TILE as usize) as u32;
-    let times = measured(device, scale, |_| {
-        launch(&Task::Nearest(p), [blocks as u32, down])?;
-        launch(&Task::Merge(p), warps(rows as u32))
-    })?;
-    Ok(Line {
+
+    fn nearest(&self, pairs: Pairs) -> Nearest {
+        Nearest {
+            pairs,
+            scores: self.buffers[0].view(),
+            indices: self.buffers[1].view(),
+            best_scores: self.buffers[2].view(),
+            best_indices: self.buffers[3].view(),
+            best: self.best as u32,
+            blocks: self.blocks as u32,
+            offset: 0,
+            zeros_are_missing: 1,
+        }
+    }
+}
+
+fn search(device: &Device, scale: Scale) -> Result<Line, Failure> {
+    with_room(scale, |(sizes, best)| {
+        let [rows, m, items, d] = sizes;
+        let blocks = tiles(device, [rows, items], EXACT);
+        let down = rows.div_ceil(TILE as usize);
+        let vectors = vec![filled(device, m * items * d, 1)?];
+        let pair = Pair::new(device, sizes, vectors, blocks * down)?;
+        let lists = Lists::new(device, rows, blocks, best)?;
+        pair.prepare(device, pair.pairs)?;
+        let p = lists.nearest(pair.pairs);
+        let times = measured(device, scale, |_| {
+            pair.launch(device, &Task::Nearest(p), [blocks as u32, down as u32])?;
+            pair.launch(device, &Task::Merge(p), warps(rows as u32))
+        })?;
+        Ok(found_line((sizes, best), times, "f32", 4.0))
+    })
+}
+
+fn found_line(
+    ([rows, m, items, d], best): Sought,
+    times: Vec<f32>,
+    name: &str,
+    bytes: f64,
+) -> Line {
+    Line {
         work: format!(
-            "search, {rows} anchors, {items} items, k={}, D={d}, f32",
+            "search, {rows} anchors, {items} items, k={}, D={d}, the best {best}, {name}",
             m + 1
         ),
         times,
-        bytes: 4.0 * (m * items * d) as f64,
+        bytes: bytes * (m * items * d) as f64,
         operations: 2.0 * (rows * items) as f64 * (m * d) as f64,
+        extra: None,
+    }
+}
+
+/// Of a gallery that is there in few bits alone: its rows have about the length 1.
+fn search_narrow(device: &Device, scale: Scale, format: Format) -> Result<Line, Failure> {
+    has(device, Precision::Bf16)?;
+    with_room(scale, |(sizes, best)| {
+        let [rows, m, items, d] = sizes;
+        let blocks = tiles(device, [rows, items], NARROW);
+        let down = rows.div_ceil(tensor::ROWS as usize);
+        let none = Global::new(0, 0);
+        let words = m * items * row_words(format, d as u32) as usize;
+        let q = repeated(device, words, &pattern(format, d))?;
+        let q_scales = constant(device, m * items, 1.0 / 40.0 / (d as f32).sqrt())?;
+        let (volume, any) = (constant(device, items, 1.0)?, constant(device, items, 1.0)?);
+        let (anchors, squares) = (filled(device, rows * d, 99)?, device.buffer(rows)?);
+        let copy = Copy::new(device, anchors.view(), [rows, d], format)?;
+        let lists = Lists::new(device, rows, blocks, best)?;
+        let pairs = Pairs {
+            anchors: anchors.view(),
+            squares: squares.view(),
+            items: Items {
+                vectors: none,
+                present: none,
+                q: none,
+                r: none,
+                volume: volume.view(),
+                any: any.view(),
+                items: items as u32,
+                m: m as u32,
+                d: d as u32,
+                skip: u32::MAX,
+            },
+            residuals: none,
+            rows: rows as u32,
+            measure: 0,
+        };
+        let p = Scan {
+            nearest: lists.nearest(pairs),
+            operands: Operands {
+                anchors: copy.p.words,
+                anchor_scales: copy.p.scales,
+                q: q.view(),
+                q_scales: q_scales.view(),
+                row_words: copy.p.row_words,
+                residuals: 0,
+            },
+        };
+        let (task, name, bytes) = match format {
+            Format::I8 => (Task::NearestI8(p), "int8", 1.0),
+            _ => (Task::NearestBf16(p), "bf16", 2.0),
+        };
+        let launch = |task: &Task, blocks: [u32; 2]| {
+            // SAFETY: the views are buffers of this function, of the lengths that the sizes say.
+            unsafe { device.launch(task, blocks) }
+        };
+        let times = measured(device, scale, |_| {
+            launch(&Task::Squares(pairs), warps(rows as u32))?;
+            copy.launch(device)?;
+            launch(&task, [blocks as u32, down as u32])?;
+            launch(&Task::Merge(p.nearest), warps(rows as u32))
+        })?;
+        Ok(found_line((sizes, best), times, name, bytes))
     })
+}
+
+/// Words of numbers at random.
+fn pattern(format: Format, d: usize) -> Vec<u32> {
+    let numbers = normals(5, PATTERN * format.per_word() as usize);
+    let word = |numbers: &[f32]| match numbers {
+        [low, high] => {
+            let [low, high] = [low, high].map(|x| Half::Bf16.nearest(x / (d as f32).sqrt()));
+            u32::from(low) | u32::from(high) << 16
+        }
+        four => {
+            let byte = |i: usize| (40.0 * four[i]).clamp(-127.0, 127.0) as i8;
+            u32::from_le_bytes([0, 1, 2, 3].map(|i| byte(i).cast_unsigned()))
+        }
+    };
+    numbers
+        .chunks(format.per_word() as usize)
+        .map(word)
+        .collect()
 }
 
 fn update(device: &Device, scale: Scale) -> Result<Line, Failure> {
@@ -502,5 +751,6 @@ fn update(device: &Device, scale: Scale) -> Result<Line, Failure> {
         // Four reads, three writes.
         bytes: 28.0 * n as f64,
         operations: 0.0,
+        extra: None,
     })
 }

@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use rivergram::cuda::Device;
+use rivergram::cuda::{Device, Failure};
 use rivergram_gpu::bench::{Scale, WORKS};
 use serde_json::json;
 
@@ -59,9 +59,11 @@ fn main() -> ExitCode {
                     "gb_s": bandwidth,
                     "of_copy": of_copy,
                     "tflop_s": rate,
+                    "extra_mb": line.extra.map(|bytes| bytes as f64 / 1e6),
                 });
                 println!("{object}");
             }
+            Err(failure @ Failure::NoKernel(_)) => eprintln!("{}: {failure}", work.name),
             Err(failure) => {
                 eprintln!("error: {}: {failure}", work.name);
                 failed = true;

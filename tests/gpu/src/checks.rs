@@ -11,7 +11,7 @@ use rivergram_core::optim::{AdamW, Optimizer};
 use rivergram_tests::precision::SINGLE;
 
 use crate::cases::{Against, Rows, Tuples, assert_close, double, norm, normals};
-use crate::golden;
+use crate::{golden, narrow};
 
 /// A check, by name.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +45,14 @@ pub const ALL: &[Check] = &[
         run: gram_strips,
     },
     Check {
+        name: "gram loss: in TF32 losses and gradients are near those of core",
+        run: narrow::losses,
+    },
+    Check {
+        name: "gram loss: in TF32 strips that fit the memory give the same loss",
+        run: narrow::loss_strips,
+    },
+    Check {
         name: "gram loss: twice the same bits",
         run: gram_twice,
     },
@@ -61,12 +69,28 @@ pub const ALL: &[Check] = &[
         run: volumes_in_parts,
     },
     Check {
+        name: "volume matrix: rounded volumes keep their bound, near pairs are exact",
+        run: narrow::volumes,
+    },
+    Check {
+        name: "volume matrix: rounded, parts that fit the memory give the same bits",
+        run: narrow::volumes_in_parts,
+    },
+    Check {
         name: "search: the nearest are those of core",
         run: nearest,
     },
     Check {
         name: "search: a gallery in parts gives the same",
         run: nearest_in_parts,
+    },
+    Check {
+        name: "search: the candidates of a gallery in few bits are near",
+        run: narrow::candidates,
+    },
+    Check {
+        name: "search: a gallery in few bits, in parts, gives the same",
+        run: narrow::candidates_in_parts,
     },
     Check {
         name: "sequence loss: losses and gradients are those of core",
@@ -86,7 +110,7 @@ pub const ALL: &[Check] = &[
     },
 ];
 
-fn bits(x: &[f32]) -> Vec<u32> {
+pub(crate) fn bits(x: &[f32]) -> Vec<u32> {
     x.iter().map(|x| x.to_bits()).collect()
 }
 
@@ -237,7 +261,7 @@ fn pairs() -> Vec<Against> {
     cases
 }
 
-fn matrix(device: &Device, case: &Against, measure: Measure) -> Vec<f32> {
+pub(crate) fn matrix(device: &Device, case: &Against, measure: Measure) -> Vec<f32> {
     let [b1, _, b2, _] = case.sizes;
     let mut out = vec![0.0; b1 * b2];
     let present = case.present.as_deref();

@@ -6,5 +6,6 @@ pub mod bench;
 pub mod cases;
 mod checks;
 mod golden;
+mod narrow;
 
 pub use checks::{ALL, Check};

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use rivergram::cuda::Device;
+use rivergram::cuda::{Device, Precision};
 use rivergram_gpu::{ALL, Check};
 
 /// Nothing ran on a GPU.
@@ -55,8 +55,9 @@ fn main() -> ExitCode {
     for check in &checks {
         let began = Instant::now();
         let passed = catch_unwind(AssertUnwindSafe(|| (check.run)(&device))).is_ok();
-        // A check that ended early may have left its limit.
+        // A check that ended early may have left what it set.
         device.limit(None);
+        device.set_precision(Precision::Exact);
         let word = if passed { "ok" } else { "FAILED" };
         let seconds = began.elapsed().as_secs_f64();
         println!("{word:<8}{seconds:>7.2} s  {}", check.name);

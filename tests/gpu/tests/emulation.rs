@@ -3,8 +3,10 @@
 use rivergram::cuda::driver::{Driver, Numbers, Room};
 use rivergram::cuda::emulated::{Counts, Emulated, Settings};
 use rivergram::cuda::raw::GramMemory;
-use rivergram::cuda::{Device, Failure};
-use rivergram::engine::Engine;
+use rivergram::cuda::{Device, Failure, Precision};
+use rivergram::data::rows::{Rows as Table, Table as Tables};
+use rivergram::engine::{Engine, Threads};
+use rivergram::gallery::{self, Build, Found, Gallery, Kind, Options, Searcher};
 use rivergram_core::eisl;
 use rivergram_core::gram::contrastive::{Anchor, GramLoss, Term};
 use rivergram_core::gram::pair::Measure;
@@ -12,6 +14,7 @@ use rivergram_core::gram::retrieval::{Order as Ranking, TopK};
 use rivergram_core::gram::search::Search;
 use rivergram_core::head::Head;
 use rivergram_core::optim::Optimizer;
+use rivergram_core::optim::rounding::Half;
 use rivergram_core::schedule::{Plan, Settings as Rates, State};
 use rivergram_core::trainer::{Setup, Storage, Trainer};
 use rivergram_cuda_kernels::device::Order;
@@ -172,9 +175,25 @@ fn sequences(engine: &Engine) -> Vec<u32> {
     bits(&x)
 }
 
-const OPERATIONS: [(&str, Operation); 4] = [
+fn gram_tf32(engine: &Engine) -> Vec<u32> {
+    engine.set_precision(Precision::Tf32);
+    let case = Tuples::random(5, [3, 18, 7]);
+    let mut gradient = vec![0.0; case.x.len()];
+    let report = engine.gram_loss(&case.config, &case.batch(), &mut gradient);
+    gradient.push(report.expect("valid inputs").loss);
+    bits(&gradient)
+}
+
+fn volumes_bf16(engine: &Engine) -> Vec<u32> {
+    engine.set_precision(Precision::Bf16);
+    volumes(engine)
+}
+
+const OPERATIONS: [(&str, Operation); 6] = [
     ("gram loss", gram),
+    ("gram loss in TF32", gram_tf32),
     ("volume matrix", volumes),
+    ("volume matrix in bf16", volumes_bf16),
     ("search", nearest),
     ("sequence loss", sequences),
 ];
@@ -400,6 +419,51 @@ fn a_loss_runs_on_memory_of_the_callers() {
     assert!(matches!(failure, Err(Failure::Memory { .. })));
 }
 
+/// The precision of the device is that of raw handles too.
+#[test]
+fn a_loss_on_memory_of_the_callers_is_as_precise_as_the_device() {
+    let (whole, mut driver) = device(Settings::default());
+    let case = Tuples::random(12, [3, 33, 10]);
+    let [k, rows, d] = case.sizes;
+    let exact_len = whole.gram_workspace_len(case.sizes, rows);
+    whole.set_precision(Precision::Tf32);
+    let workspace_len = whole.gram_workspace_len(case.sizes, rows);
+    assert!(workspace_len > exact_len);
+    let mut want = vec![0.0; case.x.len()];
+    let report = whole.gram_loss(&case.config, &case.batch(), &mut want);
+    report.expect("a device that works");
+    let mut of = |words: usize| driver.allocate(words).expect("memory");
+    let memory = GramMemory {
+        vectors: of(k * rows * d),
+        present: of(k * rows),
+        gradient: of(k * rows * d),
+        report: of(3),
+        workspace: of(workspace_len as usize),
+        workspace_len,
+    };
+    let uploads = [
+        (&case.x, memory.vectors),
+        (&vec![1.0; k * rows], memory.present),
+    ];
+    for (numbers, to) in uploads {
+        let done = driver.upload(Numbers::F32(numbers), to);
+        done.expect("a copy");
+    }
+    queue_loss(&whole, &case, rows, memory).expect("it starts");
+    let mut found = vec![0.0; case.x.len()];
+    let parts = &mut [(memory.gradient, Room::F32(&mut found))];
+    driver.download(parts).expect("a copy");
+    assert_eq!(bits(&found), bits(&want));
+    // Copies of tensor cores' operands are of 16 bytes.
+    let crooked = GramMemory {
+        workspace: memory.workspace + 4,
+        workspace_len: workspace_len - 1,
+        ..memory
+    };
+    let refused = queue_loss(&whole, &case, rows, crooked);
+    assert_eq!(refused, Err(Failure::Input));
+}
+
 /// The parameters of three heads after some steps of the symmetric loss with cosines.
 fn train(engine: &Engine, steps: u64) -> Vec<f32> {
     let rows = 8;
@@ -481,4 +545,202 @@ fn the_options_of_a_loss_without_a_kernel_stay_on_the_cpu() {
     found.expect("the CPU has it");
     assert_eq!(driver.counts().launches, 0);
     assert_eq!(engine.failure(), None);
+}
+
+/// What is asked for on a GPU without tensor cores that have the formats stays exact, to the bit.
+#[test]
+fn an_older_device_stays_exact() {
+    let run = |capability, precision| {
+        let (device, driver) = device(Settings {
+            capability,
+            ..Settings::default()
+        });
+        let done = device.set_precision(precision);
+        assert_eq!(device.precision(), done);
+        let engine = Engine::with(Level::detect(), Ok(device));
+        let found = [gram(&engine), volumes(&engine)];
+        assert_eq!(engine.failure(), None);
+        (done, found, driver.counts().launches)
+    };
+    let want = run((9, 0), Precision::Exact);
+    for precision in [Precision::Tf32, Precision::Bf16] {
+        assert_eq!(run((7, 5), precision), want);
+        let (done, found, launches) = run((8, 0), precision);
+        assert_eq!(done, precision);
+        assert!(launches > want.2, "{launches}");
+        // Something was rounded.
+        assert_ne!(found, want.1);
+    }
+    assert_eq!(
+        Engine::new(Level::detect()).set_precision(Precision::Tf32),
+        Precision::Exact
+    );
+}
+
+/// Planes of items, a row of zeros where one is absent: with equal ones, and some that are beside each other.
+fn planes([m, items, d]: [usize; 3]) -> Vec<Vec<f32>> {
+    let plane = |p: usize| {
+        let mut plane = normals(90 + p as u64, items * d);
+        for (j, row) in plane.clone().chunks(d).enumerate().take(3) {
+            plane[(items - 1 - j) * d..(items - j) * d].copy_from_slice(row);
+        }
+        // Nothing is there of item 7, and of item 8 the first vector alone.
+        plane[7 * d..8 * d].fill(0.0);
+        if p > 0 {
+            plane[8 * d..9 * d].fill(0.0);
+        }
+        plane
+    };
+    (0..m).map(plane).collect()
+}
+
+#[test]
+fn a_gallery_is_searched_by_a_device_as_by_threads() {
+    let (level, sizes) = (Level::detect(), [2, 150, 40]);
+    let [_, items, d] = sizes;
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let planes = planes(sizes);
+    let rows = |(p, x): (usize, &Vec<f32>)| {
+        Table::new(&format!("m{p}"), d, x.clone()).expect("whole rows")
+    };
+    let table = Tables {
+        modalities: planes.iter().enumerate().map(rows).collect(),
+        labels: None,
+    };
+    // One is zero, one is beside items.
+    let mut queries = normals(99, 4 * d);
+    queries[d..2 * d].fill(0.0);
+    queries[2 * d..3 * d].copy_from_slice(&planes[0][d..2 * d]);
+    queries[2 * d] += 1e-3;
+    let threads = Threads::new(level, 1).expect("a thread");
+    let [f16, bf16] = [Half::F16, Half::Bf16].map(Kind::Half);
+    // Bases, vectors, what is asked for, by what, how many; whether there is a kernel.
+    let works = [
+        (f16, f16, Precision::Exact, Measure::Volume, 3, true),
+        (
+            bf16,
+            Kind::F32,
+            Precision::Exact,
+            Measure::Distance,
+            10,
+            true,
+        ),
+        (
+            Kind::Int8,
+            Kind::F32,
+            Precision::Exact,
+            Measure::Volume,
+            10,
+            true,
+        ),
+        (
+            Kind::Int8,
+            bf16,
+            Precision::Exact,
+            Measure::Cosine,
+            4,
+            false,
+        ),
+        (
+            Kind::F32,
+            Kind::F32,
+            Precision::Exact,
+            Measure::Distance,
+            10,
+            true,
+        ),
+        (
+            Kind::F32,
+            Kind::F32,
+            Precision::Exact,
+            Measure::Volume,
+            30,
+            false,
+        ),
+        (
+            Kind::F32,
+            Kind::F32,
+            Precision::Bf16,
+            Measure::Volume,
+            10,
+            true,
+        ),
+        (Kind::F32, f16, Precision::Exact, Measure::Volume, 3, false),
+        // More than the lists of a tile hold: threads find what a device does not know.
+        (f16, f16, Precision::Exact, Measure::Volume, 145, true),
+    ];
+    for (at, (bases, vectors, precision, measure, top, has_kernel)) in works.into_iter().enumerate()
+    {
+        let what = format!("{bases:?} {vectors:?} {measure:?} {top}");
+        let file = folder.join(format!("device-{at}.gallery"));
+        let build = Build {
+            bases,
+            vectors,
+            level,
+        };
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let built = gallery::build(&table, &build, &file, &stop, |_| ());
+        built.expect("a gallery").expect("not stopped");
+        let gallery = Gallery::open(&file).expect("a gallery");
+        let options = Options {
+            measure,
+            top,
+            candidates: None,
+        };
+        let alone = Searcher::new(&gallery, &threads, options).expect("options");
+        let want = alone.nearest(&queries).expect("finite queries");
+        for settings in [
+            Settings::default(),
+            Settings {
+                memory: 60_000,
+                multiprocessors: 3,
+                ..Settings::default()
+            },
+            Settings {
+                fails_launch: Some(1),
+                ..Settings::default()
+            },
+        ] {
+            let (device, driver) = device(settings);
+            let engine = Engine::with(level, Ok(device));
+            engine.set_precision(precision);
+            let searcher = Searcher::new(&gallery, &threads, options).expect("options");
+            let searcher = searcher.by(&engine);
+            let found = searcher.nearest(&queries).expect("finite queries");
+            assert_found(&what, &found, &want, alone.candidates().is_none());
+            assert_eq!(searcher.missing().is_none(), has_kernel, "{what}");
+            let fails = settings.fails_launch.is_some() && has_kernel;
+            assert_eq!(engine.failure().is_some(), fails, "{what}");
+            assert_eq!(driver.counts().launches > 0, has_kernel, "{what}");
+            // And what is wrong is said as ever.
+            let mut bad = queries.clone();
+            bad[2 * d] = f32::NAN;
+            let [found, want] = [&searcher, &alone].map(|searcher| {
+                let found = searcher.nearest(&bad).expect_err("not a number");
+                found.to_string()
+            });
+            assert_eq!(found, want);
+            drop(searcher);
+            drop(engine);
+            assert_eq!(driver.counts().bytes, 0, "{what}: memory is left");
+        }
+        assert!(want.iter().all(|list| list.len() <= items));
+    }
+}
+
+/// The same items in the same order, with the same bits; where threads score by tiles, with their rounding.
+fn assert_found(what: &str, found: &[Vec<Found>], want: &[Vec<Found>], by_tiles: bool) {
+    if !by_tiles {
+        assert_eq!(found, want, "{what}");
+        return;
+    }
+    assert_eq!(found.len(), want.len(), "{what}");
+    for (found, want) in found.iter().zip(want) {
+        let items = |list: &[Found]| list.iter().map(|found| found.item).collect::<Vec<_>>();
+        assert_eq!(items(found), items(want), "{what}");
+        let scores = |list: &[Found]| list.iter().map(|found| found.score).collect::<Vec<_>>();
+        let exact = double(&scores(want));
+        let scale = |i: usize| exact[i].max(1e-30);
+        assert_close(what, &scores(found), &exact, scale, 2.0 * SINGLE.volume);
+    }
 }

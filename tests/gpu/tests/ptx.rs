@@ -1,21 +1,23 @@
 //! That the PTX has what the host starts, with parameters of the size that it passes.
 
-use rivergram::cuda::driver::{EislPass, GramPass, Task};
+use rivergram::cuda::driver::{EislPass, GramPass, Task, TensorPass};
 use rivergram_cuda_kernels::device::Global;
 use rivergram_cuda_kernels::kernels::basis::Items;
-use rivergram_cuda_kernels::kernels::contrastive::Loss;
+use rivergram_cuda_kernels::kernels::contrastive::{Loss, TensorLoss};
 use rivergram_cuda_kernels::kernels::eisl::Eisl;
 use rivergram_cuda_kernels::kernels::optim::Update;
 use rivergram_cuda_kernels::kernels::pairs::{Pairs, Volumes};
 use rivergram_cuda_kernels::kernels::prepare::Normalise;
-use rivergram_cuda_kernels::kernels::search::Nearest;
+use rivergram_cuda_kernels::kernels::search::{Nearest, Scan};
+use rivergram_cuda_kernels::kernels::tensor::{Narrow, Operands, TensorVolumes};
 use rivergram_cuda_kernels::lanes::F32;
 use rivergram_cuda_kernels::ptx;
 
 const NONE: Global<F32> = Global::new(0, 0);
+const NO_WORDS: Global<u32> = Global::new(0, 0);
 
-/// Every kernel that the host starts.
-fn tasks() -> Vec<Task> {
+/// Every kernel that the host starts: those of every device, and those on tensor cores.
+fn tasks() -> [Vec<Task>; 2] {
     let items = Items {
         vectors: NONE,
         present: NONE,
@@ -131,6 +133,59 @@ fn tasks() -> Vec<Task> {
         GramPass::Report,
     ];
     tasks.extend(passes.map(|pass| Task::Gram(pass, loss)));
+    [tasks, tensor_tasks(nearest, loss)]
+}
+
+fn tensor_tasks(nearest: Nearest, loss: Loss) -> Vec<Task> {
+    let pairs = nearest.pairs;
+    let operands = Operands {
+        anchors: NO_WORDS,
+        anchor_scales: NONE,
+        q: NO_WORDS,
+        q_scales: NONE,
+        row_words: 0,
+        residuals: 0,
+    };
+    let narrow = Narrow {
+        numbers: NONE,
+        words: NO_WORDS,
+        scales: NONE,
+        rows: 0,
+        d: 0,
+        row_words: 0,
+        format: 0,
+    };
+    let volumes = TensorVolumes {
+        pairs,
+        operands,
+        out: NONE,
+    };
+    let scan = Scan { nearest, operands };
+    let loss = TensorLoss {
+        loss,
+        operands,
+        anchors_transposed: NO_WORDS,
+        q_transposed: NO_WORDS,
+        y: NO_WORDS,
+        y_transposed: NO_WORDS,
+        batch_words: 0,
+        strip_words: 0,
+    };
+    let mut tasks = vec![
+        Task::Narrow(narrow),
+        Task::NarrowTransposed(narrow),
+        Task::VolumesTf32(volumes),
+        Task::VolumesBf16(volumes),
+        Task::NearestF16(scan),
+        Task::NearestBf16(scan),
+        Task::NearestI8(scan),
+    ];
+    let passes = [
+        TensorPass::Scores,
+        TensorPass::AnchorsProduct,
+        TensorPass::ItemsProduct,
+    ];
+    tasks.extend(passes.map(|pass| Task::GramTf32(pass, loss)));
     tasks
 }
 
@@ -143,8 +198,12 @@ fn parameter_bytes(text: &str, kernel: &str) -> Option<usize> {
 
 #[test]
 fn every_text_has_every_kernel_with_its_parameters() {
+    let [all, on_tensor_cores] = tasks();
     for (capability, text) in ptx::ALL {
-        for task in tasks() {
+        let more = on_tensor_cores.iter().filter(|_| capability >= 80);
+        assert!(all.iter().all(|task| !task.is_on_tensor_cores()));
+        assert!(on_tensor_cores.iter().all(Task::is_on_tensor_cores));
+        for task in all.iter().chain(more) {
             let kernel = task.kernel();
             let (_, bytes) = task.parameters();
             assert_eq!(

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use rivergram::cuda::Precision;
 use rivergram::engine::{CUDA, Engine};
 use rivergram::error::{Error, Result};
 use rivergram::path::{self, Choice, Reason, VARIABLE};
@@ -24,11 +25,12 @@ use super::output;
 use super::progress::{Progress, Screen};
 
 /// Flags that go together with `--resume`: they change nothing of what was trained.
-const WITH_RESUME: [&str; 6] = [
+const WITH_RESUME: [&str; 7] = [
     "--resume",
     "--add-budgets",
     "--threads",
     "--path",
+    "--precision",
     "--json",
     "--quiet",
 ];
@@ -55,17 +57,28 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
     let screen = Screen::new(flags.machine.quiet);
     let progress = Progress::new(screen.clone(), &flags.machine);
     let asked = flags.machine.path.as_deref();
-    let (choice, options, folder) = match &flags.run.resume {
+    let precision = flags.machine.precision;
+    let (choice, options, folder, exact) = match &flags.run.resume {
         Some(folder) => {
             let options = train::read_options(folder)?;
             let choice = choose_again(asked, &options, folder)?;
-            (choice, options, folder.clone())
+            // That of the run, on the path that has it.
+            let own = path::precision_named(options.precision.as_deref());
+            let own = if choice.asks_for_gpu() {
+                own
+            } else {
+                Precision::Exact
+            };
+            let exact = choice.set_precision(precision.unwrap_or(own))?;
+            (choice, options, folder.clone(), exact)
         }
         None => {
             let choice = path::choose(asked)?;
-            let options = plan::options(flags, choice.engine.name())?;
+            let exact = choice.set_precision(precision.unwrap_or_default())?;
+            let mut options = plan::options(flags, choice.engine.name())?;
+            options.precision = choice.engine.stated_precision();
             let folder = flags.run.out.clone().unwrap_or_else(next_folder);
-            (choice, options, folder)
+            (choice, options, folder, exact)
         }
     };
     // Said once a job has begun: what is refused before is told in one line.
@@ -90,7 +103,7 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
         stop: interrupt::listen(screen.clone(), "update"),
         observe: &observe,
     };
-    if let Some(message) = choice.engine.warning() {
+    for message in choice.engine.warning().into_iter().chain(exact) {
         observe(Event::Warning { message });
     }
     let done = match flags.run.resume {
