@@ -127,6 +127,14 @@ impl Engine {
         stated.map(str::to_string)
     }
 
+    /// The name of the path, with the precision where it is not exact: "cuda in tf32".
+    pub fn described(&self) -> String {
+        match self.stated_precision() {
+            Some(precision) => format!("{} in {precision}", self.name()),
+            None => self.name().to_string(),
+        }
+    }
+
     /// Why the GPU is not used, or no longer: none where there is none to use, or it works.
     pub fn failure(&self) -> Option<Failure> {
         self.trouble().failure

@@ -231,19 +231,25 @@ fn a_run_states_the_precision_of_its_gpu() {
     );
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
-        text.contains("began with products in precision tf32: in exact"),
+        text.contains("had products in precision tf32: from here on they are in exact"),
         "{text}"
     );
-    let line = format!("{TRAIN} --path cuda --precision bf16 --out old");
+    // And in that it goes on.
+    assert_eq!(stated("tf32"), serde_json::Value::Null);
+    let output = place.run("train --resume tf32 --add-budgets 20", Some(&driver), "");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{text}");
+    assert!(!text.contains("differ in rounding"), "{text}");
+    let line = format!("{TRAIN} --path cuda --precision tf32 --out old");
     let lines = place.trains(&line, Some(&driver), "turing");
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(
-        lines[0].contains("no products in bf16 before compute capability 8.0"),
+        lines[0].contains("no products in tf32 before compute capability 8.0"),
         "{lines:?}"
     );
     assert_eq!(stated("old"), serde_json::Value::Null);
     // Without a GPU the one that was asked for is what is missing.
-    let line = format!("{TRAIN} --path cuda --precision bf16 --out none");
+    let line = format!("{TRAIN} --path cuda --precision tf32 --out none");
     let lines = place.trains(&line, Some(&driver), "no-device");
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert_eq!(stated("none"), serde_json::Value::Null);

@@ -340,12 +340,7 @@ fn a_search_without_its_gpu_is_one_of_the_cpu() {
     let place = Place::new();
     items(&place);
     place.stdout("gallery --data items.safetensors --bases bf16 --out items.gallery");
-    place.npy(
-        "queries.npy",
-        [2, 3],
-        false,
-        &[0.9, 0.1, 0.3, 0.2, 0.8, 0.1],
-    );
+    array(&place, "queries.npy", 3, &[0.9, 0.1, 0.3, 0.2, 0.8, 0.1]);
     let search = "search items.gallery --queries queries.npy --format jsonl";
     let want = place.stdout(search);
     for precision in ["", " --precision bf16"] {

@@ -134,6 +134,24 @@ impl<'a> Job<'a> {
     }
 }
 
+/// Does the same for each of a few things, all at once; the results are in their order.
+pub(crate) fn side_by_side<T: Sync, R: Send>(
+    things: &[T],
+    work: impl Fn(&T) -> R + Sync,
+) -> Vec<R> {
+    std::thread::scope(|scope| {
+        let work = &work;
+        let threads: Vec<_> = things
+            .iter()
+            .map(|thing| scope.spawn(move || work(thing)))
+            .collect();
+        let results = threads.into_iter().map(|thread| thread.join());
+        results
+            .map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
+}
+
 /// Whether the command succeeded, and the tests that it ran.
 fn stream(command: &mut Command) -> std::io::Result<(bool, Counts)> {
     // The child stays in this process group: an interrupt from the terminal stops both.
@@ -171,7 +189,7 @@ pub(crate) fn say(line: &str) {
 }
 
 /// The command as one would type it.
-fn spelled(command: &Command) -> String {
+pub(crate) fn spelled(command: &Command) -> String {
     let program = std::path::Path::new(command.get_program());
     let name = program.file_name().unwrap_or(command.get_program());
     std::iter::once(name)

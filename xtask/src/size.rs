@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use self::table::{Cost, Section, Table};
 use crate::cross::{LLD, Toolchain};
-use crate::job::{Job, say};
+use crate::job::{Job, say, side_by_side};
 use crate::panic_paths::llvm;
 use crate::qemu::BOARDS;
 use crate::tools::{self, Tool};
@@ -156,20 +156,28 @@ fn measure(job: &mut Job<'_>) -> Option<Table> {
                     continue;
                 }
             };
+            let folder = toolchain.target_folder(&job.workspace.target);
             let machines = MACHINES.iter();
-            for machine in machines.filter(|machine| triples.contains(&machine.triple)) {
-                let folder = toolchain.target_folder(&job.workspace.target);
-                let folder = folder.join(machine.triple).join(profile);
-                let archive = Archive {
-                    file: folder.join("librivergram_size.a"),
+            let archives: Vec<Archive<'_>> = machines
+                .filter(|machine| triples.contains(&machine.triple))
+                .map(|machine| Archive {
+                    file: folder
+                        .join(machine.triple)
+                        .join(profile)
+                        .join("librivergram_size.a"),
                     script: job.workspace.root.join(CRATE).join("link.x"),
                     scripts: of_target(&scripts, machine.triple),
                     machine,
-                };
+                })
+                .collect();
+            // Instructions are counted, not time: machines may be emulated side by side.
+            let costs = side_by_side(&archives, Archive::costs);
+            for (archive, costs) in archives.iter().zip(costs) {
+                let machine = archive.machine;
                 let section = sections.entry(machine.triple).or_default();
                 section.name = machine.name.to_string();
                 section.triple = machine.triple.to_string();
-                match archive.costs() {
+                match costs {
                     Ok(costs) => section.add(column, costs),
                     Err(why) => job.fail(why),
                 }

@@ -2,12 +2,15 @@
 
 use clap::Args;
 use rivergram::cuda::Precision;
-use rivergram::path::{PRECISIONS, precision_name};
+use rivergram::path::precision_name;
 
 use super::value;
 
 /// What `--precision` is.
 pub(crate) const PRECISION: &str = "How precise products are on path cuda (default: exact)";
+
+/// What a loss has kernels for.
+const PRECISIONS: [Precision; 2] = [Precision::Exact, Precision::Tf32];
 
 /// Shared by the commands that train.
 #[derive(Args, Clone, Debug)]

@@ -80,7 +80,7 @@ pub(crate) struct Flags {
     /// Which tensor, or modality of a run (default: the only one; of a run its anchor)
     #[arg(long, value_name = "NAME")]
     modality: Option<String>,
-    /// Take the first N queries only
+    /// Take the first N queries only (default: all)
     #[arg(long, value_name = "N", value_parser = value::number(|n: &usize| *n > 0, "a number above 0"))]
     first: Option<usize>,
     /// How many items to find for each query
@@ -100,7 +100,7 @@ pub(crate) struct Flags {
     /// Threads; 0: as many as there are cores
     #[arg(long, value_name = "N", default_value = "0", value_parser = value::number(|n: &usize| *n <= 1024, "a number from 0 to 1024"))]
     threads: usize,
-    /// The instruction set: auto or a name that "rivergram paths" lists
+    /// The instruction set: auto or a name that "rivergram paths" lists (default: auto)
     #[arg(long, value_name = "NAME")]
     path: Option<String>,
     #[arg(long, help = value::list(PRECISION, &PRECISIONS, precision_name), hide_possible_values = true, value_parser = value::named(&PRECISIONS, precision_name))]
@@ -143,15 +143,17 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
     opening(&screen, flags, &gallery, &searcher, &queries);
     let stop = interrupt::listen(screen.clone(), "batch");
     let mut report = Report::new(flags, options.measure, &gallery, &queries);
-    let size = match choice.engine.name() {
-        CUDA => BATCH_CUDA,
-        _ => BATCH,
-    };
-    for first in (0..queries.count).step_by(size) {
+    let mut first = 0;
+    while first < queries.count {
         if stop.load(Ordering::Relaxed) {
             return Ok(ExitCode::from(INTERRUPTED));
         }
-        let batch = queries.read(first, size.min(queries.count - first))?;
+        let size = match choice.engine.name() {
+            CUDA if searcher.missing().is_none() => BATCH_CUDA,
+            _ => BATCH,
+        };
+        let size = size.min(queries.count - first);
+        let batch = queries.read(first, size)?;
         let found = searcher
             .nearest(&batch)
             .map_err(|e| Error::input(queries.rows.place(), format!("from row {first} on: {e}")))?;
@@ -166,6 +168,7 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
             .chain(missing)
             .for_each(warn);
         report.add(first, &found);
+        first += size;
     }
     report.finish();
     Ok(ExitCode::SUCCESS)

@@ -137,7 +137,10 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
         std::fs::write(file, svg).map_err(|e| Error::io(file, "write it", e))?;
     }
     let seconds = began.elapsed().as_secs_f64();
-    screen.tell(&format!("{seconds:.1} s on path {}", choice.engine.name()));
+    screen.tell(&format!(
+        "{seconds:.1} s on path {}",
+        choice.engine.described()
+    ));
     if !report.interrupted {
         return Ok(ExitCode::SUCCESS);
     }

@@ -163,7 +163,8 @@ impl Device {
     /// It does not start.
     ///
     /// # Safety
-    /// Every view in the task is memory of the device as the kernel's module describes it, of at least its length.
+    /// Every view in the task is memory of the device as the kernel's module describes it, of at least its length. Operands
+    /// of tensor cores (`Operands`, `Narrow`) are aligned to 16 bytes.
     pub unsafe fn launch(&self, task: &Task, blocks: [u32; 2]) -> Result<(), Failure> {
         check_blocks(blocks)?;
         self.session()?.launch(task, blocks)

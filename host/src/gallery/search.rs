@@ -30,6 +30,9 @@ const TILE: usize = 256;
 /// Items of a tile in 16 bits, of which a nearer cache holds a plane that is widened.
 const TILE_HALF: usize = 64;
 
+/// Queries that the threads take at a time, so that what they keep of each stays small.
+const AT_ONCE: usize = 64;
+
 /// Ranges of items per thread, so that none waits long for the last.
 const RANGES: usize = 4;
 
@@ -167,20 +170,26 @@ impl<'a> Searcher<'a> {
         let Some(found) = by_device else {
             return self.on_threads(queries);
         };
-        // Where not all candidates are known, the threads look.
-        let mut scored: Vec<Scored<'_>> = Vec::new();
+        let (mut scored, mut unknown): (Vec<Scored<'_>>, Vec<f32>) = Default::default();
+        let is_known: Vec<bool> = found.iter().map(Option::is_some).collect();
         for (query, items) in queries.chunks_exact(d).zip(found) {
-            let items = match items {
-                Some(items) => items.into_iter().map(Found::unscored).collect(),
-                None => self.on_threads(query)?.into_iter().flatten().collect(),
-            };
-            scored.push(Scored {
-                query,
-                items,
-                done: Ok(()),
-            });
+            match items {
+                Some(items) => scored.push(Scored {
+                    query,
+                    items: items.into_iter().map(Found::unscored).collect(),
+                    done: Ok(()),
+                }),
+                None => unknown.extend(query),
+            }
         }
-        self.score(scored)
+        let mut by_device = self.score(scored).map_err(|e| refused(e, 0))?.into_iter();
+        // Where not all candidates are known, the threads look.
+        let mut by_threads = self.on_threads(&unknown)?.into_iter();
+        let each = is_known.into_iter().map(|is_known| match is_known {
+            true => by_device.next(),
+            false => by_threads.next(),
+        });
+        Ok(each.map(Option::unwrap_or_default).collect())
     }
 
     /// Why the threads search though there is a GPU: it has no kernel for this. Known after a search.
@@ -220,14 +229,20 @@ impl<'a> Searcher<'a> {
     }
 
     fn on_threads(&self, queries: &[f32]) -> Result<Vec<Vec<Found>>> {
-        match self.kept {
-            0..=16 => self.found::<16>(queries),
-            17..=128 => self.found::<128>(queries),
-            _ => self.found::<MOST>(queries),
+        let mut all = Vec::new();
+        let pieces = queries.chunks(AT_ONCE * self.gallery.dimensions());
+        for (piece, queries) in pieces.enumerate() {
+            let found = match self.kept {
+                0..=16 => self.found::<16>(queries),
+                17..=128 => self.found::<128>(queries),
+                _ => self.found::<MOST>(queries),
+            };
+            all.extend(found.map_err(|e| refused(e, piece * AT_ONCE))?);
         }
+        Ok(all)
     }
 
-    fn found<const K: usize>(&self, queries: &[f32]) -> Result<Vec<Vec<Found>>> {
+    fn found<const K: usize>(&self, queries: &[f32]) -> Scanned<Vec<Vec<Found>>> {
         let scanned = self.scan::<K>(queries)?;
         let kept = |top: &TopK<f32, K>, most: usize| -> Vec<Found> {
             let best = top.best().iter().take(most);
@@ -253,19 +268,19 @@ impl<'a> Searcher<'a> {
     }
 
     /// Scores candidates by their vectors.
-    fn score(&self, mut found: Vec<Scored<'_>>) -> Result<Vec<Vec<Found>>> {
+    fn score(&self, mut found: Vec<Scored<'_>>) -> Scanned<Vec<Vec<Found>>> {
         let work = Score {
             gallery: self.gallery,
             options: self.options,
         };
         self.threads.each(found.iter_mut(), &work);
         let each = found.into_iter();
-        each.map(|scored| scored.done.map(|()| scored.items).map_err(refused))
+        each.map(|scored| scored.done.map(|()| scored.items))
             .collect()
     }
 
     /// The best of all items by their bases.
-    fn scan<const K: usize>(&self, queries: &[f32]) -> Result<Vec<TopK<f32, K>>> {
+    fn scan<const K: usize>(&self, queries: &[f32]) -> Scanned<Vec<TopK<f32, K>>> {
         let d = self.gallery.dimensions();
         let count = queries.len() / d;
         let integers = Integers::new(self.gallery, queries)?;
@@ -295,7 +310,7 @@ impl<'a> Searcher<'a> {
         self.threads.each(parts.iter_mut(), &work);
         let mut all = vec![empty; count];
         for part in parts {
-            part.done.map_err(refused)?;
+            part.done?;
             for (all, top) in all.iter_mut().zip(&part.top) {
                 all.merge(top);
             }
@@ -311,12 +326,15 @@ impl<'a> Searcher<'a> {
     }
 }
 
-/// What core refuses: only a query can be wrong here.
-fn refused(e: GramError) -> Error {
+/// What a pass finds, or what core refuses.
+type Scanned<T> = std::result::Result<T, GramError>;
+
+/// What core refuses of the queries from row `first` on: only a query can be wrong here.
+fn refused(e: GramError, first: usize) -> Error {
     match e {
         GramError::NotFinite { row, .. } => Error::input(
             "the queries",
-            format!("row {row}: NaN, infinite or too long"),
+            format!("row {}: NaN, infinite or too long", first + row),
         ),
         other => Error::input("the search", other),
     }
@@ -329,7 +347,7 @@ struct Integers {
 }
 
 impl Integers {
-    fn new(gallery: &Gallery, queries: &[f32]) -> Result<Self> {
+    fn new(gallery: &Gallery, queries: &[f32]) -> Scanned<Self> {
         let mut integers = Integers {
             numbers: Vec::new(),
             scales: Vec::new(),
@@ -344,10 +362,8 @@ impl Integers {
             .zip(integers.numbers.chunks_exact_mut(d));
         for (row, (query, numbers)) in rows.enumerate() {
             let scale = quantise_anchor(query, numbers).map_err(|e| match e {
-                GramError::NotFinite { modality, .. } => {
-                    refused(GramError::NotFinite { modality, row })
-                }
-                other => refused(other),
+                GramError::NotFinite { modality, .. } => GramError::NotFinite { modality, row },
+                other => other,
             })?;
             integers.scales.push(scale);
         }
@@ -359,7 +375,7 @@ impl Integers {
 struct Part<const K: usize> {
     items: Range<usize>,
     top: Vec<TopK<f32, K>>,
-    done: std::result::Result<(), GramError>,
+    done: Scanned<()>,
 }
 
 struct Scan<'a> {
@@ -412,7 +428,7 @@ impl<const K: usize> Work<f32, &mut Part<K>> for Scan<'_> {
 struct Scored<'a> {
     query: &'a [f32],
     items: Vec<Found>,
-    done: std::result::Result<(), GramError>,
+    done: Scanned<()>,
 }
 
 struct Score<'a> {

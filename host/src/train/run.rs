@@ -20,13 +20,15 @@ use crate::store::{self, LATEST, RunFolder};
 type Loaded = Box<dyn Task + Send>;
 
 /// Trains everything that the options name, in a new folder. With one job its checkpoints lie in the folder
-/// itself, with several each has a folder of its name.
+/// itself, with several each has a folder of its name. The folder states the precision of the engine.
 ///
 /// # Errors
 /// Options or data that do not fit, found before the folder is made; a folder that is not new; what the system
 /// refuses.
 pub fn run(options: &RunOptions, folder: &Path, context: &Context<'_>) -> Result<RunReport> {
-    let options = options.clone().with_files()?.sealed()?;
+    let mut options = options.clone().with_files()?;
+    options.precision = context.engine.stated_precision();
+    let options = options.sealed()?;
     let tasks = load(&options)?;
     let folder = RunFolder::create(folder, &options)?;
     train(&options, tasks, &folder, context)
@@ -69,11 +71,14 @@ pub fn resume(
     if options.path == context.engine.name() && options.precision != precision {
         let name = |precision: &Option<String>| precision.clone().unwrap_or("exact".to_string());
         let message = format!(
-            "the run began with products in precision {}: in {} the results differ in rounding from an uninterrupted run",
+            "the run had products in precision {}: from here on they are in {}, and the results differ in rounding from an uninterrupted run",
             name(&options.precision),
             name(&precision)
         );
         (context.observe)(Event::Warning { message });
+        options.precision = precision;
+        options = options.sealed()?;
+        write_again(&options, &folder)?;
     }
     if options.version != defaults::VERSION {
         let message = format!(

@@ -2,6 +2,7 @@
 //! `RIVERGRAM_FAULTS=long` takes more of each; `cargo xtask faults` does.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::ExitStatusExt;
 use std::time::Instant;
 
 use rivergram::store::{Checkpoint, DAMAGED, RunFolder};
@@ -29,13 +30,13 @@ fn kill(line: &str, kills: usize, seed: u64) {
         if killed < kills {
             // Each start takes its time: with longer waits a run gets on, with short ones the start is hit too.
             sleep(random.delay(whole.mul_f64(0.8)));
-            if child.try_wait().expect("a state").is_none() {
-                child.kill().expect("killed");
-                killed += 1;
-            }
+            child.kill().expect("killed, or at its end");
         }
-        let success = child.wait().expect("it ends").success();
-        if success {
+        let status = child.wait().expect("it ends");
+        if status.signal().is_some() {
+            killed += 1;
+        } else {
+            assert!(status.success(), "{line}: {status}");
             ended += 1;
             assert_same_but_unfinished(&folder, &expected);
             if killed >= kills {

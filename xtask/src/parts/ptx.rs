@@ -10,7 +10,7 @@ use std::process::Command;
 
 use super::Part;
 use crate::cross::{self, Library, Toolchain};
-use crate::job::{Job, say};
+use crate::job::{Job, say, side_by_side, spelled};
 use crate::workspace::Workspace;
 
 pub(super) const PART: Part = Part {
@@ -35,8 +35,13 @@ fn run(job: &mut Job<'_>) {
             .fail("there is no ptxas: run with --setup, or put one where programs are found");
     };
     let mut table = Table::default();
-    for architecture in ARCHITECTURES {
-        let text = match build(job, architecture) {
+    let workspace = job.workspace;
+    // Most of a build is one piece of code, which one core works on.
+    let built = side_by_side(&ARCHITECTURES, |architecture| {
+        build(workspace, architecture)
+    });
+    for (architecture, built) in ARCHITECTURES.into_iter().zip(built) {
+        let text = match built {
             Ok(text) => text,
             Err(why) => return job.fail(why),
         };
@@ -74,8 +79,7 @@ fn run(job: &mut Job<'_>) {
 }
 
 /// The PTX of the kernels, headed by the name of its compiler.
-fn build(job: &mut Job<'_>, architecture: &str) -> Result<String, String> {
-    let workspace = job.workspace;
+fn build(workspace: &Workspace, architecture: &str) -> Result<String, String> {
     let folder = workspace.target.join("ptx").join(architecture);
     std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let out = folder.join("kernels.ptx");
@@ -104,8 +108,12 @@ fn build(job: &mut Job<'_>, architecture: &str) -> Result<String, String> {
         .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1")
         // One for each architecture: the library `core` is compiled for it.
         .env("CARGO_TARGET_DIR", &folder);
-    if !job.run(&mut command) {
-        return Err(format!("{architecture}: the kernels do not compile"));
+    say(&format!("$ {}", spelled(&command)));
+    // Not through the job, which runs one command at a time: nothing is counted here.
+    match command.status() {
+        Ok(status) if status.success() => {}
+        Ok(_) => return Err(format!("{architecture}: the kernels do not compile")),
+        Err(error) => return Err(format!("{architecture}: {error}")),
     }
     let text = std::fs::read_to_string(&out).map_err(|e| format!("{}: {e}", out.display()))?;
     let compiler = Toolchain::Debian.version()?;

@@ -75,8 +75,7 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
         None => {
             let choice = path::choose(asked)?;
             let exact = choice.set_precision(precision.unwrap_or_default())?;
-            let mut options = plan::options(flags, choice.engine.name())?;
-            options.precision = choice.engine.stated_precision();
+            let options = plan::options(flags, choice.engine.name())?;
             let folder = flags.run.out.clone().unwrap_or_else(next_folder);
             (choice, options, folder, exact)
         }
@@ -179,7 +178,7 @@ fn opening(options: &RunOptions, folder: &Path, choice: &Choice) -> String {
     format!(
         "{jobs} in {}, path {} ({})",
         folder.display(),
-        choice.engine.name(),
+        choice.engine.described(),
         choice.reason
     )
 }

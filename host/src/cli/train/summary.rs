@@ -48,6 +48,7 @@ impl Summary<'_> {
         Json {
             event: "summary",
             path: self.choice.engine.name(),
+            precision: self.choice.engine.stated_precision(),
             seconds: self.seconds,
             budgets: budgets.iter().map(JsonBudget::of).collect(),
             jobs,
@@ -63,7 +64,7 @@ impl Summary<'_> {
         text += &format!(
             "time         {:.1} s on path {}, {}\n",
             self.seconds,
-            self.choice.engine.name(),
+            self.choice.engine.described(),
             self.choice.reason
         );
         text
@@ -98,6 +99,8 @@ impl Summary<'_> {
 pub(crate) struct Json<'a> {
     event: &'static str,
     path: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    precision: Option<String>,
     seconds: f64,
     budgets: Vec<JsonBudget<'a>>,
     jobs: &'a [JobReport],

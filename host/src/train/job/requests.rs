@@ -1,5 +1,7 @@
 //! What a job is asked for while it runs: a decay now, its end, more time.
 
+use std::io::ErrorKind;
+
 use super::super::request::{Ask, REQUEST, Request};
 use super::log::Line;
 use super::{FINISHED, Job, Place, RELEASE, Release, Task, UNFIT, takes_requests};
@@ -31,7 +33,11 @@ impl Job<'_, '_> {
             Ok(request) if request.id == place.request => {}
             Ok(request) => self.answer_and_log(request, place, log)?,
         }
-        std::fs::remove_file(&file).map_err(|e| Error::io(&file, "remove it", e))?;
+        match std::fs::remove_file(&file) {
+            // Withdrawn meanwhile.
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            done => done.map_err(|e| Error::io(&file, "remove it", e))?,
+        }
         Ok(true)
     }
 
