@@ -39,6 +39,7 @@ pub(crate) const ROWS: &[Entry] = &[
                 ours: in_place_half(level, shape, &logits),
                 floor: None,
                 peers: vec![single],
+                agreement: None,
             }
         },
         bars: &[],
@@ -72,6 +73,7 @@ pub(crate) const ROWS: &[Entry] = &[
                     shape,
                     &logits,
                 )],
+                agreement: None,
             }
         },
         bars: &[(ONE_THREAD, 1.0 / 1.8)],
@@ -113,6 +115,7 @@ fn sequence(setup: &Setup, vocabulary: usize) -> Row {
             vec![in_place(setup.level, "ours", cross_entropy, shape, &logits)],
         )),
         peers,
+        agreement: None,
     }
 }
 

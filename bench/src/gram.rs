@@ -10,6 +10,7 @@ use rivergram_core::gram::pair::{Measure, volume_matrix_workspace_len};
 use crate::products::{self, Size};
 use crate::random::unit_rows;
 use crate::row::{Entry, FLOOR, Row, Setup};
+use crate::tile;
 use crate::timing::Contestant;
 
 pub(crate) const D: usize = 512;
@@ -30,6 +31,22 @@ pub(crate) const ROWS: &[Entry] = &[
                 ours: products::ours(setup.level, size),
                 floor: Some(("the fastest crate", products::contestants(&[size]))),
                 peers: Vec::new(),
+                agreement: None,
+            }
+        },
+        bars: &[],
+        threads: 1,
+        is_long: false,
+    },
+    Entry {
+        name: "product 1024×512×2048 in strips, as in the losses",
+        make: |setup| {
+            let size = forward(1024, 3);
+            Row {
+                ours: tile::ours(setup.level, size),
+                floor: Some(("the fastest crate", products::contestants(&[size]))),
+                peers: Vec::new(),
+                agreement: None,
             }
         },
         bars: &[],
@@ -42,6 +59,7 @@ pub(crate) const ROWS: &[Entry] = &[
             ours: volumes(setup, 1024, 3),
             floor: Some(("its product", products::contestants(&[forward(1024, 3)]))),
             peers: setup.peer(DISTANCE, "volumes", &[1024, 3, D]),
+            agreement: None,
         },
         bars: &[(FLOOR, 1.15)],
         threads: 1,
@@ -81,6 +99,7 @@ pub(crate) const ROWS: &[Entry] = &[
                 products::contestants(&products_of(Room::Small, 1024, 3)),
             )),
             peers: vec![loss(setup.level, LARGE, Room::Large, 1024, 3)],
+            agreement: None,
         },
         bars: &[],
         threads: 1,
@@ -94,6 +113,7 @@ pub(crate) const ROWS: &[Entry] = &[
                 ours: loss(threads, "ours", Room::Large, 1024, 3),
                 floor: None,
                 peers: vec![loss(setup.level, ONE_THREAD, Room::Large, 1024, 3)],
+                agreement: None,
             }
         },
         bars: &[(ONE_THREAD, 1.0 / 1.8)],
@@ -109,6 +129,7 @@ pub(crate) const ROWS: &[Entry] = &[
                 products::fewer_contestants(&products_of(Room::Small, 4096, 3)),
             )),
             peers: Vec::new(),
+            agreement: None,
         },
         bars: &[(FLOOR, 1.2)],
         threads: 1,
@@ -178,6 +199,7 @@ fn with_peers(setup: &Setup, rows: usize, k: usize) -> Row {
             products::contestants(&products_of(Room::Large, rows, k)),
         )),
         peers,
+        agreement: None,
     }
 }
 

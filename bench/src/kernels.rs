@@ -7,6 +7,7 @@ use rivergram_core::lanes::{Isa, Kernel};
 use rivergram_core::{ops, softmax};
 use rivergram_simd::Level;
 
+use crate::products::Size;
 use crate::random::{normals, unit_rows};
 use crate::row::{Entry, Row};
 use crate::timing::Contestant;
@@ -34,6 +35,7 @@ pub(crate) const ROWS: &[Entry] = &[Entry {
             ours,
             floor: None,
             peers,
+            agreement: None,
         }
     },
     bars: &[],
@@ -112,6 +114,13 @@ pub(crate) const COUNTED: &[(&str, Counted)] = &[
         let mut c = vec![0.0; 64 * 64];
         repeated(repeat, || level.matmul_nt(64, D, &a, &b, &mut c));
     }),
+    (
+        "product 64×512×64 in strips, as in the losses",
+        |level, repeat| {
+            let mut work = crate::tile::ours(level, Size { m: 64, k: D, n: 64 });
+            repeated(repeat, || drop((work.run)()));
+        },
+    ),
 ];
 
 fn repeated(count: usize, mut work: impl FnMut()) {

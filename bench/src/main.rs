@@ -12,11 +12,14 @@ mod random;
 mod report;
 mod row;
 mod search;
+mod tile;
 mod timing;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+// The files of core that `tile` compiles look for it here.
+use rivergram_core::lanes;
 use rivergram_simd::Level;
 
 use crate::python::Python;

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::memory::Bytes;
-use crate::row::{Outcome, Verdict};
+use crate::row::{Agreement, Outcome, Verdict};
 
 pub(crate) const HEADER: &str = "\
 | work | ours, ms | floor | floor, ms | ours/floor | rivals, ms (ours/theirs) | bars |
@@ -30,7 +30,8 @@ pub(crate) fn line(outcome: &Outcome) -> String {
         .map(|(name, ms)| format!("{name} {} ({})", digits(*ms), digits(ours / ms)))
         .collect();
     peers.extend(outcome.failures.iter().map(|why| format!("{why} (failed)")));
-    let bars: Vec<String> = outcome.verdicts.iter().map(bar).collect();
+    let mut bars: Vec<String> = outcome.verdicts.iter().map(bar).collect();
+    bars.extend(outcome.agreement.iter().map(same));
     format!(
         "| {} | {} | {floor} | {floor_ms} | {ratio} | {} | {} |",
         outcome.name,
@@ -50,6 +51,17 @@ fn bar(verdict: &Verdict) -> String {
         None => "not measured",
     };
     format!("≤ {}× {against}: {result}", digits(*at_most))
+}
+
+fn same(agreement: &Agreement) -> String {
+    let Agreement {
+        what,
+        share,
+        at_least,
+    } = agreement;
+    let result = if agreement.is_met() { "met" } else { "missed" };
+    let (share, at_least) = (digits(*share), digits(*at_least));
+    format!("≥ {at_least} best items as {what}: {share}, {result}")
 }
 
 fn or_dash(text: &str) -> &str {
@@ -92,6 +104,12 @@ pub(crate) fn json(outcome: &Outcome, path: &str) -> Value {
         "ratio_to_floor": outcome.floor.as_ref().map(|floor| outcome.ours / floor.1),
         "peers": peers,
         "bars": bars,
+        "agreement": outcome.agreement.as_ref().map(|agreement| json!({
+            "with": agreement.what,
+            "share": agreement.share,
+            "at_least": agreement.at_least,
+            "met": agreement.is_met(),
+        })),
         "failures": outcome.failures,
     })
 }
@@ -156,6 +174,11 @@ mod tests {
             floor: Some(("its product (gemm)".to_string(), 10.0)),
             peers: vec![("torch".to_string(), 48.0)],
             verdicts: vec![verdict("floor", Some(1.2)), verdict("faiss", None)],
+            agreement: Some(Agreement {
+                what: "f32",
+                share: 0.98,
+                at_least: 0.99,
+            }),
             failures: Vec::new(),
         }
     }
@@ -165,7 +188,7 @@ mod tests {
         assert_eq!(
             line(&outcome()),
             "| work | 12.0 | its product (gemm) | 10.0 | 1.20 | torch 48.0 (0.250) | ≤ 1.15× floor: missed; \
-             ≤ 1.15× faiss: not measured |"
+             ≤ 1.15× faiss: not measured; ≥ 0.990 best items as f32: 0.980, missed |"
         );
         assert_eq!(
             [digits(1234.6), digits(0.0123), digits(0.0)],
@@ -180,6 +203,7 @@ mod tests {
         assert_eq!(value["peers"]["torch"], 48.0);
         assert_eq!(value["bars"][0]["met"], false);
         assert_eq!(value["bars"][1]["met"], Value::Null);
+        assert_eq!(value["agreement"]["met"], false);
         assert_eq!(
             (&value["path"], &value["threads"]),
             (&json!("avx2"), &json!(2))

@@ -30,6 +30,23 @@ pub(crate) struct Row {
     /// The least time that the work can take: what that is, and who does it. The fastest counts.
     pub(crate) floor: Option<(&'static str, Vec<Contestant>)>,
     pub(crate) peers: Vec<Contestant>,
+    /// How far our results are those of another way, where they may differ.
+    pub(crate) agreement: Option<Agreement>,
+}
+
+/// How often two ways of the work give the same best item.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Agreement {
+    /// The other way.
+    pub(crate) what: &'static str,
+    pub(crate) share: f64,
+    pub(crate) at_least: f64,
+}
+
+impl Agreement {
+    pub(crate) fn is_met(&self) -> bool {
+        self.share >= self.at_least
+    }
 }
 
 /// A row before its memory is taken.
@@ -71,6 +88,7 @@ pub(crate) struct Outcome {
     pub(crate) floor: Option<(String, f64)>,
     pub(crate) peers: Vec<(String, f64)>,
     pub(crate) verdicts: Vec<Verdict>,
+    pub(crate) agreement: Option<Agreement>,
     /// Who failed, and why.
     pub(crate) failures: Vec<String>,
 }
@@ -86,7 +104,12 @@ impl Entry {
     }
 
     pub(crate) fn run(&self, setup: &Setup, quick: bool) -> Result<Outcome, String> {
-        let Row { ours, floor, peers } = (self.make)(setup);
+        let Row {
+            ours,
+            floor,
+            peers,
+            agreement,
+        } = (self.make)(setup);
         let (what, floors) = match floor {
             Some((what, floors)) => (what, floors),
             None => ("", Vec::new()),
@@ -142,6 +165,7 @@ impl Entry {
             floor,
             peers,
             verdicts,
+            agreement,
             failures,
         })
     }
@@ -166,6 +190,7 @@ mod tests {
                     sleepless("p", 48),
                     Contestant::timed("q", || Err("not there".to_string())),
                 ],
+                agreement: None,
             },
             bars: &[(FLOOR, 1.1), ("p", 0.5), ("q", 1.0)],
             threads: 1,

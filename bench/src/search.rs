@@ -33,6 +33,7 @@ pub(crate) const ROWS: &[Entry] = &[
                 ours: search(setup.level, &gallery, 1),
                 floor: Some(("reading the bases once", vec![reading(&gallery)])),
                 peers: faiss(setup, 1),
+                agreement: None,
             }
         },
         bars: &[(FAISS, 1.15)],
@@ -52,6 +53,7 @@ pub(crate) const ROWS: &[Entry] = &[
                 ours: search(setup.level, &gallery, 32),
                 floor: Some(("its product", products::contestants(&[size]))),
                 peers: faiss(setup, 32),
+                agreement: None,
             }
         },
         bars: &[(FLOOR, 1.3), (FAISS, 1.0 / 5.0)],

@@ -1544,7 +1544,8 @@ rivergram_status rivergram_trainer_align_i8(struct rivergram_trainer *trainer,
 /**
  * Floats of workspace for `rivergram_trainer_transcribe` with these options and a batch of these sizes. Of the
  * trainer the heads are looked at, of the batch the sizes. Where the trainer has no gradient there is room for it, and
- * for four rows of features in 8 bits.
+ * for four rows of features in 8 bits. Where it has one `rivergram_trainer_transcribe_i8` takes up to these four rows,
+ * 4 * input floats, more.
  *
  * Errors: NULL_POINTER, MISALIGNED, OVERLAP, LENGTH of `heads` or `orders`, OPTION.
  *

@@ -256,13 +256,19 @@ impl Span {
 pub(crate) fn apart(spans: &[Span]) -> Result<(), Failure> {
     let mut rest = spans;
     while let [first, others @ ..] = rest {
-        if let Some(other) = others.iter().find(|other| first.overlaps(other)) {
-            let written = if first.written { first } else { other };
-            return Err(Failure::new(rivergram_status::Overlap, written.name));
-        }
+        apart_from(first, others)?;
         rest = others;
     }
     Ok(())
+}
+
+/// Whether the first does not overlap with any of the others, where one of the two is written.
+pub(crate) fn apart_from(first: &Span, others: &[Span]) -> Result<(), Failure> {
+    let Some(other) = others.iter().find(|other| first.overlaps(other)) else {
+        return Ok(());
+    };
+    let written = if first.written { first } else { other };
+    Err(Failure::new(rivergram_status::Overlap, written.name))
 }
 
 /// The name of the last argument of every function.

@@ -153,24 +153,27 @@ impl Memory {
     unsafe fn step<R>(
         &self,
         options: &rivergram_trainer,
+        spans: &[Span],
         updates: &mut u64,
         call: impl FnOnce(&mut Trainer<'_, f32>) -> Result<R, TrainError>,
     ) -> Result<R, Failure> {
         // SAFETY: as promised to this function.
         unsafe {
             check_finite(c"moments", self.moments.slice())?;
-            self.with(options, updates, call)
+            self.with(options, spans, updates, call)
         }
     }
 
     /// Calls with a trainer in core's types; updates and the schedule then stand where it left them.
     ///
     /// # Safety
-    /// The contract of [`crate::raw`], and [`Memory::spans`] were checked.
+    /// The contract of [`crate::raw`]; `spans` are all memory of the call but the budgets that the schedule holds on to,
+    /// [`Memory::spans`] included, and are [`apart`].
     #[inline(always)]
     unsafe fn with<R>(
         &self,
         options: &rivergram_trainer,
+        spans: &[Span],
         updates: &mut u64,
         call: impl FnOnce(&mut Trainer<'_, f32>) -> Result<R, TrainError>,
     ) -> Result<R, Failure> {
@@ -184,7 +187,7 @@ impl Memory {
                 workspace: self.workspace.slice(),
             };
             let setup = setup(options, self.heads.slice(), &mut heads)?;
-            (setup, Schedule::of_mut(&self.schedule)?, storage)
+            (setup, Schedule::of_mut(&self.schedule, spans)?, storage)
         };
         let mut trainer = Trainer::resume(setup, storage, schedule.state()?, options.updates)?;
         let result = call(&mut trainer)?;
@@ -429,7 +432,7 @@ impl Align {
                 .flags(options.heads_len.saturating_mul(self.rows))?;
             let loss = self.loss.get()?.to_core()?;
             let updates = &mut self.trainer.get()?.updates;
-            let (taken, found) = memory.step(&options, updates, |trainer| {
+            let (taken, found) = memory.step(&options, &spans, updates, |trainer| {
                 align(trainer, &loss, slices, present)
             })?;
             self.step.write(taken.into());
@@ -455,7 +458,8 @@ fn inputs_of<T>(
 
 /// Floats of workspace for `rivergram_trainer_transcribe` with these options and a batch of these sizes. Of the
 /// trainer the heads are looked at, of the batch the sizes. Where the trainer has no gradient there is room for it, and
-/// for four rows of features in 8 bits.
+/// for four rows of features in 8 bits. Where it has one `rivergram_trainer_transcribe_i8` takes up to these four rows,
+/// 4 * input floats, more.
 ///
 /// Errors: NULL_POINTER, MISALIGNED, OVERLAP, LENGTH of `heads` or `orders`, OPTION.
 ///
@@ -643,7 +647,7 @@ impl Transcribe {
             apart(&spans)?;
             let updates = &mut self.trainer.get()?.updates;
             let (taken, found) = arrays.with(loss, batch, |config, batch| {
-                memory.step(&options, updates, |trainer| {
+                memory.step(&options, &spans, updates, |trainer| {
                     transcribe(trainer, config, batch)
                 })
             })?;
@@ -732,9 +736,10 @@ unsafe fn stored(
         let options = *trainer.get()?;
         let memory = Memory::new(&options);
         let [a, b, c, d, e, f] = memory.spans()?;
-        apart(&[error, own, bytes, a, b, c, d, e, f])?;
+        let spans = [error, own, bytes, a, b, c, d, e, f];
+        apart(&spans)?;
         let mut updates = options.updates;
-        memory.with(&options, &mut updates, call)?;
+        memory.with(&options, &spans, &mut updates, call)?;
         Ok(updates)
     }
 }

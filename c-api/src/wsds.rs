@@ -8,7 +8,7 @@ use rivergram_core::schedule::{
 };
 
 use crate::convert::{choose, code_of};
-use crate::raw::{In, Out, answer, apart, reported};
+use crate::raw::{In, Out, Span, answer, apart, apart_from, reported};
 use crate::status::{
     Failure, RIVERGRAM_ABI_VERSION, RIVERGRAM_NONE, check_len, rivergram_error, rivergram_status,
 };
@@ -470,39 +470,45 @@ pub(crate) struct Schedule<'a> {
 }
 
 impl<'a> Schedule<'a> {
-    /// What memory holds.
+    /// What memory holds, if none of the call's `spans` that are written overlaps with its budgets.
     ///
     /// # Safety
-    /// The contract of [`crate::raw`], and the span of `state` was checked.
-    pub(crate) unsafe fn of(state: &In<rivergram_wsds>) -> Result<Self, Failure> {
+    /// The contract of [`crate::raw`]; `spans` are all memory of the call but the budgets, that of `state` included, and
+    /// are [`apart`].
+    pub(crate) unsafe fn of(state: &In<rivergram_wsds>, spans: &[Span]) -> Result<Self, Failure> {
         // SAFETY: the span was checked; a `Kept` fits in, as asserted above, and any bytes are one.
-        unsafe { Schedule::new(state.name(), state.cast::<Kept>().get()?, None) }
+        unsafe { Schedule::new(state.name(), state.cast::<Kept>().get()?, None, spans) }
     }
 
     /// The same, to change it.
     ///
     /// # Safety
     /// As [`Schedule::of`].
-    pub(crate) unsafe fn of_mut(state: &Out<rivergram_wsds>) -> Result<Self, Failure> {
+    pub(crate) unsafe fn of_mut(
+        state: &Out<rivergram_wsds>,
+        spans: &[Span],
+    ) -> Result<Self, Failure> {
         // SAFETY: as in `of`.
         unsafe {
             let memory = state.cast::<Kept>().get()?;
             let kept = *memory;
-            Schedule::new(state.name(), &kept, Some(memory))
+            Schedule::new(state.name(), &kept, Some(memory), spans)
         }
     }
 
     /// # Safety
-    /// The budgets that `rivergram_wsds_init` was given are still there, as was promised to it.
+    /// The budgets that `rivergram_wsds_init` was given are still there, as was promised to it, and whatever the call
+    /// writes to is in `spans`.
     unsafe fn new(
         name: &'static CStr,
         kept: &Kept,
         memory: Option<&'a mut Kept>,
+        spans: &[Span],
     ) -> Result<Self, Failure> {
         kept.check(name)?;
         let budgets = In::array(c"budgets", kept.budgets, kept.budgets_len);
-        budgets.span()?;
-        // SAFETY: the sum is right, so these are the budgets that were given.
+        apart_from(&budgets.span()?, spans)?;
+        // SAFETY: the sum is right, so these are the budgets that were given; nothing of them is written.
         let budgets = unsafe { budgets.slice() };
         Ok(Schedule {
             name,
@@ -850,8 +856,9 @@ pub unsafe extern "C" fn rivergram_wsds_set_budgets(
     // SAFETY: the contract of `raw`, which the caller keeps; `apart` saw all memory before it is used.
     unsafe {
         answer(error, || {
-            apart(&[reported(error).span()?, state.span()?, budgets.span()?])?;
-            let schedule = Schedule::of(&state.read())?;
+            let spans = [reported(error).span()?, state.span()?, budgets.span()?];
+            apart(&spans)?;
+            let schedule = Schedule::of(&state.read(), &spans)?;
             let plan = Plan::new(*schedule.plan.settings(), budgets.slice())?;
             let progress = schedule.state()?.replan(&plan)?.progress();
             let kept = Kept::new(schedule.settings, &budgets, progress);
@@ -882,8 +889,10 @@ pub unsafe extern "C" fn rivergram_wsds_save(
     // SAFETY: the contract of `raw`, which the caller keeps; `apart` saw all memory before it is used.
     unsafe {
         answer(error, || {
-            apart(&[reported(error).span()?, state.span()?, bytes.span()?])?;
-            Schedule::of(&state)?.state()?.save(bytes.slice())?;
+            let spans = [reported(error).span()?, state.span()?, bytes.span()?];
+            apart(&spans)?;
+            let schedule = Schedule::of(&state, &spans)?;
+            schedule.state()?.save(bytes.slice())?;
             Ok(())
         })
     }
@@ -911,8 +920,9 @@ pub unsafe extern "C" fn rivergram_wsds_load(
     // SAFETY: the contract of `raw`, which the caller keeps; `apart` saw all memory before it is used.
     unsafe {
         answer(error, || {
-            apart(&[reported(error).span()?, state.span()?, bytes.span()?])?;
-            let mut schedule = Schedule::of_mut(&state)?;
+            let spans = [reported(error).span()?, state.span()?, bytes.span()?];
+            apart(&spans)?;
+            let mut schedule = Schedule::of_mut(&state, &spans)?;
             let loaded = State::load(&schedule.plan, bytes.slice())?.progress();
             schedule.set(loaded);
             Ok(())
@@ -935,8 +945,9 @@ unsafe fn change<R>(
     // SAFETY: as promised to this function; `apart` saw all memory before it is used.
     unsafe {
         answer(error, || {
-            apart(&[reported(error).span()?, memory.span()?, result.span()?])?;
-            let mut schedule = Schedule::of_mut(&memory)?;
+            let spans = [reported(error).span()?, memory.span()?, result.span()?];
+            apart(&spans)?;
+            let mut schedule = Schedule::of_mut(&memory, &spans)?;
             let mut state = schedule.state()?;
             let returned = event(&mut state);
             let progress = state.progress();
@@ -962,8 +973,10 @@ unsafe fn look<R>(
     // SAFETY: as promised to this function; `apart` saw all memory before it is used.
     unsafe {
         answer(error, || {
-            apart(&[reported(error).span()?, memory.span()?, result.span()?])?;
-            result.write(question(&Schedule::of(&memory)?.state()?));
+            let spans = [reported(error).span()?, memory.span()?, result.span()?];
+            apart(&spans)?;
+            let schedule = Schedule::of(&memory, &spans)?;
+            result.write(question(&schedule.state()?));
             Ok(())
         })
     }

@@ -369,6 +369,11 @@ static void wsds(void)
     FAILS(rivergram_wsds_advance(&s, 1, (float *)&s, &error), OVERLAP, "state");
     /* What was wrong is not written over an argument. */
     TRUE(rivergram_wsds_advance(&s, 1, NULL, (rivergram_error *)&s) == RIVERGRAM_STATUS_OVERLAP);
+    /* The budgets that a state holds on to are memory of each call with it. */
+    FAILS(rivergram_wsds_advance(&s, 1, (float *)budgets, &error), OVERLAP, "rate");
+    FAILS(rivergram_wsds_rate_at(&s, 0, (float *)budgets, &error), OVERLAP, "rate");
+    FAILS(rivergram_wsds_save(&s, (uint8_t *)budgets, sizeof budgets, &error), OVERLAP, "bytes");
+    TRUE(budgets[0] == 50 && budgets[1] == 100);
     OK(rivergram_wsds_position(&s, &p, &error));
     FAILS(rivergram_wsds_rate_at(&s, 0, NULL, &error), NULL_POINTER, "rate");
     FAILS(rivergram_wsds_position(&s, NULL, &error), NULL_POINTER, "position");
@@ -609,6 +614,23 @@ static void trainer(void)
     TRUE(error.index[0] == 23 && t.updates == 0 && memcmp(was, p, sizeof p) == 0);
     OK(rivergram_trainer_load(&t, bytes, sizeof bytes, &error));
     TRUE(m[23] == 0);
+    OK(ALIGN(&t, &o, inputs, lens, 2, &step));
+    /* The budgets that its schedule holds on to are memory of each call with a trainer. */
+    union { uint64_t budgets[6]; float numbers[12]; uint8_t bytes[48]; } shared = {{100}};
+    OK(rivergram_wsds_settings_named(RIVERGRAM_SCHEDULE_WSD_S, 0.001f, 0.0001f, &settings, &error));
+    OK(rivergram_wsds_init(&schedule, sizeof schedule, &settings, shared.budgets, 1, &error));
+    OK(rivergram_trainer_save(&t, bytes, sizeof bytes, &error));
+    t.parameters = shared.numbers;
+    FAILS(ALIGN(&t, &o, inputs, lens, 2, &step), OVERLAP, "parameters");
+    FAILS(rivergram_trainer_save(&t, bytes, sizeof bytes, &error), OVERLAP, "parameters");
+    FAILS(rivergram_trainer_load(&t, bytes, sizeof bytes, &error), OVERLAP, "parameters");
+    t.parameters = p;
+    t.gradient = shared.numbers;
+    FAILS(ALIGN(&t, &o, inputs, lens, 2, &step), OVERLAP, "gradient");
+    t.gradient = g;
+    FAILS(ALIGN(&t, &o, inputs, lens, 2, (rivergram_step *)(void *)&shared), OVERLAP, "step");
+    FAILS(rivergram_trainer_save(&t, shared.bytes, sizeof shared, &error), OVERLAP, "bytes");
+    TRUE(shared.budgets[0] == 100);
     OK(ALIGN(&t, &o, inputs, lens, 2, &step));
 }
 

@@ -9,7 +9,8 @@
 pub(crate) fn sqrt(x: f32) -> f32 {
     let root: u32;
     // By way of a register for integers: the compiler gives no other to a stable `asm!` on these targets.
-    // SAFETY: the instruction is in every unit that this ABI needs; what it overwrites is named.
+    // SAFETY: the instruction is in every unit that this ABI needs; the register that it overwrites is named, and flags,
+    // of which it sets those of floating-point exceptions, are not promised to be kept.
     unsafe {
         core::arch::asm!(
             "vmov s0, {x}",
@@ -17,7 +18,7 @@ pub(crate) fn sqrt(x: f32) -> f32 {
             "vmov {x}, s0",
             x = inout(reg) x.to_bits() => root,
             out("s0") _,
-            options(pure, nomem, nostack, preserves_flags),
+            options(pure, nomem, nostack),
         );
     }
     f32::from_bits(root)
@@ -28,13 +29,14 @@ pub(crate) fn sqrt(x: f32) -> f32 {
 #[inline(always)]
 pub(crate) fn sqrt(x: f32) -> f32 {
     let root;
-    // SAFETY: the build script found F; the instruction reads one register and writes another.
+    // SAFETY: the build script found F; the instruction reads one register and writes another, and flags, of which it
+    // sets those of floating-point exceptions, are not promised to be kept.
     unsafe {
         core::arch::asm!(
             "fsqrt.s {}, {}",
             out(freg) root,
             in(freg) x,
-            options(pure, nomem, nostack, preserves_flags),
+            options(pure, nomem, nostack),
         );
     }
     root

@@ -594,6 +594,346 @@ fn training_steps_are_those_of_core() {
     }
 }
 
+const OVERLAP: c::rivergram_status = c::rivergram_status::Overlap;
+
+/// A state of two budgets that lie at a place.
+fn wsds_at(place: *mut u64) -> c::rivergram_wsds {
+    let settings = named(c::rivergram_schedule::WsdS);
+    let mut state = wsds(&settings, &[]);
+    let size = size_of_val(&state);
+    // SAFETY: the caller's memory has more than two numbers, and the other pointers are those of variables.
+    let status = unsafe {
+        place.write(50);
+        place.add(1).write(100);
+        c::rivergram_wsds_init(&mut state, size, &settings, place, 2, null_mut())
+    };
+    assert_eq!(status, OK);
+    state
+}
+
+#[test]
+fn no_schedule_writes_over_the_budgets_that_it_holds_on_to() {
+    let mut memory = [0_u64; 64];
+    let place = memory.as_mut_ptr();
+    let mut state = wsds_at(place);
+    let none = null_mut;
+    // SAFETY: each pointer is that of an array or a variable, with no more than its length; that what is written overlaps
+    // with the budgets is looked for before anything is.
+    let found = unsafe {
+        [
+            c::rivergram_wsds_advance(&mut state, 1, place.cast(), none()),
+            c::rivergram_wsds_advance(&mut state, 1, null_mut(), place.add(1).cast()),
+            c::rivergram_wsds_extend(&mut state, 1, place.cast(), none()),
+            c::rivergram_wsds_rate_at(&state, 0, place.cast(), none()),
+            c::rivergram_wsds_position(&state, place.cast(), none()),
+            c::rivergram_wsds_save(&state, place.cast(), c::RIVERGRAM_WSDS_SAVED_LEN, none()),
+        ]
+    };
+    assert_eq!(found, [OVERLAP; 6]);
+    // SAFETY: as above; what follows the budgets is free.
+    let found = unsafe {
+        [
+            c::rivergram_wsds_advance(&mut state, 1, place.add(2).cast(), none()),
+            c::rivergram_wsds_save(&state, place.add(2).cast(), 128, none()),
+        ]
+    };
+    assert_eq!(found, [OK; 2]);
+    assert_eq!(memory[..2], [50, 100]);
+}
+
+/// Two linear heads of 2 by 2.
+const OF_TWO: [c::rivergram_head; 2] = [c::rivergram_head {
+    input: 2,
+    hidden: 0,
+    output: 2,
+    normalise: 1,
+}; 2];
+
+/// SGD over these heads without memory, which is for the caller to fill in.
+fn trainer_of(
+    heads: &[c::rivergram_head],
+    schedule: &mut c::rivergram_wsds,
+) -> c::rivergram_trainer {
+    // SAFETY: every field is a number, which may be 0, and the pointer is that of a variable.
+    let optimizer = unsafe {
+        let mut optimizer = std::mem::zeroed();
+        let sgd = c::rivergram_optimizer_kind::Sgd as u32;
+        let status = c::rivergram_optimizer_named(sgd, &mut optimizer, null_mut());
+        assert_eq!(status, OK);
+        optimizer
+    };
+    c::rivergram_trainer {
+        heads: heads.as_ptr(),
+        heads_len: heads.len(),
+        optimizer,
+        clip: f32::INFINITY,
+        parameters: null_mut(),
+        parameters_len: 0,
+        gradient: null_mut(),
+        gradient_len: 0,
+        moments: null_mut(),
+        moments_len: 0,
+        workspace: null_mut(),
+        workspace_len: 0,
+        schedule,
+        updates: 0,
+    }
+}
+
+fn paper() -> c::rivergram_gram_options {
+    // SAFETY: every field is a number, which may be 0, and the pointer is that of a variable.
+    unsafe {
+        let mut options = std::mem::zeroed();
+        let status = c::rivergram_gram_options_paper(0, &mut options, null_mut());
+        assert_eq!(status, OK);
+        options
+    }
+}
+
+#[test]
+fn no_trainer_writes_over_the_budgets_that_its_schedule_holds_on_to() {
+    let mut memory = [0_u64; 256];
+    let place = memory.as_mut_ptr();
+    let over: *mut f32 = place.cast();
+    let mut schedule = wsds_at(place);
+    let (mut parameters, mut gradient) = ([0.5_f32; 12], [0.0_f32; 12]);
+    let (mut workspace, mut bytes) = ([0.0_f32; 256], [0_u8; 512]);
+    let bytes = bytes.as_mut_ptr();
+    let good = c::rivergram_trainer {
+        parameters: parameters.as_mut_ptr(),
+        parameters_len: 12,
+        gradient: gradient.as_mut_ptr(),
+        gradient_len: 12,
+        workspace: workspace.as_mut_ptr(),
+        workspace_len: 256,
+        ..trainer_of(&OF_TWO, &mut schedule)
+    };
+    let options = paper();
+    let inputs = [[1.0_f32, 0.0, 0.0, 1.0], [0.9, 0.1, 0.2, 0.8]];
+    let (pointers, lens) = (inputs.each_ref().map(|x| x.as_ptr()), [4; 2]);
+    let align = |mut trainer: c::rivergram_trainer, step: *mut c::rivergram_step| {
+        // SAFETY: each pointer is that of an array or a variable, with no more than its length; that what is written
+        // overlaps with the budgets is looked for before anything is.
+        unsafe {
+            c::rivergram_trainer_align(
+                &mut trainer,
+                &options,
+                pointers.as_ptr(),
+                lens.as_ptr(),
+                2,
+                null(),
+                0,
+                2,
+                step,
+                null_mut(),
+                null_mut(),
+            )
+        }
+    };
+    let mut step = c::rivergram_step::default();
+    for bad in [
+        c::rivergram_trainer {
+            parameters: over,
+            ..good
+        },
+        c::rivergram_trainer {
+            gradient: over,
+            ..good
+        },
+        c::rivergram_trainer {
+            workspace: over,
+            ..good
+        },
+    ] {
+        assert_eq!(align(bad, &mut step), OVERLAP);
+        // SAFETY: as above.
+        let status = unsafe { c::rivergram_trainer_save(&bad, bytes, 512, null_mut()) };
+        assert_eq!(status, OVERLAP);
+    }
+    assert_eq!(align(good, over.cast()), OVERLAP);
+    let mut bad = c::rivergram_trainer {
+        parameters: over,
+        ..good
+    };
+    // SAFETY: as above.
+    let found = unsafe {
+        [
+            c::rivergram_trainer_save(&good, over.cast(), 512, null_mut()),
+            c::rivergram_trainer_save(&good, bytes, 512, null_mut()),
+            c::rivergram_trainer_load(&mut bad, bytes, 512, null_mut()),
+        ]
+    };
+    assert_eq!(found, [OVERLAP, OK, OVERLAP]);
+    assert_eq!(align(good, &mut step), OK);
+    assert_eq!(memory[..2], [50, 100]);
+}
+
+const LENGTH: c::rivergram_status = c::rivergram_status::Length;
+
+/// Numbers of an input of which four rows are more than a loss needs, so that the length for floats is too short.
+const WIDE: usize = 300;
+
+#[test]
+fn a_transcription_of_wide_features_in_8_bits_fits_what_the_length_promises() {
+    let head = c::rivergram_head {
+        input: WIDE,
+        hidden: 0,
+        output: 3,
+        normalise: 0,
+    };
+    let mut schedule = wsds(&named(c::rivergram_schedule::Constant), &[]);
+    let (values, labels) = (vec![2_i8; 2 * WIDE], [2, 1]);
+    let inputs = c::rivergram_features_i8 {
+        values: values.as_ptr(),
+        values_len: values.len(),
+        scale: 0.01,
+    };
+    let batch = c::rivergram_eisl_batch {
+        batch: 1,
+        positions: 2,
+        targets: 2,
+        vocabulary: 3,
+        labels: labels.as_ptr(),
+        labels_len: 2,
+        target_lens: null(),
+        output_lens: null(),
+        noise: null(),
+        noise_len: 0,
+    };
+    let order = c::rivergram_order { n: 1, weight: 1.0 };
+    let mut parameters = vec![0.5_f32; 3 * (WIDE + 1)];
+    let mut gradient = vec![0.0_f32; parameters.len()];
+    let mut workspace = vec![0.0_f32; 8 * WIDE];
+    let mut trainer = c::rivergram_trainer {
+        parameters: parameters.as_mut_ptr(),
+        parameters_len: parameters.len(),
+        gradient: gradient.as_mut_ptr(),
+        gradient_len: gradient.len(),
+        workspace: workspace.as_mut_ptr(),
+        ..trainer_of(std::slice::from_ref(&head), &mut schedule)
+    };
+    let (mut step, mut len, none) = (c::rivergram_step::default(), 0, null_mut());
+    // SAFETY: a structure of numbers; each pointer is that of a vector, an array or a variable, with its length.
+    unsafe {
+        let mut options = std::mem::zeroed();
+        let status = c::rivergram_eisl_options_paper(&order, 1, &mut options, none);
+        assert_eq!(status, OK);
+        let length = c::rivergram_trainer_transcribe_workspace_len;
+        assert_eq!(length(&trainer, &options, &batch, &mut len, none), OK);
+        assert!(len + 4 * WIDE <= 8 * WIDE);
+        for (workspace_len, want) in [(len, LENGTH), (len + 4 * WIDE, OK)] {
+            trainer.workspace_len = workspace_len;
+            let status = c::rivergram_trainer_transcribe_i8(
+                &mut trainer,
+                &options,
+                &batch,
+                &inputs,
+                &mut step,
+                null_mut(),
+                null_mut(),
+            );
+            assert_eq!(status, want, "{workspace_len}");
+        }
+    }
+}
+
+#[test]
+fn rows_of_nothing_are_a_loss_of_0_at_once() {
+    let order = c::rivergram_order { n: 1, weight: 1.0 };
+    let batch = c::rivergram_eisl_batch {
+        batch: usize::MAX,
+        positions: 0,
+        targets: 0,
+        vocabulary: 3,
+        labels: null(),
+        labels_len: 0,
+        target_lens: null(),
+        output_lens: null(),
+        noise: null(),
+        noise_len: 0,
+    };
+    let (mut workspace, mut losses) = ([0.0; 8], c::rivergram_eisl_losses::default());
+    // SAFETY: a structure of numbers; each pointer is that of an array or a variable, with its length.
+    let status = unsafe {
+        let mut options = std::mem::zeroed();
+        let status = c::rivergram_eisl_options_paper(&order, 1, &mut options, null_mut());
+        assert_eq!(status, OK);
+        c::rivergram_eisl_loss(
+            &options,
+            &batch,
+            null(),
+            0,
+            null_mut(),
+            0,
+            workspace.as_mut_ptr(),
+            workspace.len(),
+            &mut losses,
+            null_mut(),
+        )
+    };
+    assert_eq!((status, losses.total), (OK, 0.0));
+}
+
+#[test]
+fn features_in_8_bits_fit_what_the_lengths_promise_however_wide_they_are() {
+    let heads = [c::rivergram_head {
+        input: WIDE,
+        ..OF_TWO[0]
+    }; 2];
+    let mut schedule = wsds(&named(c::rivergram_schedule::Constant), &[]);
+    let values = [vec![3_i8; 2 * WIDE], vec![-5_i8; 2 * WIDE]];
+    let inputs = values.each_ref().map(|values| c::rivergram_features_i8 {
+        values: values.as_ptr(),
+        values_len: values.len(),
+        scale: 0.01,
+    });
+    let mut parameters: Vec<f32> = (0..2 * (WIDE + 1) * 2).map(|i| (i % 7) as f32).collect();
+    let mut gradient = vec![0.0_f32; parameters.len()];
+    let mut workspace = vec![0.0_f32; 8 * WIDE];
+    let good = c::rivergram_trainer {
+        parameters: parameters.as_mut_ptr(),
+        parameters_len: parameters.len(),
+        gradient: gradient.as_mut_ptr(),
+        gradient_len: gradient.len(),
+        workspace: workspace.as_mut_ptr(),
+        workspace_len: 0,
+        ..trainer_of(&heads, &mut schedule)
+    };
+    let mut step = c::rivergram_step::default();
+    let (options, mut lens) = (paper(), c::rivergram_trainer_lens::default());
+    // SAFETY: each pointer is that of an array or a variable, with its length.
+    let status = unsafe { c::rivergram_trainer_lens_of(&good, 2, &mut lens, null_mut()) };
+    assert_eq!(status, OK);
+    let four_rows = lens.align_workspace + 4 * WIDE;
+    assert!(four_rows.max(lens.lean_align_workspace) <= 8 * WIDE);
+    for (workspace_len, want) in [
+        (lens.align_workspace, LENGTH),
+        (four_rows, OK),
+        (lens.lean_align_workspace, OK),
+    ] {
+        let mut trainer = c::rivergram_trainer {
+            workspace_len,
+            ..good
+        };
+        // SAFETY: each pointer is that of an array or a variable, with its length.
+        let status = unsafe {
+            c::rivergram_trainer_align_i8(
+                &mut trainer,
+                &options,
+                inputs.as_ptr(),
+                2,
+                null(),
+                0,
+                2,
+                &mut step,
+                null_mut(),
+                null_mut(),
+            )
+        };
+        assert_eq!(status, want, "{workspace_len}");
+    }
+}
+
 #[test]
 fn averages_are_those_of_core() {
     let random = &mut Random::new(9);

@@ -1,8 +1,8 @@
 //! The sequence loss against golden values, a naive oracle, its own invariants and bad input.
 
 use rivergram_core::eisl::{
-    self, Batch, Checked, Config, IGNORE, Input, Padding, Parts, Select, Shape, Work,
-    loss_and_gradient_fixed, loss_and_gradient_in_place, noise_len, workspace_len,
+    self, Batch, Checked, Combine, Config, IGNORE, Input, Padding, Parts, References, Select,
+    Shape, Work, loss_and_gradient_fixed, loss_and_gradient_in_place, noise_len, workspace_len,
 };
 use rivergram_core::error::{EislBuffer, EislError};
 use rivergram_core::lanes::One;
@@ -691,6 +691,96 @@ fn nothing_costs_nothing() {
         assert_eq!(losses, Ok(Default::default()));
         assert!(x.iter().all(|&g| g == 0.0));
     }
+}
+
+#[test]
+fn an_input_of_no_positions_has_no_numbers() {
+    let shape = Shape {
+        batch: 2,
+        positions: 0,
+        targets: 3,
+        vocabulary: 4,
+    };
+    let (config, batch) = (Config::new(&[(1, 1.0f32)]), Batch::new(shape, &[1; 6]));
+    let mut workspace = vec![0.0; workspace_len(shape, 1)];
+    let mut run = |x: &[f32]| {
+        let (isa, parts) = (One::<f32>::new(), Parts::none());
+        eisl::loss(isa, &config, &batch, x, parts, &mut workspace)
+    };
+    assert_eq!(run(&[]), Ok(Default::default()));
+    let long = EislError::Length {
+        buffer: EislBuffer::Input,
+        expected: 0,
+        got: 1,
+    };
+    assert_eq!(run(&[0.5]), Err(long));
+}
+
+/// Of these no buffer says how many there are, and a walk through them would not end.
+#[test]
+fn rows_of_nothing_are_not_walked_through() {
+    let config = Config {
+        ce_factor: 1.0,
+        ..Config::new(&[(1, 1.0f32)])
+    };
+    let nothing = Shape {
+        batch: usize::MAX,
+        positions: 0,
+        targets: 0,
+        vocabulary: 4,
+    };
+    let unlabelled = References {
+        places: 0,
+        counts: None,
+        combine: Combine::Mean,
+        cross_entropy: None,
+    };
+    let labels = Shape {
+        targets: 3,
+        ..nothing
+    };
+    let batches = [
+        Batch::new(nothing, &[]),
+        Batch {
+            references: Some(unlabelled),
+            ..Batch::new(labels, &[])
+        },
+    ];
+    for batch in batches {
+        let mut workspace = vec![0.0; batch.workspace_len(&config)];
+        let (isa, parts) = (One::<f32>::new(), Parts::none());
+        let losses = eisl::loss(isa, &config, &batch, &[], parts, &mut workspace);
+        assert_eq!(losses, Ok(Default::default()));
+    }
+    // The logits have a length, which does not come here.
+    let positions = Shape {
+        positions: 1,
+        vocabulary: 1,
+        ..nothing
+    };
+    let checked = Checked::new(&config, &Batch::new(positions, &[]));
+    assert_eq!(checked.map(|checked| checked.tokens()), Ok(0));
+    // What is given of each row is looked at.
+    let shape = Shape {
+        batch: 2,
+        ..nothing
+    };
+    let batch = Batch {
+        output_lens: Some(&[0, 1]),
+        ..Batch::new(shape, &[])
+    };
+    let long = EislError::OutputLen { row: 1, len: 1 };
+    assert_eq!(Checked::new(&config, &batch).err(), Some(long));
+    let counts = References {
+        counts: Some(&[0, 1]),
+        ..unlabelled
+    };
+    let batch = Batch {
+        references: Some(counts),
+        ..Batch::new(shape, &[])
+    };
+    let many = EislError::References { row: 1, count: 1 };
+    assert_eq!(Checked::new(&config, &batch).err(), Some(many));
 }
 
 /// Noise that is the same at all positions of an n-gram leaves q alone, until it rounds the scores: then q is that of

@@ -98,18 +98,15 @@ fn direct(x: &mut [u16], workspace: &mut [f32]) -> Result<f32, EislError> {
 #[test]
 fn what_is_wrong_is_named() {
     let need = half_workspace_len(SHAPE, 1);
-    for len in [0, 2, need - 1] {
+    // Less than the vocabulary, just the vocabulary, and one number less than all.
+    for len in [0, 2, 3, need - 1] {
+        let short = EislError::Length {
+            buffer: EislBuffer::Workspace,
+            expected: need,
+            got: len,
+        };
         let got = direct(&mut [0; 6], &mut vec![0.0; len]);
-        assert!(
-            matches!(
-                got,
-                Err(EislError::Length {
-                    buffer: EislBuffer::Workspace,
-                    ..
-                })
-            ),
-            "{len}: {got:?}"
-        );
+        assert_eq!(got, Err(short));
     }
     let mut workspace = vec![0.0; need];
     assert!(direct(&mut [0; 6], &mut workspace).is_ok());

@@ -393,20 +393,22 @@ fn parts_of_prepared_bases_find_what_all_of_them_do() {
 #[test]
 fn integers_of_an_anchor_leave_room_for_the_sum() {
     let mut random = Random::new(84);
-    for d in [1, 16, 516, 517, 4096, 131_071] {
+    for d in [1, 16, 512, 513, 516, 517, 4096, 131_071] {
         let x = vec![-3.0; d];
         let mut numbers = vec![0; d];
         let scale = quantise_anchor(&x, &mut numbers).expect("finite");
         let largest = i64::from(numbers[0]).abs();
-        assert!(largest * 127 * d as i64 <= i64::from(i32::MAX), "d={d}");
-        assert!(d > 516 || largest == 32767, "d={d}");
-        // The longest product there is, by every level.
-        let row = vec![127; d];
-        let rows = [row.as_slice(); 4];
-        let want = i64::from(numbers[0]) * 127 * d as i64;
-        for level in Level::available() {
-            let got = level.run(Dots(&numbers, rows));
-            assert_eq!(got.map(i64::from), [want; 4], "{level} d={d}");
+        assert!(largest * 128 * d as i64 <= i64::from(i32::MAX), "d={d}");
+        assert!(d > 512 || largest == 32767, "d={d}");
+        // The longest products there are, by every level.
+        for q in [127, -128] {
+            let row = vec![q; d];
+            let rows = [row.as_slice(); 4];
+            let want = i64::from(numbers[0]) * i64::from(q) * d as i64;
+            for level in Level::available() {
+                let got = level.run(Dots(&numbers, rows));
+                assert_eq!(got.map(i64::from), [want; 4], "{level} d={d} q={q}");
+            }
         }
         let x: Vec<f32> = (0..d).map(|_| random.normal() as f32).collect();
         let again = quantise_anchor(&x, &mut numbers).expect("finite");
@@ -420,6 +422,7 @@ fn integers_of_an_anchor_leave_room_for_the_sum() {
     let mut numbers = [5; 2];
     assert_eq!(quantise_anchor(&[0.0, -0.0], &mut numbers), Ok(0.0));
     assert_eq!(numbers, [0; 2]);
+    assert_eq!(quantise_anchor(&[], &mut []), Ok(0.0));
     assert!(quantise_anchor(&[1e-45, 0.0], &mut numbers) == Ok(0.0) && numbers == [0; 2]);
     let row = GramError::NotFinite {
         modality: 0,

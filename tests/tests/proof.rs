@@ -15,18 +15,34 @@ struct Function {
     name: String,
 }
 
-/// The public functions of a file of core. Nothing there is `pub` that callers cannot reach (a lint sees to
-/// it), and functions of a trait are not written `pub`.
+/// Functions of traits that are not called in the proof, and why: the caller writes them, and core's functions call what
+/// was written. Core's own are below those functions, which are proven.
+const WRITTEN_BY_CALLERS: [(&str, &str); 6] = [
+    ("Kernel", "run"),
+    ("Work", "run"),
+    ("Cells", "sum"),
+    ("Cells", "noise"),
+    ("Cells", "weight"),
+    ("Cells", "set_weight"),
+];
+
+/// The public functions of a file of core, those of its public traits among them. Nothing there is `pub` that callers
+/// cannot reach (a lint sees to it).
 fn public_functions(source: &Source) -> Vec<Function> {
     let mut functions = Vec::new();
     let mut of_type = None;
+    let mut of_trait = None;
     let mut header: Option<String> = None;
     for line in source.code.lines() {
         // Formatted code begins and ends an `impl` at the margin.
         if line.starts_with("impl") {
             header = Some(String::new());
+        } else if let Some(name) = line.strip_prefix("pub trait ") {
+            // One without functions ends where it begins.
+            of_trait = (!line.ends_with('}')).then(|| word_of(name));
         } else if line.starts_with('}') {
             of_type = None;
+            of_trait = None;
         }
         if let Some(text) = &mut header {
             text.push_str(line);
@@ -35,6 +51,14 @@ fn public_functions(source: &Source) -> Vec<Function> {
                 of_type = type_of(text);
                 header = None;
             }
+        }
+        // Below the functions of a trait there are those inside of them.
+        let of_trait = of_trait.as_ref().filter(|_| !line.starts_with("     "));
+        if let Some((owner, name)) = of_trait.zip(function_name(line.trim_start())) {
+            functions.push(Function {
+                owners: vec![owner.clone()],
+                name,
+            });
         }
         if let Some(name) = public_name(line) {
             let owners = match &of_type {
@@ -49,13 +73,22 @@ fn public_functions(source: &Source) -> Vec<Function> {
 
 /// The name of the function that a line declares `pub`.
 fn public_name(line: &str) -> Option<String> {
-    let mut rest = line.trim_start().strip_prefix("pub ")?;
+    function_name(line.trim_start().strip_prefix("pub ")?)
+}
+
+/// The name of the function that a line declares.
+fn function_name(line: &str) -> Option<String> {
+    let mut rest = line;
     for qualifier in ["const ", "async ", "unsafe ", "extern ", "\"C\" "] {
         rest = rest.strip_prefix(qualifier).unwrap_or(rest);
     }
-    let name = rest.strip_prefix("fn ")?;
-    let end = name.find(|c: char| !is_word(c)).unwrap_or(name.len());
-    Some(name[..end].to_string())
+    rest.strip_prefix("fn ").map(word_of)
+}
+
+/// The word that a text begins with.
+fn word_of(text: &str) -> String {
+    let end = text.find(|c: char| !is_word(c)).unwrap_or(text.len());
+    text[..end].to_string()
 }
 
 /// The type of `impl<T> path::Type<T> where … {`; none where a trait is implemented.
@@ -101,11 +134,12 @@ fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// The calls `owner::name(…)` in code, also `Owner::<T>::name::<U>(…)`.
+/// The calls `owner::name(…)` in code, also `Owner::<T>::name::<U>(…)` and `<T as Owner>::name(…)`.
 fn calls(code: &str) -> BTreeSet<(String, String)> {
     let mut calls = BTreeSet::new();
     for owner in words(code) {
-        let Some(rest) = owner.rest.strip_prefix("::") else {
+        let rest = owner.rest.strip_prefix('>').unwrap_or(owner.rest);
+        let Some(rest) = rest.strip_prefix("::") else {
             continue;
         };
         let rest = after_generics(rest);
@@ -134,7 +168,11 @@ fn every_public_function_of_core_is_proven() {
     let mut proven = 0;
     for source in core {
         for Function { owners, name } in public_functions(source) {
-            let called = |owner: &String| calls.contains(&(owner.clone(), name.clone()));
+            let excepted = WRITTEN_BY_CALLERS.map(|(owner, name)| (owner.into(), name.into()));
+            let called = |owner: &String| {
+                let call = (owner.clone(), name.clone());
+                calls.contains(&call) || excepted.contains(&call)
+            };
             if owners.iter().any(called) {
                 proven += 1;
             } else {
@@ -148,6 +186,26 @@ fn every_public_function_of_core_is_proven() {
         missing.join("\n")
     );
     assert!(proven > 100, "only {proven} public functions are found");
+}
+
+/// An instruction of a floating-point unit sets flags of exceptions, which count among those that `preserves_flags`
+/// promises to keep.
+#[test]
+fn assembly_of_core_does_not_promise_to_keep_flags() {
+    let files = rust_files();
+    let core = files
+        .iter()
+        .filter(|source| source.path.starts_with("core/src/"));
+    let with_assembly: Vec<_> = core
+        .filter(|source| words(&source.code).iter().any(|found| found.word == "asm"))
+        .collect();
+    assert_eq!(with_assembly.len(), 1, "fpu.rs");
+    for source in with_assembly {
+        let promises = words(&source.code)
+            .iter()
+            .any(|found| found.word == "preserves_flags");
+        assert!(!promises, "{}", source.path);
+    }
 }
 
 #[test]
@@ -207,6 +265,21 @@ where
     pub unsafe fn get() {}
     pub async fn wait() {}
 }
+pub trait Empty {}
+fn free_and_private() {}
+pub trait Much<T>:
+    Copy
+{
+    const NUMBER: usize;
+    fn of_a_trait(self);
+    fn given<A>(self) -> usize {
+        fn inside() {}
+        0
+    }
+}
+trait Hidden {
+    fn of_a_hidden_trait();
+}
 ";
     let function = |owners: &[&str], name: &str| Function {
         owners: owners.iter().map(|owner| owner.to_string()).collect(),
@@ -219,6 +292,8 @@ where
             function(&["Thing"], "new"),
             function(&["Other"], "get"),
             function(&["Other"], "wait"),
+            function(&["Much"], "of_a_trait"),
+            function(&["Much"], "given"),
         ]
     );
     assert_eq!(modules("core/src/room/mod.rs"), ["room", "src"]);
@@ -226,8 +301,9 @@ where
 
 #[test]
 fn calls_are_found_with_their_owners() {
-    let code = "a::b::<T>(x); T::<u8, Vec<u8>>::new(); let f = m::g; x.method(); c::D::e(1)";
+    let code = "a::b::<T>(x); T::<u8, Vec<u8>>::new(); let f = m::g; x.method(); c::D::e(1); <T as S>::h(x)";
     let pair = |owner: &str, name: &str| (owner.to_string(), name.to_string());
     let found: Vec<_> = calls(code).into_iter().collect();
-    assert_eq!(found, [pair("D", "e"), pair("T", "new"), pair("a", "b")]);
+    let want = [("D", "e"), ("S", "h"), ("T", "new"), ("a", "b")];
+    assert_eq!(found, want.map(|(owner, name)| pair(owner, name)));
 }

@@ -23,7 +23,7 @@ Commands:
   test [--setup] [--list] [PART...]   run the checks and tests, all of them or the named parts
   size [--setup] [--check]            measure what functions cost on microcontrollers: write docs/size.md, or
                                       compare with it
-  bench [--filter TEXT] [--json] [--peers] [--quick]
+  bench [--filter TEXT] [--json] [--peers] [--quick] [--path PATH]
                                       measure rivergram beside its floors and its rivals; `bench --help` says more
   firmware [--setup] [--bless]        run the firmware under QEMU and compare what it prints with
                                       tests/firmware/snapshots, or write them anew

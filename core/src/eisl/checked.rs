@@ -110,7 +110,7 @@ impl<'a, T: Real> Checked<'a, T> {
             batch: *batch,
             tokens: 0,
         };
-        for index in 0..batch.shape.batch {
+        for index in 0..rows_with_something(batch) {
             checked.check_references(index)?;
             let row = checked.row(index);
             for reference in 0..checked.references(index) {
@@ -398,6 +398,15 @@ fn trimmed(labels: &[i32], pad_id: Option<i32>) -> &[i32] {
 
 fn len_of(lens: Option<&[usize]>, row: usize) -> Option<usize> {
     lens?.get(row).copied()
+}
+
+/// The rows that hold anything to check. Where a row has no label and nothing of each row is given, no length of a buffer
+/// bounds how many there are, and they are not walked through.
+#[inline(always)]
+fn rows_with_something<T>(batch: &Batch<'_, T>) -> usize {
+    let counts = batch.references.and_then(|several| several.counts);
+    let is_empty = batch.targets.is_empty() && batch.output_lens.is_none() && counts.is_none();
+    if is_empty { 0 } else { batch.shape.batch }
 }
 
 fn check_config<T: Real>(config: &Config<'_, T>) -> Result<(), EislError> {

@@ -91,11 +91,15 @@ impl Kernel<f32> for HalfInPlace<'_, '_, '_> {
             workspace,
         } = self;
         let vocabulary = batch.shape.vocabulary;
-        let got = workspace.len();
-        let Some((wide, workspace)) = workspace.split_at_mut_checked(vocabulary) else {
+        let (expected, got) = (
+            batch.workspace_len(config).saturating_add(vocabulary),
+            workspace.len(),
+        );
+        let parts_of = workspace.split_at_mut_checked(vocabulary);
+        let Some((wide, workspace)) = parts_of.filter(|_| got >= expected) else {
             return Err(EislError::Length {
                 buffer: EislBuffer::Workspace,
-                expected: batch.workspace_len(config).saturating_add(vocabulary),
+                expected,
                 got,
             });
         };

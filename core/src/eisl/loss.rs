@@ -418,8 +418,8 @@ pub(super) fn check<'a, T: Real>(
         vocabulary,
         ..
     } = batch.shape;
-    // First, so that a batch size that does not fit is not walked through.
-    let row_len = positions.checked_mul(vocabulary).filter(|len| *len > 0);
+    // First, so that a batch size that does not fit is not walked through. Without a vocabulary no length is right.
+    let row_len = positions.checked_mul(vocabulary).filter(|_| vocabulary > 0);
     if let Some(expected) = row_len.and_then(|len| len.checked_mul(rows)) {
         check_len(EislBuffer::Input, expected, input_len)?;
     }

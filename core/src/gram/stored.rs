@@ -71,10 +71,10 @@ pub struct Anchors<'a> {
 }
 
 /// An anchor in integers: n = x/s to the nearest, into `numbers`; returns the scale s = max|x|/L. L is 32767, or less
-/// for more than 516 dimensions: 127·L·d < 2³¹, so that the product with a row of int8 is exact in 32 bits. An anchor
-/// whose scale would be below the smallest normal number becomes 0. Cost: two passes, a product per number. Errors:
-/// lengths that differ; more dimensions than [`MOST_DIMENSIONS`](crate::gram::int8::MOST_DIMENSIONS); a number that is
-/// not finite, with its index as the row.
+/// for more than 512 dimensions: 128·L·d < 2³¹, so that the product with a row of int8 is exact in 32 bits, whatever its
+/// numbers. An anchor whose scale would be below the smallest normal number becomes 0, and the scale is 0; so it is
+/// where there is no number. Cost: two passes, a product per number. Errors: lengths that differ; more dimensions than
+/// [`MOST_DIMENSIONS`](crate::gram::int8::MOST_DIMENSIONS); a number that is not finite, with its index as the row.
 ///
 /// ```
 /// use rivergram_core::gram::stored::quantise_anchor;
@@ -100,7 +100,7 @@ pub fn quantise_anchor(x: &[f32], numbers: &mut [i16]) -> Result<f32, GramError>
         }
         largest = Lanes::max(largest, x.abs());
     }
-    let levels = i32::MAX.checked_div(127_i32.saturating_mul(need as i32));
+    let levels = i32::MAX.checked_div(128_i32.saturating_mul(need.max(1) as i32));
     let levels = levels.unwrap_or_default().min(i32::from(i16::MAX)) as f32;
     let scale = largest / levels;
     if scale < f32::MIN_POSITIVE {

@@ -108,7 +108,8 @@ impl<T: Real> Setup<'_, T> {
     }
 
     /// Floats of workspace for [`Trainer::align`] with `rows` tuples: outputs, their gradient, what the heads keep,
-    /// and the loss.
+    /// and the loss. Features in 8 bits take up to four rows of the widest input more, as
+    /// [`lean_align_workspace_len`] has them.
     ///
     /// ```
     /// # use rivergram_core::head::Head;
@@ -127,7 +128,7 @@ impl<T: Real> Setup<'_, T> {
 
     /// Floats of workspace for [`Trainer::transcribe`] with these options and a batch of these sizes: the logits, what
     /// the head keeps, and the loss's. Of the batch its shape and its places for references count; what it holds
-    /// does not, so a batch without targets will do.
+    /// does not, so a batch without targets will do. Features in 8 bits take up to four rows, 4·input floats, more.
     ///
     /// ```
     /// # use rivergram_core::head::Head;
@@ -254,7 +255,8 @@ pub const fn align_workspace_len(heads: &[Head], rows: usize) -> usize {
 }
 
 /// Floats of workspace for [`Trainer::align`] and [`Trainer::align_int8`] with `rows` tuples where memory is short:
-/// without a gradient in [`Storage`], and for this term of the loss, of which those with one anchor need less.
+/// without a gradient in [`Storage`], and for this term of the loss, of which those with one anchor need less. With a
+/// gradient there it is enough for features in 8 bits, however wide, and more than they need.
 /// Cost: one step per head.
 ///
 /// ```text
@@ -278,7 +280,8 @@ pub const fn lean_align_workspace_len(heads: &[Head], rows: usize, term: Term) -
 }
 
 /// Floats of workspace for [`Trainer::transcribe`] and [`Trainer::transcribe_int8`] where memory is short: without a
-/// gradient in [`Storage`], for labels without references, and so many orders ([`eisl::workspace_len`]).
+/// gradient in [`Storage`], for labels without references, and so many orders ([`eisl::workspace_len`]). With a gradient
+/// there it is enough for features in 8 bits, however wide, and more than they need.
 ///
 /// ```text
 /// batch·positions·output + cache_len + max(loss, parameters_len + scratch_len + 4·input)
@@ -936,7 +939,6 @@ impl<'a, T: Real> Trainer<'a, T> {
         self.align_features(isa, loss, inputs, present, rows)
     }
 
-    /// `by` is given a batch without vectors, the outputs, room for their gradient and the rest of the workspace.
     #[inline(always)]
     fn align_features<I: Isa<Scalar = T>, F: Features<T>>(
         &mut self,
@@ -959,6 +961,7 @@ impl<'a, T: Real> Trainer<'a, T> {
         )
     }
 
+    /// `by` is given a batch without vectors, the outputs, room for their gradient and the rest of the workspace.
     #[inline(always)]
     fn align_on<I: Isa<Scalar = T>, F: Features<T>, E: From<TrainError>>(
         &mut self,

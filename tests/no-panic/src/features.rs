@@ -1,7 +1,7 @@
 //! `core::features`.
 
-use rivergram_core::features::Int8;
-use rivergram_core::lanes::Real;
+use rivergram_core::features::{Features, Int8, Int8Rows};
+use rivergram_core::lanes::{One, Real};
 
 use crate::{any, keep, real, size, slice, slice_mut};
 
@@ -12,4 +12,18 @@ pub fn room<T: Real>() {
         scale: real(),
     });
     keep(Int8::unpack(&features, size(), slice_mut()));
+    inputs::<T>(slice::<T>());
+    inputs::<T>(features);
+    inputs::<T>(any(Int8Rows::<T> {
+        table: slice(),
+        rows: slice(),
+        scale: real(),
+    }));
+}
+
+fn inputs<T: Real>(features: impl Features<T>) {
+    keep(Features::numbers(features, size()));
+    let one = One::<T>::new();
+    keep(Features::square_bound(features, size(), one));
+    keep(Features::read(features, size(), size(), slice_mut()));
 }

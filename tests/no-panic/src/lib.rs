@@ -14,9 +14,10 @@
 //! - `panics`: indexes freely, and must not link. It shows that the proof can fail.
 //!
 //! **Adding a function of core**: add a call to the file of its room here (`src/gram.rs` for `core/src/gram`,
-//! and so on), in the form `Type::function(…)` or `module::function(…)`, each argument from [`any`], [`slice`]
-//! or [`slice_mut`], and the result into [`keep`]. A test of the workspace (`tests/tests/proof.rs`) names what
-//! is missing. Generic functions are proven for the sizes that stand here.
+//! and so on), in the form `Type::function(…)` or `module::function(…)`, one of a trait as `Trait::function(…)`, each
+//! argument from [`any`], [`slice`] or [`slice_mut`], and the result into [`keep`]. A test of the workspace
+//! (`tests/tests/proof.rs`) names what is missing, and lists the functions of traits that callers write. Generic
+//! functions are proven for the sizes that stand here.
 //!
 //! Not here: `Display` of the errors. It is a list of texts and `write!`; how `core::fmt` formats the numbers in them
 //! has ways to panic as far as the linker knows, of integers at opt-level s, of those with a point at any.

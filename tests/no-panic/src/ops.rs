@@ -24,5 +24,9 @@ fn rows<T: Real>(one: One<T>) {
     ops::normalise::<T>(slice(), real(), slice_mut());
     ops::normalisation_gradient(one, slice(), real(), slice_mut());
     ops::through_normalisation(one, slice(), real(), &mut slice_mut());
+    keep(RowOps::read(one, &slice_mut()));
+    keep(RowOps::dot(one, slice(), slice()));
+    RowOps::axpy(one, real(), slice(), &mut slice_mut());
+    RowOps::scale(one, real(), &mut slice_mut());
     RowOps::sub_product(one, slice(), real(), slice(), &mut slice_mut());
 }

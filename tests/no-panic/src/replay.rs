@@ -1,5 +1,6 @@
 //! `core::replay`.
 
+use rivergram_core::encode::{Reader, Writer};
 use rivergram_core::lanes::Real;
 use rivergram_core::replay::{Number, Reservoir};
 
@@ -12,7 +13,19 @@ pub fn room<T: Real>() {
     samples::<u32>();
 }
 
+fn number<N: Number + 'static>() {
+    let mut writer = any(Writer::new(slice_mut(), any([0; 4]), any(0)));
+    for number in slice::<N>() {
+        Number::write(*number, &mut writer);
+    }
+    keep(Writer::finish(any(writer)));
+    if let Ok(reader) = Reader::open(slice(), any([0; 4]), any(0)) {
+        keep(<N as Number>::read(&mut any(reader)));
+    }
+}
+
 fn samples<N: Number + 'static>() {
+    number::<N>();
     let Ok(reservoir) = Reservoir::new(size(), any(0)) else {
         return;
     };
