@@ -31,7 +31,8 @@ pub struct Int8<'a, T> {
 pub struct Int8Rows<'a, T> {
     /// q of all samples, \[samples, input\].
     pub table: &'a [i8],
-    /// The samples of the batch.
+    /// The samples of the batch, each once: of two that are the same each would be the other's negative. Those outside
+    /// of the table do not count.
     pub rows: &'a [u32],
     /// How much a step of 1 is.
     pub scale: T,

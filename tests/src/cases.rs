@@ -7,11 +7,16 @@ use crate::oracle::gram as oracle;
 use crate::precision::assert_close;
 use crate::random::Random;
 
-/// The levels that a case of the contrastive loss runs on: all; where `RIVERGRAM_EMULATED` is set, only that of the
+/// The levels that a case of a loss runs on: all; where `RIVERGRAM_EMULATED` is set, only that of the
 /// vectors. One number at a time is the same code everywhere, and the machine that emulates runs it on every case.
 pub fn levels() -> impl Iterator<Item = Level> {
-    let is_emulated = std::env::var_os("RIVERGRAM_EMULATED").is_some();
+    let is_emulated = is_emulated();
     Level::available().filter(move |level| !is_emulated || *level == Level::detect())
+}
+
+/// Whether this machine is emulated by one that runs everything besides its vectors itself.
+pub fn is_emulated() -> bool {
+    std::env::var_os("RIVERGRAM_EMULATED").is_some()
 }
 
 /// Vectors of one length.

@@ -8,6 +8,7 @@ use rivergram_core::eisl::{
 use rivergram_core::error::{EislBuffer, EislError};
 use rivergram_core::lanes::{Isa, One, Real};
 use rivergram_simd::{Kernel, Level};
+use rivergram_tests::cases::levels;
 use rivergram_tests::convert::{bits, cast};
 use rivergram_tests::eisl::{Case, plain};
 use rivergram_tests::hands::Hands;
@@ -88,7 +89,7 @@ impl Kernel<f32> for InPlace<'_> {
 }
 
 fn check(case: &Case) {
-    for level in Level::available() {
+    for level in levels() {
         let one = level.run(InPlace(case));
         assert!(one.losses.is_ok(), "{}: {:?}", case.name, one.losses);
         assert_eq!(by(case, &level), one, "{} {level}", case.name);

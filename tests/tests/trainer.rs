@@ -1211,3 +1211,15 @@ fn saving_needs_exactly_the_stated_bytes() {
         }
     }
 }
+
+#[test]
+fn a_buffer_is_named_in_words() {
+    let error = TrainError::Storage {
+        buffer: TrainBuffer::Input { head: 0 },
+        need: 288,
+        have: 240,
+    };
+    let text =
+        "inputs of head 0, without rows outside of their table: 240 numbers where 288 are needed";
+    assert_eq!(error.to_string(), text);
+}

@@ -124,6 +124,23 @@ impl From<StateError> for TrainError {
     }
 }
 
+impl Display for TrainBuffer {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Self::Parameters => write!(f, "parameters"),
+            Self::Gradient => write!(f, "gradient"),
+            Self::Moments => write!(f, "moments"),
+            Self::Workspace => write!(f, "workspace"),
+            Self::Input { head } => {
+                write!(
+                    f,
+                    "inputs of head {head}, without rows outside of their table"
+                )
+            }
+        }
+    }
+}
+
 impl Display for TrainError {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match *self {
@@ -143,10 +160,10 @@ impl Display for TrainError {
                 write!(f, "a step for {need} heads on a trainer of {have}")
             }
             Self::Storage { buffer, need, have } => {
-                write!(f, "{buffer:?}: {have} numbers where {need} are needed")
+                write!(f, "{buffer}: {have} numbers where {need} are needed")
             }
             Self::Value { buffer, index } => {
-                write!(f, "{buffer:?}: number {index} is not finite")
+                write!(f, "{buffer}: number {index} is not finite")
             }
             Self::NotFinite { updates } => {
                 write!(

@@ -19,7 +19,7 @@ must be committed with the change.
   minstret). Instructions are not cycles: a load or a division takes several, a cache miss many. They compare
   code for one core, not cores.
 - **stack**: what the call wrote to below its caller's frame.
-- **RAM**: bytes of parameters, states and workspace that the caller keeps. Of a schedule step these are the words that
+- **RAM**: bytes of parameters, states, gradients and workspace that the caller keeps, without the inputs. Of a schedule step these are the words that
   change from step to step (`Progress`), without the plan, which does not change, and the reference to it in the state.
 
 ";

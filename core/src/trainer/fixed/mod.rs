@@ -63,7 +63,8 @@ use crate::lanes::Real;
 pub struct Memory<'a, T> {
     /// [`parameters_len`](super::parameters_len) floats: the heads one after the other.
     pub parameters: &'a mut [T],
-    /// [`Optimizer::state_len`](crate::optim::Optimizer::state_len) floats, zeros at the start.
+    /// [`Optimizer::state_len`](crate::optim::Optimizer::state_len) floats, zeros at the start. A step does not
+    /// look whether they are finite.
     pub moments: &'a mut [T],
     /// [`workspace_len`] or [`transcribe_workspace_len`] floats of anything.
     pub workspace: &'a mut [T],
