@@ -7,10 +7,6 @@ use rivergram_simd::Level;
 mod average;
 #[path = "../tests/eisl.rs"]
 mod eisl;
-// Threads are not there in WebAssembly.
-#[cfg(not(target_family = "wasm"))]
-#[path = "../tests/eisl_crew.rs"]
-mod eisl_crew;
 #[path = "../tests/eisl_half.rs"]
 mod eisl_half;
 #[path = "../tests/eisl_pieces.rs"]
@@ -29,9 +25,6 @@ mod gram_retrieval;
 mod gram_shards;
 #[path = "../tests/gram_stored.rs"]
 mod gram_stored;
-#[cfg(not(target_family = "wasm"))]
-#[path = "../tests/gram_strips.rs"]
-mod gram_strips;
 #[path = "../tests/head.rs"]
 mod head;
 #[path = "../tests/lanes.rs"]
