@@ -4,6 +4,7 @@
 #[expect(dead_code, reason = "of the transposed product nothing is measured")]
 #[path = "../../core/src/ops/tile.rs"]
 mod kernel;
+#[expect(dead_code, reason = "walks that the product does not take")]
 #[path = "../../core/src/ops/walk.rs"]
 mod walk;
 
@@ -15,7 +16,6 @@ use rivergram_simd::Level;
 use crate::products::Size;
 use crate::random::normals;
 use crate::timing::Contestant;
-use walk::Walk;
 
 /// Vectors of a strip, and rows of a block, as in `gram::strip` of core.
 const STRIP: usize = 192;
@@ -87,15 +87,6 @@ impl Memory {
 pub(crate) fn ours(level: Level, size: Size) -> Contestant {
     let mut memory = Memory::new(size);
     Contestant::new("ours", move || memory.multiply(level, size))
-}
-
-/// What `super` is for the files of core.
-fn split<T>(values: &[T], n: usize) -> (&[T], &[T]) {
-    values.split_at_checked(n).unwrap_or_default()
-}
-
-fn take<T>(storage: &mut [T], n: usize) -> (&mut [T], &mut [T]) {
-    storage.split_at_mut_checked(n).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -438,14 +438,7 @@ impl Tensor {
         for (p, matrices) in [(anchors_t, 1), (q_t, m)] {
             turn(memory, order, p, matrices);
         }
-        let operands = Operands {
-            anchors: anchors.words,
-            anchor_scales: anchors.scales,
-            q: q.words,
-            q_scales: q.scales,
-            row_words: words,
-            residuals: 1,
-        };
+        let operands = Operands::of(anchors, q, true);
         let p = TensorLoss {
             loss,
             operands,

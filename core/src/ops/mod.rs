@@ -14,7 +14,7 @@ mod walk;
 
 pub use matrix::{matmul_nn, matmul_nt, matmul_tn};
 pub(crate) use sum::Sum;
-pub(crate) use walk::Walk;
+pub(crate) use walk::{Walk, part, split, take};
 
 use crate::lanes::{Isa, Kernel, Lanes, Real};
 
@@ -359,23 +359,4 @@ pub fn inverse_or_zero<T: Real>(x: T) -> T {
     } else {
         T::ONE / x + T::ZERO * x
     }
-}
-
-/// The first `n` numbers and the others; nothing where there are fewer.
-#[inline(always)]
-pub(crate) fn split<T>(values: &[T], n: usize) -> (&[T], &[T]) {
-    values.split_at_checked(n).unwrap_or_default()
-}
-
-/// `n` numbers from `start` on; nothing where there are fewer.
-#[inline(always)]
-pub(crate) fn part<T>(values: &[T], start: usize, n: usize) -> &[T] {
-    let end = start.saturating_add(n);
-    values.get(start..end).unwrap_or(&[])
-}
-
-/// [`split`] to write to.
-#[inline(always)]
-pub(crate) fn take<T>(storage: &mut [T], n: usize) -> (&mut [T], &mut [T]) {
-    storage.split_at_mut_checked(n).unwrap_or_default()
 }

@@ -11,7 +11,7 @@
 //! F. G. Van Zee, D. N. Parikh, R. A. van de Geijn, "Supporting mixed-domain mixed-precision matrix multiplication",
 //! and other work on BLIS.
 
-use super::{Walk, split, take};
+use super::walk::{Walk, split, take};
 use crate::lanes::{Isa, Lanes, Real};
 
 /// Rows of a tile.

@@ -1,4 +1,4 @@
-//! Walks along a slice in steps of one length.
+//! Walks along a slice in steps of one length, and pieces of one, without a way to panic.
 //!
 //! The library's `chunks` divide by that length, and where the compiler keeps such an iterator's function as one,
 //! the division may panic for all that it knows. A walk only cuts off the next piece.
@@ -152,4 +152,23 @@ impl<'a, T> Iterator for PiecesMut<'a, T> {
         self.rest = rest;
         Some(piece)
     }
+}
+
+/// The first `n` numbers and the others; nothing where there are fewer.
+#[inline(always)]
+pub(crate) fn split<T>(values: &[T], n: usize) -> (&[T], &[T]) {
+    values.split_at_checked(n).unwrap_or_default()
+}
+
+/// `n` numbers from `start` on; nothing where there are fewer.
+#[inline(always)]
+pub(crate) fn part<T>(values: &[T], start: usize, n: usize) -> &[T] {
+    let end = start.saturating_add(n);
+    values.get(start..end).unwrap_or(&[])
+}
+
+/// [`split`] to write to.
+#[inline(always)]
+pub(crate) fn take<T>(storage: &mut [T], n: usize) -> (&mut [T], &mut [T]) {
+    storage.split_at_mut_checked(n).unwrap_or_default()
 }

@@ -265,14 +265,7 @@ impl Tensor {
     fn loss(&self, loss: Loss) -> TensorLoss {
         TensorLoss {
             loss,
-            operands: Operands {
-                anchors: self.anchors.words,
-                anchor_scales: self.anchors.scales,
-                q: self.q.words,
-                q_scales: self.q.scales,
-                row_words: self.q.row_words,
-                residuals: 1,
-            },
+            operands: Operands::of(self.anchors, self.q, true),
             anchors_transposed: self.anchors_transposed.words,
             q_transposed: self.q_transposed.words,
             y: self.y.words,

@@ -228,14 +228,7 @@ impl Copies {
     }
 
     fn operands(&self) -> Operands {
-        Operands {
-            anchors: self.anchors.words,
-            anchor_scales: self.anchors.scales,
-            q: self.q.words,
-            q_scales: self.q.scales,
-            row_words: self.q.row_words,
-            residuals: 1,
-        }
+        Operands::of(self.anchors, self.q, true)
     }
 }
 

@@ -379,15 +379,10 @@ impl Part {
             offset: count(given.search.offset + first)?,
             zeros_are_missing: 1,
         };
-        let operands = Operands {
-            anchors: self.anchors.words,
-            anchor_scales: self.anchors.scales,
-            q: self.q.words,
-            q_scales: self.q.scales,
-            row_words: self.q.row_words,
-            residuals: 0,
+        let p = Scan {
+            nearest,
+            operands: Operands::of(self.anchors, self.q, false),
         };
-        let p = Scan { nearest, operands };
         Ok(match given.format {
             Format::F16 => Task::NearestF16(p),
             Format::I8 => Task::NearestI8(p),

@@ -331,17 +331,6 @@ impl<'d> Copy<'d> {
     }
 }
 
-fn operands(anchors: &Copy<'_>, q: &Copy<'_>, residuals: u32) -> Operands {
-    Operands {
-        anchors: anchors.p.words,
-        anchor_scales: anchors.p.scales,
-        q: q.p.words,
-        q_scales: q.p.scales,
-        row_words: q.p.row_words,
-        residuals,
-    }
-}
-
 /// That the device has more than exact products.
 fn has(device: &Device, precision: Precision) -> Result<(), Failure> {
     let (major, minor) = device.properties().capability;
@@ -419,7 +408,7 @@ fn volumes(device: &Device, scale: Scale, precision: Precision) -> Result<Line, 
                 q.launch(device)?;
                 let p = TensorVolumes {
                     pairs,
-                    operands: operands(anchors, q, 1),
+                    operands: Operands::of(anchors.p, q.p, true),
                     out,
                 };
                 match precision {
@@ -684,16 +673,14 @@ fn search_narrow(device: &Device, scale: Scale, format: Format) -> Result<Line, 
             rows: rows as u32,
             measure: 0,
         };
+        let narrow = Narrow {
+            words: q.view(),
+            scales: q_scales.view(),
+            ..copy.p
+        };
         let p = Scan {
             nearest: lists.nearest(pairs),
-            operands: Operands {
-                anchors: copy.p.words,
-                anchor_scales: copy.p.scales,
-                q: q.view(),
-                q_scales: q_scales.view(),
-                row_words: copy.p.row_words,
-                residuals: 0,
-            },
+            operands: Operands::of(copy.p, narrow, false),
         };
         let (task, name, bytes) = match format {
             Format::I8 => (Task::NearestI8(p), "int8", 1.0),

@@ -350,16 +350,11 @@ fn queue_loss(
     unsafe { device.gram_loss_at(&case.config, case.sizes, strip, memory) }
 }
 
-/// Core's loss through raw addresses, on memory that nobody but the test allocated.
-#[test]
-fn a_loss_runs_on_memory_of_the_callers() {
-    let (whole, mut driver) = device(Settings::default());
-    let case = Tuples::odd(11);
+/// Memory of the caller with a batch in it.
+fn memory_of(driver: &mut Emulated, device: &Device, case: &Tuples, strip: usize) -> GramMemory {
     let [k, rows, d] = case.sizes;
-    let (want, gradient) = case.oracle();
+    let workspace_len = device.gram_workspace_len(case.sizes, strip);
     let mut of = |words: usize| driver.allocate(words).expect("memory");
-    let strip = 4;
-    let workspace_len = whole.gram_workspace_len(case.sizes, strip);
     let memory = GramMemory {
         vectors: of(k * rows * d),
         present: of(k * rows),
@@ -368,19 +363,26 @@ fn a_loss_runs_on_memory_of_the_callers() {
         workspace: of(workspace_len as usize),
         workspace_len,
     };
-    let present: Vec<f32> = case
-        .batch()
-        .present
-        .expect("flags")
-        .iter()
-        .map(|there| f32::from(u8::from(*there)))
-        .collect();
-    driver
-        .upload(Numbers::F32(&case.x), memory.vectors)
-        .expect("a copy");
-    driver
-        .upload(Numbers::F32(&present), memory.present)
-        .expect("a copy");
+    let flag = |there: &bool| f32::from(u8::from(*there));
+    let present: Vec<f32> = match case.batch().present {
+        Some(flags) => flags.iter().map(flag).collect(),
+        None => vec![1.0; k * rows],
+    };
+    for (numbers, to) in [(&case.x, memory.vectors), (&present, memory.present)] {
+        driver.upload(Numbers::F32(numbers), to).expect("a copy");
+    }
+    memory
+}
+
+/// Core's loss through raw addresses, on memory that nobody but the test allocated.
+#[test]
+fn a_loss_runs_on_memory_of_the_callers() {
+    let (whole, mut driver) = device(Settings::default());
+    let case = Tuples::odd(11);
+    let (want, gradient) = case.oracle();
+    let strip = 4;
+    let memory = memory_of(&mut driver, &whole, &case, strip);
+    let workspace_len = memory.workspace_len;
     let before = driver.counts();
     queue_loss(&whole, &case, strip, memory).expect("it starts");
     let after = driver.counts();
@@ -424,7 +426,7 @@ fn a_loss_runs_on_memory_of_the_callers() {
 fn a_loss_on_memory_of_the_callers_is_as_precise_as_the_device() {
     let (whole, mut driver) = device(Settings::default());
     let case = Tuples::random(12, [3, 33, 10]);
-    let [k, rows, d] = case.sizes;
+    let [_, rows, _] = case.sizes;
     let exact_len = whole.gram_workspace_len(case.sizes, rows);
     whole.set_precision(Precision::Tf32);
     let workspace_len = whole.gram_workspace_len(case.sizes, rows);
@@ -432,23 +434,7 @@ fn a_loss_on_memory_of_the_callers_is_as_precise_as_the_device() {
     let mut want = vec![0.0; case.x.len()];
     let report = whole.gram_loss(&case.config, &case.batch(), &mut want);
     report.expect("a device that works");
-    let mut of = |words: usize| driver.allocate(words).expect("memory");
-    let memory = GramMemory {
-        vectors: of(k * rows * d),
-        present: of(k * rows),
-        gradient: of(k * rows * d),
-        report: of(3),
-        workspace: of(workspace_len as usize),
-        workspace_len,
-    };
-    let uploads = [
-        (&case.x, memory.vectors),
-        (&vec![1.0; k * rows], memory.present),
-    ];
-    for (numbers, to) in uploads {
-        let done = driver.upload(Numbers::F32(numbers), to);
-        done.expect("a copy");
-    }
+    let memory = memory_of(&mut driver, &whole, &case, rows);
     queue_loss(&whole, &case, rows, memory).expect("it starts");
     let mut found = vec![0.0; case.x.len()];
     let parts = &mut [(memory.gradient, Room::F32(&mut found))];

@@ -6,6 +6,7 @@ use rivergram_core::lanes::{Lanes, Real};
 use super::multiply::{
     ACROSS, COLUMNS, DOWN, Factors, ROWS, Side, THREADS, Words, for_each_place, place_of,
 };
+use super::narrow::Narrow;
 use crate::device::{Format, Global, Thread, WARP};
 use crate::kernels::pairs::{Pairs, no_coordinate};
 use crate::lanes::F32;
@@ -32,6 +33,20 @@ pub struct Operands {
     pub row_words: u32,
     /// Whether near pairs are computed from the residual, which takes the items' vectors and Q in `f32`: 1 or 0.
     pub residuals: u32,
+}
+
+impl Operands {
+    /// Those that two copies hold, of rows of one length and in one format.
+    pub const fn of(anchors: Narrow, q: Narrow, residuals: bool) -> Self {
+        Operands {
+            anchors: anchors.words,
+            anchor_scales: anchors.scales,
+            q: q.words,
+            q_scales: q.scales,
+            row_words: q.row_words,
+            residuals: residuals as u32,
+        }
+    }
 }
 
 /// The parameters of [`volumes_tf32`] and [`volumes_bf16`].
