@@ -6,12 +6,13 @@ use rivergram::engine::Threads;
 use rivergram_core::crew::Crew;
 use rivergram_core::gram::contrastive::{Batch, GramLoss, Room, gram_loss_by, room_len};
 use rivergram_core::gram::pair::{Measure, volume_matrix_workspace_len};
+use rivergram_simd::Level;
 
 use crate::products::{self, Size};
 use crate::random::unit_rows;
 use crate::row::{Entry, FLOOR, Row, Setup};
 use crate::tile;
-use crate::timing::Contestant;
+use crate::timing::{Contestant, time};
 
 pub(crate) const D: usize = 512;
 
@@ -21,6 +22,7 @@ const DISTANCE: &str = "torch, determinant-free";
 /// Ours in another way.
 const LARGE: &str = "large workspace";
 pub(crate) const ONE_THREAD: &str = "one thread";
+const SIDE_BY_SIDE: &str = "half of two, side by side";
 
 pub(crate) const ROWS: &[Entry] = &[
     Entry {
@@ -112,7 +114,10 @@ pub(crate) const ROWS: &[Entry] = &[
             Row {
                 ours: loss(threads, "ours", Room::Large, 1024, 3),
                 floor: None,
-                peers: vec![loss(setup.level, ONE_THREAD, Room::Large, 1024, 3)],
+                peers: vec![
+                    loss(setup.level, ONE_THREAD, Room::Large, 1024, 3),
+                    side_by_side(setup.level, Room::Large, 1024, 3),
+                ],
                 agreement: None,
             }
         },
@@ -205,7 +210,7 @@ fn with_peers(setup: &Setup, rows: usize, k: usize) -> Row {
 
 /// Forward and backward, by a crew.
 fn loss(
-    crew: impl Crew<f32> + 'static,
+    crew: impl Crew<f32> + Sync + 'static,
     name: &str,
     room: Room,
     rows: usize,
@@ -221,9 +226,28 @@ fn loss(
     })
 }
 
+/// Half the time of two losses side by side, each on one thread: what two cores of this machine give at most.
+fn side_by_side(level: Level, room: Room, rows: usize, k: usize) -> Contestant {
+    let mut two = [3, 4].map(|seed| {
+        let vectors = unit_rows(k * rows, D, seed);
+        let gradient = vec![0.0; vectors.len()];
+        (vectors, gradient, vec![0.0; room_len(room, 1, k, rows, D)])
+    });
+    Contestant::timed(SIDE_BY_SIDE, move || {
+        let both = time(|| {
+            std::thread::scope(|scope| {
+                for (vectors, gradient, workspace) in &mut two {
+                    scope.spawn(|| run_loss(&level, vectors, [k, rows], gradient, workspace));
+                }
+            });
+        });
+        Ok(both / 2)
+    })
+}
+
 /// The loss of k modalities of so many rows.
 pub(crate) fn run_loss(
-    crew: &impl Crew<f32>,
+    crew: &(impl Crew<f32> + Sync),
     vectors: &[f32],
     [k, rows]: [usize; 2],
     gradient: &mut [f32],

@@ -87,7 +87,7 @@ fn allocated(work: impl FnOnce()) -> usize {
     ALLOCATOR.peak_usage().saturating_sub(before)
 }
 
-fn gram_loss(crew: &impl Crew<f32>, rows: usize, k: usize) -> Bytes {
+fn gram_loss(crew: &(impl Crew<f32> + Sync), rows: usize, k: usize) -> Bytes {
     let vectors = repeated(k * rows * D, 3);
     let mut gradient = vec![0.0; vectors.len()];
     let mut workspace = vec![0.0; room_len(Room::Small, crew.hands(), k, rows, D)];

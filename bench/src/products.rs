@@ -61,9 +61,14 @@ pub(crate) fn ours(level: Level, size: Size) -> Contestant {
     let (a, b) = (normals(size.m * size.k, 1), normals(size.k * size.n, 2));
     let mut c = vec![0.0; size.m * size.n];
     Contestant::new("ours", move || {
-        level.matmul_nt(size.m, size.k, black_box(&a), black_box(&b), &mut c);
+        multiply(level, size, black_box(&a), black_box(&b), &mut c);
         black_box(&mut c);
     })
+}
+
+/// C += A·Bᵀ.
+fn multiply(level: Level, size: Size, a: &[f32], b: &[f32], c: &mut [f32]) {
+    level.matmul_nt(size.n, size.k, a, b, c);
 }
 
 fn with_gemm(Size { m, k, n }: Size, a: &[f32], b: &[f32], c: &mut [f32]) {
@@ -138,6 +143,20 @@ fn with_nalgebra(Size { m, k, n }: Size, a: &[f32], b: &[f32], c: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ours_is_the_whole_product() {
+        let size = Size { m: 5, k: 7, n: 9 };
+        let (a, b) = (normals(5 * 7, 1), normals(7 * 9, 2));
+        let mut c = vec![0.0; 5 * 9];
+        multiply(Level::detect(), size, &a, &b, &mut c);
+        for i in 0..5 {
+            for j in 0..9 {
+                let want: f32 = (0..7).map(|l| a[i * 7 + l] * b[j * 7 + l]).sum();
+                assert!((c[i * 9 + j] - want).abs() < 1e-4, "{i} {j}");
+            }
+        }
+    }
 
     #[test]
     fn every_crate_makes_the_same_product() {

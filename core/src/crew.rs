@@ -44,6 +44,19 @@ pub trait Crew<T> {
     fn hands(&self) -> usize {
         1
     }
+    /// Does `work`, which calls [`Crew::each`] many times. What is done between is done here by the caller; threads do it
+    /// where they wait for the next pieces, so that nobody has to be woken for each. Cost: that of the work.
+    ///
+    /// ```
+    /// use rivergram_core::crew::{Alone, Crew};
+    /// use rivergram_core::lanes::One;
+    ///
+    /// assert_eq!(Alone(One::<f32>::new()).whole(|| 2 + 2), 4);
+    /// ```
+    #[inline(always)]
+    fn whole<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        work()
+    }
     /// Does all pieces, and returns when they are done. Cost: that of the work, and a call per piece.
     ///
     /// ```

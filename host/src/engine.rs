@@ -392,6 +392,10 @@ impl Crew<f32> for Threads {
         self.pool.current_num_threads()
     }
 
+    fn whole<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        self.pool.install(work)
+    }
+
     fn each<P: Send, W: Work<f32, P>>(&self, pieces: impl Iterator<Item = P>, work: &W) {
         let mut pieces: Vec<P> = pieces.collect();
         if pieces.len() < 2 {

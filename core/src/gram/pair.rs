@@ -766,7 +766,7 @@ pub const fn volume_matrix_room_len(anchors: usize, m: usize, items: usize, d: u
 /// assert_eq!(out, [4.0, 6.0]);
 /// # Ok::<(), rivergram_core::error::GramError>(())
 /// ```
-pub fn volume_matrix_by<T: Real, C: Crew<T>>(
+pub fn volume_matrix_by<T: Real, C: Crew<T> + Sync>(
     crew: &C,
     measure: Measure,
     anchors: &[T],
@@ -807,7 +807,7 @@ pub fn volume_matrix_by<T: Real, C: Crew<T>>(
         items: b2,
         d,
     };
-    strip::volume_matrix(crew, measure, &bases, anchors, out, workspace);
+    crew.whole(|| strip::volume_matrix(crew, measure, &bases, anchors, out, workspace));
     Ok(())
 }
 

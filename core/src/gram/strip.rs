@@ -18,6 +18,9 @@ pub(super) const BLOCK: usize = 48;
 /// Anchors whose coordinates stay in the nearest cache until they are distances.
 const STEP: usize = 12;
 
+/// Columns that are packed at a time: enough that the parts of the rows are not short, few enough for many hands.
+const PACKED: usize = 8 * tile::COLUMNS;
+
 /// The most items of a strip.
 pub(super) const ITEMS: usize = 128;
 
@@ -104,9 +107,9 @@ impl<'a, T: Real> Strip<'a, T> {
 
     /// Packs Q for Σ y·q: panels of the depth [`Strip::width`], of d columns.
     pub(super) fn pack_back<C: Crew<T>>(self, crew: &C, panels: &mut [T]) {
-        let sixteen = self.width().saturating_mul(tile::COLUMNS);
-        let starts = (0..usize::MAX).step_by(tile::COLUMNS);
-        crew.each(starts.zip(panels.rows_mut(sixteen)), &PackColumns(self));
+        let some = self.width().saturating_mul(PACKED);
+        let starts = (0..usize::MAX).step_by(PACKED);
+        crew.each(starts.zip(panels.pieces_mut(some)), &PackColumns(self));
     }
 
     /// The coordinates of some anchors \[.., d\] into `y` \[.., [`Strip::width`]\].

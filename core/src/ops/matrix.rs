@@ -14,8 +14,15 @@
 //! Cost: 2·n·m·k operations. The work is done in tiles of two rows by four, so that six loads serve
 //! eight products; single rows left over go through [`dot`] and [`axpy`].
 
-use super::{Walk, axpy, dot};
+use super::{Walk, axpy, dot, take};
 use crate::lanes::{Isa, Kernel, Lanes, Real};
+
+/// Rows of B that stay in a near cache while all of A passes. A microcontroller has none, or all fits in it.
+const NEARBY: usize = if cfg!(target_os = "none") {
+    usize::MAX
+} else {
+    32
+};
 
 /// What a product reads, and the C that it adds to.
 struct Operands<'a, T> {
@@ -58,22 +65,34 @@ impl<T: Real> Kernel<T> for Nt<'_, T> {
         if m == 0 || k == 0 {
             return;
         }
-        let mut a_pairs = a.rows(k.saturating_mul(2));
-        let mut c_pairs = c.rows_mut(m.saturating_mul(2));
-        for (a, c) in a_pairs.by_ref().zip(c_pairs.by_ref()) {
-            if let Some((c0, c1)) = c.split_at_mut_checked(m) {
-                two_rows(isa, k, rows(a, k), b, [c0, c1]);
+        let blocks = b.pieces(k.saturating_mul(NEARBY));
+        for (first, b) in (0..usize::MAX).step_by(NEARBY).zip(blocks) {
+            let mut a_pairs = a.rows(k.saturating_mul(2));
+            let mut c_pairs = c.rows_mut(m.saturating_mul(2));
+            for (a, c) in a_pairs.by_ref().zip(c_pairs.by_ref()) {
+                if let Some((c0, c1)) = c.split_at_mut_checked(m) {
+                    let c = [c0, c1].map(|c| columns(c, first));
+                    two_rows(isa, k, rows(a, k), b, c);
+                }
             }
-        }
-        if !a_pairs.rest.is_empty() {
-            for (b, c) in b.rows(k).zip(c_pairs.rest) {
-                *c += dot(isa, a_pairs.rest, b);
+            if !a_pairs.rest.is_empty() {
+                for (b, c) in b.rows(k).zip(columns(c_pairs.rest, first)) {
+                    *c += dot(isa, a_pairs.rest, b);
+                }
             }
         }
     }
 }
 
-/// Two rows of C from two rows of A and all of B.
+/// The columns of a row of C that some rows of B give.
+#[inline(always)]
+fn columns<T>(row: &mut [T], first: usize) -> &mut [T] {
+    let (_, row) = take(row, first);
+    let count = NEARBY.min(row.len());
+    take(row, count).0
+}
+
+/// Two rows of C from two rows of A and some of B.
 #[inline(always)]
 fn two_rows<I: Isa>(
     isa: I,

@@ -25,13 +25,14 @@ pub enum Room {
     /// For the vectors, their bases and one strip of items: the coordinates of the pairs are computed again in the
     /// backward pass, a fourth matrix product.
     Small,
-    /// For the coordinates of all pairs as well, anchors · items · (k − 1) numbers: three products.
+    /// For the coordinates of all pairs as well, anchors · items · (k − 1) numbers: three products. And for the anchors
+    /// packed once, anchors · d numbers.
     Large,
 }
 
 /// Floats of workspace for [`gram_loss_by`] of k modalities, `rows` tuples, d dimensions, by `hands` hands
 /// ([`Crew::hands`]). With [`Room::Small`] less than twice the vectors where there are many and they are long; with
-/// [`Room::Large`] about rows²·(k − 1) more. Cost: O(1).
+/// [`Room::Large`] about rows²·(k − 1) + rows·d more. Cost: O(1).
 ///
 /// ```
 /// use rivergram_core::gram::contrastive::{Room, room_len};
@@ -39,7 +40,7 @@ pub enum Room {
 /// let (k, rows, d) = (4, 2048, 512);
 /// let [small, large] = [Room::Small, Room::Large].map(|room| room_len(room, 1, k, rows, d));
 /// assert!(small < 2 * k * rows * d);
-/// assert!(large - small < rows * rows * (k - 1));
+/// assert!(large - small < rows * rows * (k - 1) + rows * d);
 /// ```
 pub const fn room_len(room: Room, hands: usize, k: usize, rows: usize, d: usize) -> usize {
     TiledSizes::of(Sizes::square(k, rows, d), hands, room).len()
@@ -104,7 +105,7 @@ pub const fn rectangle_room_len(
 /// assert!(report.loss > 0.0);
 /// # Ok::<(), rivergram_core::error::GramError>(())
 /// ```
-pub fn gram_loss_by<T: Real, C: Crew<T>>(
+pub fn gram_loss_by<T: Real, C: Crew<T> + Sync>(
     crew: &C,
     config: &GramLoss<T>,
     batch: &Batch<'_, T>,
@@ -118,7 +119,7 @@ pub fn gram_loss_by<T: Real, C: Crew<T>>(
         in_place: &mut [],
         workspace,
     };
-    kernel.run_by(crew)
+    crew.whole(|| kernel.run_by(crew))
 }
 
 /// [`shard_loss`](super::shard_loss) in strips of items, by a crew, as [`gram_loss_by`].
@@ -143,7 +144,7 @@ pub fn gram_loss_by<T: Real, C: Crew<T>>(
 /// assert!(report.loss > 0.0);
 /// # Ok::<(), rivergram_core::error::GramError>(())
 /// ```
-pub fn shard_loss_by<T: Real, C: Crew<T>>(
+pub fn shard_loss_by<T: Real, C: Crew<T> + Sync>(
     crew: &C,
     config: &GramLoss<T>,
     batch: &Batch<'_, T>,
@@ -158,7 +159,7 @@ pub fn shard_loss_by<T: Real, C: Crew<T>>(
         in_place: &mut [],
         workspace,
     };
-    kernel.run_by(crew)
+    crew.whole(|| kernel.run_by(crew))
 }
 
 /// [`rectangle_loss`](super::rectangle_loss) in strips of items, by a crew, as [`gram_loss_by`].
@@ -186,7 +187,7 @@ pub fn shard_loss_by<T: Real, C: Crew<T>>(
 /// assert!(report.loss > 0.0);
 /// # Ok::<(), rivergram_core::error::GramError>(())
 /// ```
-pub fn rectangle_loss_by<T: Real, C: Crew<T>>(
+pub fn rectangle_loss_by<T: Real, C: Crew<T> + Sync>(
     crew: &C,
     config: &GramLoss<T>,
     rectangle: &Rectangle<'_, T>,
@@ -200,7 +201,7 @@ pub fn rectangle_loss_by<T: Real, C: Crew<T>>(
         in_place: &mut [],
         workspace,
     };
-    kernel.run_by(crew)
+    crew.whole(|| kernel.run_by(crew))
 }
 
 /// What the workspace depends on.

@@ -30,7 +30,7 @@ const OF_ROW: usize = 9;
 /// Numbers kept per column: volume, whether it is there, and those of a row from max to dL/dl of the target.
 const OF_COLUMN: usize = 8;
 
-/// Anchors that are packed at a time where E is summed: half of the longest sum, as each hand has its own.
+/// Anchors of a sum of E: half of the longest, since each hand packs as many where they are not kept.
 const DEPTH: usize = tile::DEPTH / 2;
 
 /// m² + 1 sums of a group of items.
@@ -69,7 +69,7 @@ pub(super) struct MatrixSize {
     pub(super) d: usize,
     /// Pieces done at a time.
     pub(super) hands: usize,
-    /// The coordinates of all pairs are kept for the backward pass.
+    /// The coordinates of all pairs are kept for the backward pass, and the packed anchors for all strips.
     pub(super) keep: bool,
 }
 
@@ -92,7 +92,20 @@ impl MatrixSize {
             .saturating_add(tile::padded(self.items).saturating_mul(OF_COLUMN))
             .saturating_add(anchors.saturating_mul(OF_ROW))
             .saturating_add(blocks(anchors).saturating_mul(self.of_block()))
+            .saturating_add(self.packed_len())
             .saturating_add(hands.saturating_mul(self.of_hand()))
+    }
+
+    /// Packed anchors: all of them, where they are kept, and no less than what every hand packs where they are not, so
+    /// that the large workspace is never the smaller.
+    const fn packed_len(self) -> usize {
+        let of_hands = self.hands.saturating_mul(DEPTH);
+        let anchors = if self.keep && self.anchors > of_hands {
+            self.anchors
+        } else {
+            of_hands
+        };
+        tile::padded(self.d).saturating_mul(anchors)
     }
 
     const fn y_len(self) -> usize {
@@ -112,11 +125,10 @@ impl MatrixSize {
             .saturating_add(self.d.saturating_add(self.m))
     }
 
-    /// Packed anchors, an item's gradient, a residual and its coordinates.
+    /// An item's gradient, a residual and its coordinates.
     const fn of_hand(self) -> usize {
-        tile::padded(self.d)
-            .saturating_mul(DEPTH)
-            .saturating_add(self.m.saturating_mul(self.d))
+        self.m
+            .saturating_mul(self.d)
             .saturating_add(self.d.saturating_add(self.m))
     }
 }
@@ -134,6 +146,8 @@ struct Parts<'a, T> {
     columns: &'a mut [T],
     rows: &'a mut [[T; OF_ROW]],
     of_blocks: &'a mut [T],
+    /// Packed anchors, [`DEPTH`] at a time: all, or those of each hand.
+    packed: &'a mut [T],
     of_hands: &'a mut [T],
 }
 
@@ -157,6 +171,7 @@ impl<'a, T: Real> Parts<'a, T> {
         let (columns, rest) = take(rest, columns);
         let (rows, rest) = take(rest, anchors.saturating_mul(OF_ROW));
         let (of_blocks, rest) = take(rest, blocks(anchors).saturating_mul(size.of_block()));
+        let (packed, rest) = take(rest, size.packed_len());
         let (of_hands, _) = take(rest, hands.saturating_mul(size.of_hand()));
         Parts {
             size,
@@ -168,6 +183,7 @@ impl<'a, T: Real> Parts<'a, T> {
             columns,
             rows: rows.as_chunks_mut().0,
             of_blocks,
+            packed,
             of_hands,
         }
     }
@@ -291,6 +307,13 @@ pub(super) fn contrast<T: Real, C: Crew<T>>(
         return term;
     };
     let wants_items = sink.wants_items();
+    let d = matrix.bases.d;
+    if wants_items && parts.size.keep {
+        let anchors = matrix.anchors.pieces(d.saturating_mul(DEPTH));
+        let of_depth = tile::padded(d).saturating_mul(DEPTH);
+        let panels = parts.packed.pieces_mut(of_depth);
+        crew.each(anchors.zip(panels), &PackAnchors { d });
+    }
     for strip in Strip::all(matrix.bases) {
         backward(crew, matrix, &mut parts, strip, uniform, sink.anchors);
         if wants_items {
@@ -300,7 +323,6 @@ pub(super) fn contrast<T: Real, C: Crew<T>>(
             crew.each((0..matrix.bases.m).zip(planes), &work);
         }
     }
-    let d = matrix.bases.d;
     let rows = parts
         .rows
         .chunks(BLOCK)
@@ -432,7 +454,9 @@ impl<T: Real> Work<T, ForwardBlock<'_, T>> for Forward<'_, T> {
                 continue;
             }
             let [square, row_max, row_sum, row_total, target, has_target, ..] = row;
-            *square = ops::dot(isa, anchor, anchor);
+            if strip.first == 0 {
+                *square = ops::dot(isa, anchor, anchor);
+            }
             let outputs = [&mut *plane, &mut *distance, &mut *scratch];
             matrix.scores(isa, strip, [anchor, y, volume], *square, outputs);
             let (of_strip, strip_total) =
@@ -847,19 +871,31 @@ fn items<'e, T: Real, C: Crew<T>>(
     let hands = crew.hands().clamp(1, parts.size.hands.max(1));
     let share = groups.div_ceil(hands.max(1));
     let (e, _) = take(parts.e, groups.saturating_mul(of_group));
+    let (kept, own) = if parts.size.keep {
+        (&*parts.packed, &mut [][..])
+    } else {
+        (&[][..], &mut *parts.packed)
+    };
     let work = ItemsOf {
         matrix: *matrix,
         strip,
         y: Parts::y_of(parts.y, parts.size, &strip),
         plane: parts.plane,
+        packed: kept,
         of_blocks: parts.of_blocks,
-        of_block: parts.size.of_block(),
+        size: parts.size,
     };
+    let mut own = own.rows_mut(tile::padded(d).saturating_mul(DEPTH));
     let pieces = (0..usize::MAX)
         .step_by(share.max(1))
         .zip(e.pieces_mut(share.saturating_mul(of_group)))
         .zip(parts.of_hands.rows_mut(parts.size.of_hand()))
-        .map(|((group, e), scratch)| Groups { group, e, scratch });
+        .map(|((group, e), scratch)| Groups {
+            group,
+            e,
+            packed: own.next().unwrap_or_default(),
+            scratch,
+        });
     crew.each(pieces, &work);
     e
 }
@@ -869,33 +905,63 @@ struct ItemsOf<'a, T> {
     strip: Strip<'a, T>,
     y: &'a [T],
     plane: &'a [T],
+    /// All anchors, where they are kept packed.
+    packed: &'a [T],
     of_blocks: &'a [T],
-    of_block: usize,
+    size: MatrixSize,
+}
+
+/// The anchors of a sum as columns of panels.
+struct PackAnchors {
+    d: usize,
+}
+
+impl<T: Real> Work<T, (&[T], &mut [T])> for PackAnchors {
+    #[inline(always)]
+    fn run<I: Isa<Scalar = T>>(&self, isa: I, (anchors, panels): (&[T], &mut [T])) {
+        let depth = anchors.len().checked_div(self.d).unwrap_or_default();
+        let (panels, _) = take(panels, tile::padded(self.d).saturating_mul(depth));
+        tile::pack_columns(isa, depth, 0, anchors.rows(self.d), panels);
+    }
 }
 
 /// Some groups of items.
 struct Groups<'a, T> {
     group: usize,
     e: &'a mut [T],
+    /// Room for some packed anchors, where they are not kept.
+    packed: &'a mut [T],
     scratch: &'a mut [T],
 }
 
 impl<T: Real> Work<T, Groups<'_, T>> for ItemsOf<'_, T> {
     #[inline(always)]
     fn run<I: Isa<Scalar = T>>(&self, isa: I, piece: Groups<'_, T>) {
-        let Groups { group, e, scratch } = piece;
+        let Groups {
+            group,
+            e,
+            packed,
+            scratch,
+        } = piece;
         let Bases { m, d, .. } = *self.matrix.bases;
         let of_group = m.saturating_mul(GROUP);
         let start = group.saturating_mul(of_group);
         let width = self.strip.width();
-        let (panels, scratch) = take(scratch, tile::padded(d).saturating_mul(DEPTH));
         e.fill(T::ZERO);
         let y = self.y.pieces(width.saturating_mul(DEPTH));
         let anchors = self.matrix.anchors.pieces(d.saturating_mul(DEPTH));
+        let mut kept = self.packed.pieces(tile::padded(d).saturating_mul(DEPTH));
         for (y, anchors) in y.zip(anchors) {
             let depth = anchors.len().checked_div(d).unwrap_or_default();
-            let (panels, _) = take(panels, tile::padded(d).saturating_mul(depth));
-            tile::pack_columns(isa, depth, 0, anchors.rows(d), panels);
+            let len = tile::padded(d).saturating_mul(depth);
+            let panels = match kept.next() {
+                Some(kept) => kept,
+                None => {
+                    PackAnchors { d }.run(isa, (anchors, &mut *packed));
+                    &*packed
+                }
+            };
+            let panels = ops::part(panels, 0, len);
             tile::add_transposed(isa, [depth, d], y, [width, start], panels, e);
         }
         if self.matrix.score == Score::Cosine {
@@ -948,7 +1014,7 @@ impl<T: Real> ItemsOf<'_, T> {
         let len = m.saturating_mul(m).saturating_add(1).saturating_mul(GROUP);
         let mut sums = [T::ZERO; SUMS];
         let (sums, _) = take(&mut sums, len);
-        for block in self.of_blocks.rows(self.of_block) {
+        for block in self.of_blocks.rows(self.size.of_block()) {
             let (_, block) = split(block, group.saturating_mul(len));
             ops::axpy(isa, T::ONE, split(block, len).0, sums);
         }
