@@ -55,11 +55,12 @@ pub struct Engine {
     trouble: Mutex<Trouble>,
 }
 
-/// Why the GPU is not used, or no longer, and whether that was told.
+/// Why the GPU is not used, or no longer, and whether that was told; the first work that it had no kernel for.
 #[derive(Debug, Default)]
 struct Trouble {
     failure: Option<Failure>,
     told: bool,
+    lacks: Option<Failure>,
 }
 
 /// Why a step was not made on a GPU.
@@ -99,9 +100,9 @@ impl Engine {
         self.level
     }
 
-    /// The name of the path, as a flag takes it.
+    /// The name of the path, as a flag takes it: the level's once the GPU has failed.
     pub fn name(&self) -> &'static str {
-        match &self.device {
+        match self.usable() {
             Some(_) => CUDA,
             None => self.level.name(),
         }
@@ -127,12 +128,18 @@ impl Engine {
         stated.map(str::to_string)
     }
 
-    /// The name of the path, with the precision where it is not exact: "cuda in tf32".
+    /// The name of the path, with the precision where it is not exact, "cuda in tf32", and with the first work so far
+    /// that the GPU had no kernel for, so that the level did it.
     pub fn described(&self) -> String {
-        match self.stated_precision() {
-            Some(precision) => format!("{} in {precision}", self.name()),
-            None => self.name().to_string(),
+        let mut text = self.name().to_string();
+        if let Some(precision) = self.stated_precision() {
+            text += &format!(" in {precision}");
         }
+        let lacks = self.trouble().lacks;
+        if let (Some(lacks), true) = (lacks, self.usable().is_some()) {
+            text += &format!(" ({lacks}: on {})", self.level);
+        }
+        text
     }
 
     /// Why the GPU is not used, or no longer: none where there is none to use, or it works.
@@ -162,8 +169,10 @@ impl Engine {
     }
 
     fn failed(&self, failure: Failure) {
-        if failure.is_told() {
-            let mut trouble = self.trouble();
+        let mut trouble = self.trouble();
+        if let Failure::NoKernel(_) = failure {
+            trouble.lacks = trouble.lacks.or(Some(failure));
+        } else if failure.is_told() {
             trouble.failure = trouble.failure.or(Some(failure));
         }
     }
@@ -347,6 +356,32 @@ impl Engine {
             }
         }
         self.level.align(trainer, loss, inputs, present, rows)
+    }
+
+    /// [`Trainer::transcribe`]. With a GPU the loss and its gradient are computed there, where it has a kernel for them;
+    /// the head and the update are the CPU's. Without one it is the level's, bit for bit.
+    ///
+    /// # Errors
+    /// Those of [`Trainer::transcribe`].
+    pub fn transcribe(
+        &self,
+        trainer: &mut Trainer<'_, f32>,
+        config: &eisl::Config<'_, f32>,
+        batch: &eisl::Batch<'_, f32>,
+        inputs: &[f32],
+    ) -> std::result::Result<(Step<f32>, eisl::Losses<f32>), TrainError> {
+        if let Some(device) = self.usable() {
+            let by = |logits: &mut [f32]| {
+                let found = device.eisl_loss(config, batch, logits);
+                found.map_err(Missed::Failed)
+            };
+            match self.level.transcribe_by(trainer, config, batch, inputs, by) {
+                Ok(done) => return Ok(done),
+                Err(Missed::Refused(e)) => return Err(e),
+                Err(Missed::Failed(failure)) => self.failed(failure),
+            }
+        }
+        self.level.transcribe(trainer, config, batch, inputs)
     }
 }
 

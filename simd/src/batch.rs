@@ -803,6 +803,57 @@ impl Level {
             inputs,
         })
     }
+
+    /// [`Trainer::transcribe_by`]: one step of transcription whose loss is computed elsewhere, as by a GPU. Cost and
+    /// errors are its.
+    ///
+    /// ```
+    /// # use rivergram_core::eisl::{Batch, Config, Losses, Shape};
+    /// # use rivergram_core::error::TrainError;
+    /// # use rivergram_core::head::Head;
+    /// # use rivergram_core::optim::Optimizer;
+    /// # use rivergram_core::schedule::{Plan, Settings, State};
+    /// # use rivergram_core::trainer::{Setup, Storage, Trainer};
+    /// use rivergram_simd::Level;
+    ///
+    /// let heads = [Head { input: 2, hidden: 0, output: 3, normalise: false }];
+    /// # let setup = Setup { heads: &heads, optimizer: Optimizer::sgd(), clip: None };
+    /// # let plan = Plan::new(Settings::constant(0.125_f32), &[])?;
+    /// # let (mut parameters, mut gradient, mut workspace) = ([0.5; 9], [0.0; 9], [0.0; 64]);
+    /// # let storage = Storage {
+    /// #     parameters: &mut parameters,
+    /// #     gradient: &mut gradient,
+    /// #     moments: &mut [],
+    /// #     workspace: &mut workspace,
+    /// # };
+    /// let mut trainer = Trainer::new(setup, storage, State::new(&plan))?;
+    /// let shape = Shape { batch: 1, positions: 1, targets: 1, vocabulary: 3 };
+    /// let (config, batch) = (Config::cross_entropy(0.0), Batch::new(shape, &[2]));
+    /// let (level, inputs) = (Level::detect(), [1.0, 0.5]);
+    /// let (step, _) = level.transcribe_by(&mut trainer, &config, &batch, &inputs, |logits| {
+    ///     logits.fill(0.5);
+    ///     Ok::<_, TrainError>(Losses { total: 2.0, eisl: 0.0, ce: 2.0 })
+    /// })?;
+    /// assert!(step.loss == 2.0 && trainer.updates() == 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn transcribe_by<E: From<TrainError>>(
+        self,
+        trainer: &mut Trainer<'_, f32>,
+        config: &eisl::Config<'_, f32>,
+        batch: &eisl::Batch<'_, f32>,
+        inputs: &[f32],
+        by: impl FnOnce(&mut [f32]) -> Result<eisl::Losses<f32>, E>,
+    ) -> Result<(Step<f32>, eisl::Losses<f32>), E> {
+        self.run(TranscribeBy {
+            trainer,
+            config,
+            batch,
+            inputs,
+            by,
+            error: PhantomData,
+        })
+    }
 }
 
 struct GramLossKernel<'a> {
@@ -1227,5 +1278,27 @@ impl Kernel<f32> for Transcribe<'_, '_> {
     fn run<I: Isa<Scalar = f32>>(self, isa: I) -> Self::Output {
         self.trainer
             .transcribe(isa, self.config, self.batch, self.inputs)
+    }
+}
+
+struct TranscribeBy<'s, 't, B, E> {
+    trainer: &'s mut Trainer<'t, f32>,
+    config: &'s eisl::Config<'s, f32>,
+    batch: &'s eisl::Batch<'s, f32>,
+    inputs: &'s [f32],
+    by: B,
+    error: PhantomData<E>,
+}
+
+impl<B, E> Kernel<f32> for TranscribeBy<'_, '_, B, E>
+where
+    E: From<TrainError>,
+    B: FnOnce(&mut [f32]) -> Result<eisl::Losses<f32>, E>,
+{
+    type Output = Result<(Step<f32>, eisl::Losses<f32>), E>;
+    #[inline(always)]
+    fn run<I: Isa<Scalar = f32>>(self, isa: I) -> Self::Output {
+        self.trainer
+            .transcribe_by(isa, self.config, self.batch, self.inputs, self.by)
     }
 }

@@ -30,6 +30,7 @@ const UNSAFE_ELSEWHERE: &[&str] = &[
     "cuda-kernels/src/device/nvptx.rs",
     "cuda-kernels/src/entries.rs",
     "host/examples/cust.rs",
+    "host/src/cuda/calls.rs",
     "host/src/cuda/nvidia.rs",
     "host/src/cuda/raw.rs",
     "host/src/map.rs",

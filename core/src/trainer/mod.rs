@@ -1076,7 +1076,58 @@ impl<'a, T: Real> Trainer<'a, T> {
         batch: &eisl::Batch<'_, T>,
         inputs: &[T],
     ) -> Result<(Step<T>, eisl::Losses<T>), TrainError> {
-        self.transcribe_on(isa, config, batch, inputs)
+        self.transcribe_features(isa, config, batch, inputs)
+    }
+
+    /// [`Trainer::transcribe`] whose loss is computed elsewhere, as by a GPU: `by` is given the logits \[batch, positions,
+    /// vocabulary\], which it replaces by their gradient. That gradient goes through the head as that of
+    /// [`Trainer::transcribe`] does. The buffers are its, too.
+    ///
+    /// Cost: 6 operations per parameter and position, and what `by` takes.
+    ///
+    /// # Errors
+    /// Sizes, what `by` returns, a loss that is not finite. After an error nothing has changed.
+    ///
+    /// ```
+    /// # use rivergram_core::error::TrainError;
+    /// # use rivergram_core::head::Head;
+    /// # use rivergram_core::optim::Optimizer;
+    /// # use rivergram_core::schedule::{Plan, Settings, State};
+    /// # use rivergram_core::trainer::{Setup, Storage, Trainer};
+    /// # let heads = [Head { input: 2, hidden: 0, output: 3, normalise: false }];
+    /// # let setup = Setup { heads: &heads, optimizer: Optimizer::sgd(), clip: None };
+    /// # let plan = Plan::new(Settings::constant(0.125_f32), &[])?;
+    /// # let (mut parameters, mut gradient, mut workspace) = ([0.5; 9], [0.0; 9], [0.0; 64]);
+    /// # let storage = Storage {
+    /// #     parameters: &mut parameters,
+    /// #     gradient: &mut gradient,
+    /// #     moments: &mut [],
+    /// #     workspace: &mut workspace,
+    /// # };
+    /// # let mut trainer = Trainer::new(setup, storage, State::new(&plan))?;
+    /// # use rivergram_core::eisl::{Batch, Config, Parts, Shape, loss_and_gradient_in_place};
+    /// # use rivergram_core::lanes::One;
+    /// # let shape = Shape { batch: 1, positions: 1, targets: 1, vocabulary: 3 };
+    /// let (config, batch) = (Config::cross_entropy(0.0), Batch::new(shape, &[2]));
+    /// let inputs = [1.0, 0.5];
+    /// let (step, losses) = trainer.transcribe_by(One::new(), &config, &batch, &inputs, |logits| {
+    ///     let mut work = [0.0; 16];
+    ///     let (isa, parts) = (One::new(), Parts::none());
+    ///     loss_and_gradient_in_place(isa, &config, &batch, logits, parts, &mut work).map_err(TrainError::from)
+    /// })?;
+    /// assert!(step.loss == losses.total && trainer.updates() == 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline(always)]
+    pub fn transcribe_by<I: Isa<Scalar = T>, E: From<TrainError>>(
+        &mut self,
+        isa: I,
+        config: &eisl::Config<'_, T>,
+        batch: &eisl::Batch<'_, T>,
+        inputs: &[T],
+        by: impl FnOnce(&mut [T]) -> Result<eisl::Losses<T>, E>,
+    ) -> Result<(Step<T>, eisl::Losses<T>), E> {
+        self.transcribe_on(isa, config, batch, inputs, |logits, _| by(logits))
     }
 
     /// [`Trainer::transcribe`] of features in 8 bits, such as lie in flash; a step unpacks four rows at a time.
@@ -1122,17 +1173,35 @@ impl<'a, T: Real> Trainer<'a, T> {
         batch: &eisl::Batch<'_, T>,
         inputs: Int8<'_, T>,
     ) -> Result<(Step<T>, eisl::Losses<T>), TrainError> {
-        self.transcribe_on(isa, config, batch, inputs)
+        self.transcribe_features(isa, config, batch, inputs)
     }
 
     #[inline(always)]
-    fn transcribe_on<I: Isa<Scalar = T>, F: Features<T>>(
+    fn transcribe_features<I: Isa<Scalar = T>, F: Features<T>>(
         &mut self,
         isa: I,
         config: &eisl::Config<'_, T>,
         batch: &eisl::Batch<'_, T>,
         inputs: F,
     ) -> Result<(Step<T>, eisl::Losses<T>), TrainError> {
+        self.transcribe_on(isa, config, batch, inputs, |logits, scratch| {
+            let parts = eisl::Parts::none();
+            let found =
+                eisl::loss_and_gradient_in_place(isa, config, batch, logits, parts, scratch);
+            found.map_err(TrainError::from)
+        })
+    }
+
+    /// `by` is given the logits, which it replaces by their gradient, and the rest of the workspace.
+    #[inline(always)]
+    fn transcribe_on<I: Isa<Scalar = T>, F: Features<T>, E: From<TrainError>>(
+        &mut self,
+        isa: I,
+        config: &eisl::Config<'_, T>,
+        batch: &eisl::Batch<'_, T>,
+        inputs: F,
+        by: impl FnOnce(&mut [T], &mut [T]) -> Result<eisl::Losses<T>, E>,
+    ) -> Result<(Step<T>, eisl::Losses<T>), E> {
         let head = self.check_transcribe(config, batch, inputs)?;
         let rows = batch.shape.batch.saturating_mul(batch.shape.positions);
         let outputs_len = rows.saturating_mul(head.output);
@@ -1140,14 +1209,7 @@ impl<'a, T: Real> Trainer<'a, T> {
         let (cache, scratch) = take(rest, head.cache_len(rows));
         let (tile, _) = take(scratch, features::tile_len_of::<F, _>(head.input));
         head.forward_on(isa, self.storage.parameters, inputs, logits, cache, tile);
-        let losses = eisl::loss_and_gradient_in_place(
-            isa,
-            config,
-            batch,
-            logits,
-            eisl::Parts::none(),
-            scratch,
-        )?;
+        let losses = by(logits, scratch)?;
         let backward = Backward {
             inputs: &[inputs],
             rows,

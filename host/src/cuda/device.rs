@@ -162,8 +162,11 @@ pub(super) trait Queue {
     fn launch(&mut self, task: &Task, blocks: [u32; 2]) -> Result<(), Failure>;
 }
 
-/// Refuses a grid that no device takes.
+/// Refuses a grid that no device takes, such as one of no blocks.
 pub(super) fn check_blocks([across, down]: [u32; 2]) -> Result<(), Failure> {
+    if across == 0 || down == 0 {
+        return Err(Failure::Input);
+    }
     if across > i32::MAX as u32 || down > MOST_DOWN {
         return Err(Failure::Size);
     }

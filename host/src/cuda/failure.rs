@@ -53,20 +53,26 @@ pub enum Failure {
     Input,
 }
 
+/// CUDA_ERROR_INVALID_VALUE, CUDA_ERROR_OUT_OF_MEMORY, CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES.
+const PASSING: [u32; 3] = [1, 2, 701];
+
 impl Failure {
-    /// Whether the next call fails as well, whatever it is: the driver or its context is of no more use.
+    /// Whether the next call fails as well, whatever it is: the driver or its context is of no more use. Of the driver's
+    /// own errors those are not that refuse one call: an invalid value, too little memory, too many resources for a launch.
     ///
     /// ```
     /// use rivergram::cuda::Failure;
     ///
     /// assert!(Failure::Launch { kernel: "bases", code: 719 }.is_lasting());
+    /// assert!(!Failure::Launch { kernel: "bases", code: 701 }.is_lasting());
     /// assert!(!Failure::Memory { need: 1 << 40, free: 1 << 30 }.is_lasting());
     /// ```
     pub fn is_lasting(self) -> bool {
-        !matches!(
-            self,
-            Failure::Memory { .. } | Failure::NoKernel(_) | Failure::Size | Failure::Input
-        )
+        match self {
+            Failure::Memory { .. } | Failure::NoKernel(_) | Failure::Size | Failure::Input => false,
+            Failure::Driver { code, .. } | Failure::Launch { code, .. } => !PASSING.contains(&code),
+            _ => true,
+        }
     }
 
     /// Whether it is worth a warning: not where the CPU was the place for this work, or says itself what is wrong.

@@ -1,5 +1,5 @@
-//! NVIDIA's driver, loaded at run time by cudarc. Its calls are `unsafe`: of the crate only this file, the handles of
-//! callers ([`raw`](super::raw)) and mapped files (`map`) have such code.
+//! NVIDIA's driver, loaded at run time by cudarc. Its calls are `unsafe`: of the crate only this file, the table of them
+//! (`calls`), the handles of callers ([`raw`](super::raw)) and mapped files (`map`) have such code.
 //!
 //! Everything goes to one stream that does not wait for the default stream. Copies go through two pieces of pinned memory
 //! in turn, so that the device copies one while the host fills or empties the other.
@@ -12,9 +12,10 @@ use std::ptr;
 use cudarc::driver::sys;
 use rivergram_cuda_kernels::device::Launch;
 use rivergram_cuda_kernels::ptx;
-use sys::{CUdevice_attribute, CUresult};
+use sys::CUdevice_attribute;
 
 use super::Failure;
+use super::calls::{Calls, Code};
 use super::driver::{Driver, Mark, Numbers, Properties, Room, Task};
 
 /// Bytes of a piece of pinned memory.
@@ -26,81 +27,52 @@ const NON_BLOCKING: u32 = 1;
 /// An event without a time.
 const NO_TIMING: u32 = 2;
 
-/// Every function that is called: cudarc would panic where one is missing.
-const FUNCTIONS: &[&str] = &[
-    "cuInit",
-    "cuDeviceGetCount",
-    "cuDeviceGet",
-    "cuDeviceGetName",
-    "cuDeviceGetAttribute",
-    "cuDevicePrimaryCtxRetain",
-    "cuDevicePrimaryCtxRelease_v2",
-    "cuCtxPushCurrent_v2",
-    "cuCtxPopCurrent_v2",
-    "cuCtxGetDevice",
-    "cuModuleLoadData",
-    "cuModuleUnload",
-    "cuModuleGetFunction",
-    "cuMemAlloc_v2",
-    "cuMemFree_v2",
-    "cuMemGetInfo_v2",
-    "cuMemHostAlloc",
-    "cuMemFreeHost",
-    "cuMemcpyHtoDAsync_v2",
-    "cuMemcpyDtoHAsync_v2",
-    "cuMemcpyDtoDAsync_v2",
-    "cuMemsetD32Async",
-    "cuStreamCreate",
-    "cuStreamDestroy_v2",
-    "cuStreamSynchronize",
-    "cuEventCreate",
-    "cuEventDestroy_v2",
-    "cuEventRecord",
-    "cuEventSynchronize",
-    "cuEventElapsedTime",
-    "cuLaunchKernel",
-];
+/// CUDA_ERROR_OUT_OF_MEMORY, CUDA_ERROR_NO_DEVICE, CUDA_ERROR_INVALID_PTX.
+const OUT_OF_MEMORY: Code = 2;
+const NO_DEVICE: Code = 100;
+const INVALID_PTX: Code = 218;
 
-fn done(call: &'static str, result: CUresult) -> Result<(), Failure> {
-    match result {
-        CUresult::CUDA_SUCCESS => Ok(()),
-        CUresult::CUDA_ERROR_NO_DEVICE => Err(Failure::NoDevice),
-        code => Err(Failure::Driver {
-            call,
-            code: code as u32,
-        }),
+fn done(call: &'static str, code: Code) -> Result<(), Failure> {
+    match code {
+        0 => Ok(()),
+        NO_DEVICE => Err(Failure::NoDevice),
+        code => Err(Failure::Driver { call, code }),
     }
 }
 
-/// Loads the driver, or says why not.
-fn load() -> Result<(), Failure> {
-    // SAFETY: looks for the library under its names, and runs what it runs when it is loaded.
-    if !unsafe { sys::is_culib_present() } {
-        return Err(Failure::NoDriver);
+/// The driver, ready for calls, or why not.
+fn load() -> Result<&'static Calls, Failure> {
+    let calls = Calls::of_driver()?;
+    // SAFETY: it takes no pointers.
+    done("cuInit", unsafe { (calls.init)(0) })?;
+    Ok(calls)
+}
+
+/// The first device, what it is, and the kernels for it.
+fn first_device(calls: &Calls) -> Result<(sys::CUdevice, Properties, &'static str), Failure> {
+    let (mut count, mut device) = (0, 0);
+    // SAFETY: the pointer is to a variable.
+    done("cuDeviceGetCount", unsafe {
+        (calls.device_count)(&raw mut count)
+    })?;
+    if count < 1 {
+        return Err(Failure::NoDevice);
     }
-    // SAFETY: the library is there, so it is loaded or was.
-    let library = unsafe { sys::culib() };
-    for missing in FUNCTIONS {
-        // SAFETY: the symbol is only looked for, never used as this type.
-        let found = unsafe { library.get::<*const c_void>(missing.as_bytes()) };
-        if found.is_err() {
-            return Err(Failure::OldDriver { missing });
-        }
-    }
-    // SAFETY: the function is there; it takes no pointers.
-    done("cuInit", unsafe { sys::cuInit(0) })
+    // SAFETY: the pointer is to a variable; there is a device 0.
+    done("cuDeviceGet", unsafe { (calls.device)(&raw mut device, 0) })?;
+    let properties = properties(calls, device)?;
+    let text = text_for(&properties)?;
+    Ok((device, properties, text))
 }
 
 /// A context that is current for this thread while this lives.
-struct Current;
+struct Current(&'static Calls);
 
 impl Current {
-    fn new(context: sys::CUcontext) -> Result<Self, Failure> {
+    fn new(calls: &'static Calls, context: sys::CUcontext) -> Result<Self, Failure> {
         // SAFETY: the context is alive as long as the driver that calls this.
-        done("cuCtxPushCurrent", unsafe {
-            sys::cuCtxPushCurrent_v2(context)
-        })?;
-        Ok(Current)
+        done("cuCtxPushCurrent", unsafe { (calls.push_context)(context) })?;
+        Ok(Current(calls))
     }
 }
 
@@ -108,13 +80,14 @@ impl Drop for Current {
     fn drop(&mut self) {
         let mut context = ptr::null_mut();
         // SAFETY: pops what `new` pushed; the pointer is to a variable.
-        let _ = unsafe { sys::cuCtxPopCurrent_v2(&raw mut context) };
+        let _ = unsafe { (self.0.pop_context)(&raw mut context) };
     }
 }
 
 /// Pinned memory, and the event after the last copy from or to it.
 #[derive(Debug)]
 struct Pinned {
+    calls: &'static Calls,
     memory: *mut u8,
     event: sys::CUevent,
     /// A copy may still be under way.
@@ -122,22 +95,23 @@ struct Pinned {
 }
 
 impl Pinned {
-    fn new() -> Result<Self, Failure> {
+    fn new(calls: &'static Calls) -> Result<Self, Failure> {
         let (mut memory, mut event) = (ptr::null_mut(), ptr::null_mut());
         // SAFETY: both pointers are to variables; a context is current.
         done("cuEventCreate", unsafe {
-            sys::cuEventCreate(&raw mut event, NO_TIMING)
+            (calls.create_event)(&raw mut event, NO_TIMING)
         })?;
         // SAFETY: as above.
         let found = done("cuMemHostAlloc", unsafe {
-            sys::cuMemHostAlloc(&raw mut memory, PIECE, 0)
+            (calls.allocate_pinned)(&raw mut memory, PIECE, 0)
         });
         if let Err(failure) = found {
             // SAFETY: the event was just made, and nothing was recorded.
-            let _ = unsafe { sys::cuEventDestroy_v2(event) };
+            let _ = unsafe { (calls.destroy_event)(event) };
             return Err(failure);
         }
         Ok(Pinned {
+            calls,
             memory: memory.cast(),
             event,
             busy: false,
@@ -149,7 +123,7 @@ impl Pinned {
         if self.busy {
             // SAFETY: the event is alive as long as this.
             done("cuEventSynchronize", unsafe {
-                sys::cuEventSynchronize(self.event)
+                (self.calls.wait_for_event)(self.event)
             })?;
             self.busy = false;
         }
@@ -161,15 +135,15 @@ impl Pinned {
         self.busy = true;
         // SAFETY: event and stream are alive, and of the same context.
         done("cuEventRecord", unsafe {
-            sys::cuEventRecord(self.event, stream)
+            (self.calls.record_event)(self.event, stream)
         })
     }
 
     fn free(&self) {
         // SAFETY: the driver waits for its stream before it calls this, once.
-        let _ = unsafe { sys::cuEventDestroy_v2(self.event) };
+        let _ = unsafe { (self.calls.destroy_event)(self.event) };
         // SAFETY: as above; the memory is that of `new`.
-        let _ = unsafe { sys::cuMemFreeHost(self.memory.cast()) };
+        let _ = unsafe { (self.calls.free_pinned)(self.memory.cast()) };
     }
 }
 
@@ -185,6 +159,7 @@ enum Owner {
 /// The driver with one device, and the kernels loaded.
 #[derive(Debug)]
 pub(super) struct Nvidia {
+    calls: &'static Calls,
     properties: Properties,
     owner: Owner,
     context: sys::CUcontext,
@@ -204,27 +179,15 @@ unsafe impl Send for Nvidia {}
 impl Nvidia {
     /// The first device, in its primary context.
     pub(super) fn open() -> Result<Self, Failure> {
-        load()?;
-        let (mut count, mut device) = (0, 0);
-        // SAFETY: the pointer is to a variable.
-        done("cuDeviceGetCount", unsafe {
-            sys::cuDeviceGetCount(&raw mut count)
-        })?;
-        if count < 1 {
-            return Err(Failure::NoDevice);
-        }
-        // SAFETY: the pointer is to a variable; there is a device 0.
-        done("cuDeviceGet", unsafe {
-            sys::cuDeviceGet(&raw mut device, 0)
-        })?;
-        let properties = properties(device)?;
-        let text = text_for(&properties)?;
+        let calls = load()?;
+        let (device, properties, text) = first_device(calls)?;
         let mut context = ptr::null_mut();
         // SAFETY: the pointer is to a variable; the device is one.
         done("cuDevicePrimaryCtxRetain", unsafe {
-            sys::cuDevicePrimaryCtxRetain(&raw mut context, device)
+            (calls.retain_primary)(&raw mut context, device)
         })?;
         let mut driver = Nvidia {
+            calls,
             properties,
             owner: Owner::Own(device),
             context,
@@ -236,10 +199,10 @@ impl Nvidia {
             marks: [ptr::null_mut(); 2],
         };
         // From here on what is there is given back when the driver is dropped.
-        let current = Current::new(context)?;
+        let current = Current::new(calls, context)?;
         // SAFETY: the pointer is to a field; a context is current.
         done("cuStreamCreate", unsafe {
-            sys::cuStreamCreate(&raw mut driver.stream, NON_BLOCKING)
+            (calls.create_stream)(&raw mut driver.stream, NON_BLOCKING)
         })?;
         driver.load(text)?;
         drop(current);
@@ -255,17 +218,18 @@ impl Nvidia {
         context: *mut c_void,
         stream: *mut c_void,
     ) -> Result<Self, Failure> {
-        load()?;
+        let calls = load()?;
         let context: sys::CUcontext = context.cast();
-        let current = Current::new(context)?;
+        let current = Current::new(calls, context)?;
         let mut device = 0;
         // SAFETY: the pointer is to a variable; the caller's context is current.
         done("cuCtxGetDevice", unsafe {
-            sys::cuCtxGetDevice(&raw mut device)
+            (calls.device_of_context)(&raw mut device)
         })?;
-        let properties = properties(device)?;
+        let properties = properties(calls, device)?;
         let text = text_for(&properties)?;
         let mut driver = Nvidia {
+            calls,
             properties,
             owner: Owner::Caller,
             context,
@@ -285,29 +249,29 @@ impl Nvidia {
     fn load(&mut self, text: &'static str) -> Result<(), Failure> {
         let image = CString::new(text).map_err(|_| Failure::Driver {
             call: "cuModuleLoadData",
-            code: CUresult::CUDA_ERROR_INVALID_PTX as u32,
+            code: INVALID_PTX,
         })?;
         // SAFETY: the text ends with a zero byte; the pointer is to a field.
         done("cuModuleLoadData", unsafe {
-            sys::cuModuleLoadData(&raw mut self.module, image.as_ptr().cast())
+            (self.calls.load_module)(&raw mut self.module, image.as_ptr().cast())
         })?;
         for kernel in ptx::kernels(text) {
             let mut function = ptr::null_mut();
             let name = CString::new(kernel).unwrap_or_default();
             // SAFETY: the module is loaded, the name ends with a zero byte, the pointer is to a variable.
             done("cuModuleGetFunction", unsafe {
-                sys::cuModuleGetFunction(&raw mut function, self.module, name.as_ptr())
+                (self.calls.function)(&raw mut function, self.module, name.as_ptr())
             })?;
             self.kernels.insert(kernel, function);
         }
         for _ in 0..2 {
-            self.pinned.push(Pinned::new()?);
+            self.pinned.push(Pinned::new(self.calls)?);
         }
         Ok(())
     }
 
     fn current(&self) -> Result<Current, Failure> {
-        Current::new(self.context)
+        Current::new(self.calls, self.context)
     }
 
     /// The piece of pinned memory whose turn it is.
@@ -322,12 +286,12 @@ fn text_for(properties: &Properties) -> Result<&'static str, Failure> {
     ptx::of(major, minor).ok_or(Failure::Capability { major, minor })
 }
 
-fn properties(device: sys::CUdevice) -> Result<Properties, Failure> {
+fn properties(calls: &Calls, device: sys::CUdevice) -> Result<Properties, Failure> {
     let attribute = |which| {
         let mut value = 0;
         // SAFETY: the pointer is to a variable; the device is one.
         done("cuDeviceGetAttribute", unsafe {
-            sys::cuDeviceGetAttribute(&raw mut value, which, device)
+            (calls.attribute)(&raw mut value, which, device)
         })?;
         Ok(u32::try_from(value).unwrap_or(0))
     };
@@ -337,7 +301,7 @@ fn properties(device: sys::CUdevice) -> Result<Properties, Failure> {
     let mut name = [0_u8; 128];
     // SAFETY: the pointer is to an array of this length, the last byte of which stays 0.
     done("cuDeviceGetName", unsafe {
-        sys::cuDeviceGetName(name.as_mut_ptr().cast(), 127, device)
+        (calls.device_name)(name.as_mut_ptr().cast(), 127, device)
     })?;
     let end = name.iter().position(|byte| *byte == 0).unwrap_or(0);
     Ok(Properties {
@@ -390,7 +354,7 @@ impl Driver for Nvidia {
         let (mut free, mut total) = (0, 0);
         // SAFETY: both pointers are to variables.
         done("cuMemGetInfo", unsafe {
-            sys::cuMemGetInfo_v2(&raw mut free, &raw mut total)
+            (self.calls.memory_info)(&raw mut free, &raw mut total)
         })?;
         Ok(free as u64)
     }
@@ -400,8 +364,8 @@ impl Driver for Nvidia {
         let bytes = words.checked_mul(4).ok_or(Failure::Size)?;
         let mut address = 0;
         // SAFETY: the pointer is to a variable.
-        let result = unsafe { sys::cuMemAlloc_v2(&raw mut address, bytes) };
-        if result == CUresult::CUDA_ERROR_OUT_OF_MEMORY {
+        let result = unsafe { (self.calls.allocate)(&raw mut address, bytes) };
+        if result == OUT_OF_MEMORY {
             let need = bytes as u64;
             let free = self.free_bytes().unwrap_or(0);
             return Err(Failure::Memory { need, free });
@@ -413,7 +377,7 @@ impl Driver for Nvidia {
     fn free(&mut self, address: u64) {
         if let Ok(_current) = self.current() {
             // SAFETY: the address is one of `allocate`; the call itself waits for what was queued.
-            let _ = unsafe { sys::cuMemFree_v2(address) };
+            let _ = unsafe { (self.calls.free)(address) };
         }
     }
 
@@ -424,7 +388,7 @@ impl Driver for Nvidia {
         let _current = self.current()?;
         // SAFETY: the operation asks for its own memory, so many words of it.
         done("cuMemsetD32Async", unsafe {
-            sys::cuMemsetD32Async(at, 0, words, self.stream)
+            (self.calls.set_words)(at, 0, words, self.stream)
         })
     }
 
@@ -440,12 +404,7 @@ impl Driver for Nvidia {
             unsafe { ptr::copy_nonoverlapping(from.add(start), pinned.memory, bytes) };
             // SAFETY: the operation asks for its own memory, which is as long as the slice.
             done("cuMemcpyHtoDAsync", unsafe {
-                sys::cuMemcpyHtoDAsync_v2(
-                    to + start as u64,
-                    pinned.memory.cast(),
-                    bytes,
-                    self.stream,
-                )
+                (self.calls.to_device)(to + start as u64, pinned.memory.cast(), bytes, self.stream)
             })?;
             pinned.record(self.stream)?;
         }
@@ -464,7 +423,7 @@ impl Driver for Nvidia {
                 pinned.wait()?;
                 // SAFETY: the operation asks for its own memory, which is as long as the room; the piece is free.
                 done("cuMemcpyDtoHAsync", unsafe {
-                    sys::cuMemcpyDtoHAsync_v2(
+                    (self.calls.to_host)(
                         pinned.memory.cast(),
                         *from + start as u64,
                         bytes,
@@ -489,7 +448,7 @@ impl Driver for Nvidia {
         let _current = self.current()?;
         // SAFETY: who asks for it has so many words at either address.
         done("cuMemcpyDtoDAsync", unsafe {
-            sys::cuMemcpyDtoDAsync_v2(to, from, words * 4, self.stream)
+            (self.calls.on_device)(to, from, words * 4, self.stream)
         })
     }
 
@@ -498,11 +457,13 @@ impl Driver for Nvidia {
         let event = &mut self.marks[which as usize];
         if event.is_null() {
             // SAFETY: the pointer is to a field; a context is current.
-            done("cuEventCreate", unsafe { sys::cuEventCreate(event, 0) })?;
+            done("cuEventCreate", unsafe {
+                (self.calls.create_event)(event, 0)
+            })?;
         }
         // SAFETY: event and stream are alive, and of the same context.
         done("cuEventRecord", unsafe {
-            sys::cuEventRecord(*event, self.stream)
+            (self.calls.record_event)(*event, self.stream)
         })
     }
 
@@ -514,12 +475,12 @@ impl Driver for Nvidia {
         }
         // SAFETY: the event is alive.
         done("cuEventSynchronize", unsafe {
-            sys::cuEventSynchronize(second)
+            (self.calls.wait_for_event)(second)
         })?;
         let mut milliseconds = 0.0;
         // SAFETY: both events are alive and have their times; the pointer is to a variable.
         done("cuEventElapsedTime", unsafe {
-            sys::cuEventElapsedTime(&raw mut milliseconds, first, second)
+            (self.calls.elapsed)(&raw mut milliseconds, first, second)
         })?;
         Ok(milliseconds)
     }
@@ -533,7 +494,7 @@ impl Driver for Nvidia {
         // SAFETY: the kernel takes one structure by value, that of the task; its views are the operation's own memory or,
         // with raw handles, what the caller promised.
         let result = unsafe {
-            sys::cuLaunchKernel(
+            (self.calls.launch)(
                 function,
                 across,
                 down,
@@ -548,11 +509,8 @@ impl Driver for Nvidia {
             )
         };
         match result {
-            CUresult::CUDA_SUCCESS => Ok(()),
-            code => Err(Failure::Launch {
-                kernel,
-                code: code as u32,
-            }),
+            0 => Ok(()),
+            code => Err(Failure::Launch { kernel, code }),
         }
     }
 
@@ -560,7 +518,7 @@ impl Driver for Nvidia {
         let _current = self.current()?;
         // SAFETY: the stream is alive as long as this.
         done("cuStreamSynchronize", unsafe {
-            sys::cuStreamSynchronize(self.stream)
+            (self.calls.wait_for_stream)(self.stream)
         })
     }
 }
@@ -576,20 +534,20 @@ impl Drop for Nvidia {
             }
             for event in self.marks.into_iter().filter(|event| !event.is_null()) {
                 // SAFETY: the event is ours, and its time has come.
-                let _ = unsafe { sys::cuEventDestroy_v2(event) };
+                let _ = unsafe { (self.calls.destroy_event)(event) };
             }
             if !self.module.is_null() {
                 // SAFETY: the module is ours, and nothing of it runs any more.
-                let _ = unsafe { sys::cuModuleUnload(self.module) };
+                let _ = unsafe { (self.calls.unload_module)(self.module) };
             }
             if matches!(self.owner, Owner::Own(_)) && !self.stream.is_null() {
                 // SAFETY: the stream is ours, and nothing is queued.
-                let _ = unsafe { sys::cuStreamDestroy_v2(self.stream) };
+                let _ = unsafe { (self.calls.destroy_stream)(self.stream) };
             }
         }
         if let Owner::Own(device) = self.owner {
             // SAFETY: gives back what `open` retained.
-            let _ = unsafe { sys::cuDevicePrimaryCtxRelease_v2(device) };
+            let _ = unsafe { (self.calls.release_primary)(device) };
         }
     }
 }

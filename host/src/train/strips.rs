@@ -211,7 +211,6 @@ impl Task for Strips {
             ..eisl::Batch::new(batch.shape, &batch.targets)
         };
         let (step, _) = engine
-            .level()
             .transcribe(trainer, &self.config(leg), &labels, &batch.x)
             .map_err(refused)?;
         let tokens = batch.targets.iter().filter(|token| **token != IGNORE);

@@ -491,8 +491,53 @@ fn train(engine: &Engine, steps: u64) -> Vec<f32> {
     trainer.parameters().to_vec()
 }
 
+/// Some steps of transcription; the parameters at the end.
+fn transcribe(engine: &Engine, steps: u64) -> Vec<f32> {
+    let rows = Rows::random(90, [2, 5, 4, 9]);
+    let heads = [Head {
+        input: 6,
+        hidden: 0,
+        output: 9,
+        normalise: false,
+    }];
+    let setup = Setup {
+        heads: &heads,
+        optimizer: Optimizer::adamw(),
+        clip: None,
+    };
+    let (config, batch) = (rows.config(), rows.batch());
+    let mut parameters = normals(91, setup.parameters_len());
+    let mut gradient = vec![0.0; setup.parameters_len()];
+    let mut moments = vec![0.0; setup.moments_len()];
+    let mut workspace = vec![0.0; setup.transcribe_workspace_len(&config, &batch)];
+    let storage = Storage {
+        parameters: &mut parameters,
+        gradient: &mut gradient,
+        moments: &mut moments,
+        workspace: &mut workspace,
+    };
+    let plan = Plan::new(Rates::constant(0.01_f32), &[]).expect("a constant rate");
+    let mut trainer = Trainer::new(setup, storage, State::new(&plan)).expect("buffers that fit");
+    let inputs = normals(92, 2 * 5 * 6);
+    for _ in 0..steps {
+        let step = engine.transcribe(&mut trainer, &config, &batch, &inputs);
+        step.expect("valid inputs");
+    }
+    trainer.parameters().to_vec()
+}
+
 #[test]
 fn training_steps_are_those_of_the_cpu_but_for_rounding() {
+    steps_are_those_of_the_cpu(train, 20);
+}
+
+#[test]
+fn steps_of_transcription_are_those_of_the_cpu_but_for_rounding() {
+    steps_are_those_of_the_cpu(transcribe, 3);
+}
+
+/// Six steps, of which each launches so many kernels at least.
+fn steps_are_those_of_the_cpu(train: fn(&Engine, u64) -> Vec<f32>, of_step: u64) {
     let level = Level::detect();
     let on = |engine: &Engine| train(engine, 6);
     let want = on(&Engine::new(level));
@@ -501,17 +546,18 @@ fn training_steps_are_those_of_the_cpu_but_for_rounding() {
     let found = on(&engine);
     assert_eq!(engine.failure(), None);
     let launches = driver.counts().launches;
-    assert!(launches > 6 * 20, "{launches} launches");
+    assert!(launches >= 6 * of_step, "{launches} launches");
     let length = norm(&double(&want));
     assert_close("parameters", &found, &double(&want), |_| length, 1e-5);
     // The device fails in the middle of the third step: that step is made by the CPU, and all after it.
     let (fails, _) = device(Settings {
-        fails_launch: Some(launches / 6 * 2 + 7),
+        fails_launch: Some(launches / 6 * 2 + of_step / 2),
         ..Settings::default()
     });
     let engine = Engine::with(level, Ok(fails));
     let found = on(&engine);
     assert!(matches!(engine.failure(), Some(Failure::Launch { .. })));
+    assert_eq!(engine.name(), level.name());
     assert_close("parameters", &found, &double(&want), |_| length, 1e-5);
     // And where there is none from the start, the bits are the CPU's.
     let engine = Engine::with(level, Err(Failure::NoDriver));
@@ -530,7 +576,13 @@ fn the_options_of_a_loss_without_a_kernel_stay_on_the_cpu() {
     let found = engine.eisl_loss(&config, &rows.batch(), &mut rows.x.clone());
     found.expect("the CPU has it");
     assert_eq!(driver.counts().launches, 0);
-    assert_eq!(engine.failure(), None);
+    assert_eq!((engine.failure(), engine.warning()), (None, None));
+    let told = engine.described();
+    assert!(told.starts_with("cuda (no kernel does "), "{told}");
+    assert!(
+        told.ends_with(&format!("yet: on {})", engine.level())),
+        "{told}"
+    );
 }
 
 /// What is asked for on a GPU without tensor cores that have the formats stays exact, to the bit.

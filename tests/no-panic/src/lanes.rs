@@ -28,6 +28,7 @@ fn isa<T: Real>(one: One<T>) {
     Isa::share(one, Keep);
     let crew = any(Alone(one));
     keep(Crew::hands(&crew));
+    keep(Crew::whole(&crew, || any(size())));
     Crew::each(&crew, slice::<T>().iter(), &Keep);
 }
 

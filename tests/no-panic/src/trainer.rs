@@ -1,6 +1,6 @@
 //! `core::trainer`.
 
-use rivergram_core::eisl::{Axis, Config, Input, Objective, Padding, Select, Shape};
+use rivergram_core::eisl::{Axis, Config, Input, Losses, Objective, Padding, Select, Shape};
 use rivergram_core::error::TrainError;
 use rivergram_core::features::{Features, Int8, Int8Rows};
 use rivergram_core::gram::contrastive::{Anchor, GramLoss, GramReport, Term, ZeroRows};
@@ -204,6 +204,17 @@ fn train<T: Real>(trainer: &mut Trainer<'_, T>) {
         &eisl::config(),
         &eisl::batch(),
         slice(),
+    ));
+    keep(Trainer::transcribe_by::<_, TrainError>(
+        any(&mut *trainer),
+        one,
+        &eisl::config(),
+        &eisl::batch(),
+        slice(),
+        |logits| {
+            keep(logits);
+            any(Ok(any(Losses::default())))
+        },
     ));
 }
 
