@@ -505,8 +505,8 @@ pub(super) fn queue_loss(
 
 impl Device {
     /// [`gram_loss`](rivergram_core::gram::contrastive::gram_loss) by the kernels, but for
-    /// [`GramLoss::pairs`], which are left out. B×B is never stored: the anchors go by in strips that fit the device's
-    /// memory. Waits for the result once per anchor. As precise as [`Device::precision`] says.
+    /// [`GramLoss::pairs`], which are left out. The anchors go by in strips that fit the device's memory, whose distances
+    /// and coordinates take at most 403 MB: with that B×B is stored for small batches only, k = 3 up to B of about 5800. Waits for the result once per anchor. As precise as [`Device::precision`] says.
     ///
     /// # Errors
     /// [`Failure::NoKernel`]: terms of cosines, vectors that are not normalised inside, zero vectors that are there.

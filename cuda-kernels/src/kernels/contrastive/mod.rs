@@ -1,7 +1,7 @@
 //! The contrastive loss of a batch, as [`rivergram_core::gram::contrastive`]: the volume term with one anchor, of all
 //! tuples against all, with the gradient of all modalities and of τ.
 //!
-//! B×B is never stored. The anchors go by in strips; of a strip the distances and, backward, the coordinates y = Q·a are
+//! B×B need not be stored. The anchors go by in strips; of a strip the distances and, backward, the coordinates y = Q·a are
 //! in memory, and everything over rows and columns is B long.
 //!
 //! | pass | of each strip | of all |
