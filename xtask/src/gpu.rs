@@ -110,6 +110,7 @@ RIVERGRAM_BENCH_DRIVER=$(nvidia-smi --query-gpu=driver_version --format=csv,nohe
 if [ -z \"$RIVERGRAM_BENCH_DRIVER\" ]; then
     RIVERGRAM_BENCH_DRIVER=$(grep -o '[0-9][0-9]*\\.[0-9.]*' /proc/driver/nvidia/version 2>/dev/null | head -n 1)
 fi
+: \"${RIVERGRAM_BENCH_DRIVER:=unknown}\"
 export RIVERGRAM_BENCH_DATE RIVERGRAM_BENCH_DRIVER
 command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=name,driver_version,clocks.max.sm --format=csv,noheader >&2
 [ -e gpu-bench.jsonl ] && mv gpu-bench.jsonl gpu-bench.previous.jsonl
