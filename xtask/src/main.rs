@@ -28,11 +28,13 @@ Commands:
   firmware [--setup] [--bless]        run the firmware under QEMU and compare what it prints with
                                       tests/firmware/snapshots, or write them anew
   ptx [--setup] [--check]             build the kernels' PTX and assemble it: write cuda-kernels/ptx, or compare with it
-  gpu-test [--build-only] [--out FOLDER] [PART]
+  gpu-test [--build-only] [--out FOLDER] [PART...]
                                       build the checks of the kernels in a folder that needs no Rust, and run it on this
                                       machine's GPU; exit code 3: nothing ran on a GPU
-  gpu-bench [--build-only] [--out FOLDER] [PART]
-                                      the same with what the kernels take, beside torch where it is installed: JSON lines
+  gpu-bench [--build-only] [--out FOLDER] [PART...]
+                                      the same with what the kernels take, beside torch where it is installed: JSON
+                                      lines, and tables with the bars; `bench --path cuda [--filter TEXT]` is the same
+  gpu-bench --table FILE              the tables of rows that were measured elsewhere
   faults [--setup]                    inject every fault of the stores for some minutes: power cuts at every write,
                                       kills, full disks, damage, firmware cut under QEMU
   help                                print this
@@ -57,8 +59,8 @@ fn main() -> ExitCode {
             print!("{HELP}");
             ExitCode::SUCCESS
         }
-        ["bench", words @ ..] if words.windows(2).any(|pair| *pair == ["--path", "cuda"]) => {
-            run_on_gpu(&gpu::BENCH, &[])
+        ["bench", words @ ..] if path_to_gpu(words).is_some() && !asks_help(words) => {
+            run_on_gpu(&gpu::BENCH, &words_for_gpu(words))
         }
         // Has a help of its own.
         ["bench", words @ ..] => bench::answer(words),
@@ -85,6 +87,23 @@ fn main() -> ExitCode {
     }
 }
 
+/// Where the path stands among the words of `bench`.
+fn path_to_gpu(words: &[&str]) -> Option<usize> {
+    let mut pairs = words.windows(2);
+    pairs.position(|pair| pair == ["--path", "cuda"])
+}
+
+/// The words of `bench --path cuda` for `gpu-bench`, which prints JSON and measures rivals in any case.
+fn words_for_gpu<'a>(words: &[&'a str]) -> Vec<&'a str> {
+    let path = path_to_gpu(words);
+    let is_of_path = |i: usize| path.is_some_and(|path| i == path || i == path + 1);
+    let others = words.iter().enumerate().filter(|(i, _)| !is_of_path(*i));
+    let others = others.map(|(_, word)| *word);
+    others
+        .filter(|word| !matches!(*word, "--json" | "--peers"))
+        .collect()
+}
+
 fn run_on_gpu(kit: &gpu::Kit, words: &[&str]) -> ExitCode {
     match gpu::answer(kit, words) {
         Ok(code) => code,
@@ -102,4 +121,16 @@ fn run_parts(words: &[&str]) -> ExitCode {
 fn usage_error(message: &str) -> ExitCode {
     eprintln!("error: {message}\nhelp: `cargo xtask help` lists the commands");
     ExitCode::from(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bench_on_a_gpu_keeps_its_filter() {
+        let words = ["--json", "--filter", "search", "--path", "cuda", "--quick"];
+        assert_eq!(words_for_gpu(&words), ["--filter", "search", "--quick"]);
+        assert_eq!(path_to_gpu(&["--path", "avx2", "cuda"]), None);
+    }
 }

@@ -24,6 +24,8 @@ pub(crate) struct Package {
     pub(crate) publishable: bool,
     /// Without `default`.
     pub(crate) features: Vec<String>,
+    /// The examples that not every build has, each with the features that it needs.
+    pub(crate) gated_examples: Vec<(String, Vec<String>)>,
     pub(crate) rust_version: Option<String>,
     /// Whether it claims to do without the standard library: its category.
     pub(crate) no_std: bool,
@@ -107,6 +109,12 @@ impl Package {
                 .filter(|name| *name != "default")
                 .cloned()
                 .collect(),
+            gated_examples: package["targets"]
+                .as_array()?
+                .iter()
+                .filter(|target| target["kind"][0] == "example")
+                .filter_map(gate)
+                .collect(),
             rust_version: package["rust_version"].as_str().map(str::to_string),
             no_std: package["categories"]
                 .as_array()
@@ -117,6 +125,13 @@ impl Package {
                 .any(|dependency| dependency["name"] == "wide"),
         })
     }
+}
+
+/// The name of a target and the features that it needs, where it needs any.
+fn gate(target: &Value) -> Option<(String, Vec<String>)> {
+    let features = target["required-features"].as_array()?.iter();
+    let features: Option<_> = features.map(|f| f.as_str().map(str::to_string)).collect();
+    Some((target["name"].as_str()?.to_string(), features?))
 }
 
 /// The cargo that runs this program, so that `cargo +toolchain xtask` stays with its toolchain.

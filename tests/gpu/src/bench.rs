@@ -137,6 +137,21 @@ pub const WORKS: &[Work] = &[
     },
 ];
 
+/// The works whose names contain one of the words, or all without a word; the copy in any case, since others are compared
+/// with it. A word that is in no name is an error.
+pub fn selected(words: &[String]) -> Result<Vec<&'static Work>, String> {
+    let words: Vec<String> = words.iter().map(|word| word.to_lowercase()).collect();
+    let lacks = |word: &&String| !WORKS.iter().any(|work| work.name.contains(word.as_str()));
+    if let Some(word) = words.iter().find(lacks) {
+        return Err(format!("no work is called {word:?}"));
+    }
+    let is_asked = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word));
+    let works = WORKS.iter();
+    Ok(works
+        .filter(|work| work.name == "copy" || is_asked(work.name))
+        .collect())
+}
+
 /// Runs `work` with each copy in turn: once to warm up, then by the clock.
 fn measured(
     device: &Device,

@@ -15,29 +15,24 @@ const NO_GPU: u8 = 3;
 const HELP: &str = "\
 Runs the checks of rivergram's kernels on the first NVIDIA GPU.
 
-Usage: gpu-test [PART]   the checks whose names contain PART, else all
+Usage: gpu-test [PART...]   the checks whose names contain a PART, else all
 
 Exit codes: 0 all passed, 1 a check failed, 2 wrong usage, 3 nothing ran on a GPU.
 ";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let part = match words.as_slice() {
-        [] => "",
-        [word] if !word.starts_with('-') => word,
-        _ => {
-            print!("{HELP}");
-            return ExitCode::from(2);
-        }
-    };
-    let checks: Vec<&Check> = ALL
-        .iter()
-        .filter(|check| check.name.contains(part))
-        .collect();
-    if checks.is_empty() {
+    if words.iter().any(|word| word.starts_with('-')) {
+        print!("{HELP}");
+        return ExitCode::from(2);
+    }
+    let has = |check: &Check, part: &String| check.name.contains(part.as_str());
+    if let Some(part) = words.iter().find(|part| !ALL.iter().any(|c| has(c, part))) {
         eprintln!("error: no check is called {part:?}");
         return ExitCode::from(2);
     }
+    let is_asked = |check: &&Check| words.is_empty() || words.iter().any(|part| has(check, part));
+    let checks: Vec<&Check> = ALL.iter().filter(is_asked).collect();
     let device = match Device::open() {
         Ok(device) => device,
         Err(failure) => {

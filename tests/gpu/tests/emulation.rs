@@ -18,7 +18,7 @@ use rivergram_core::optim::rounding::Half;
 use rivergram_core::schedule::{Plan, Settings as Rates, State};
 use rivergram_core::trainer::{Setup, Storage, Trainer};
 use rivergram_cuda_kernels::device::Order;
-use rivergram_gpu::bench::{Scale, WORKS};
+use rivergram_gpu::bench::{Scale, WORKS, selected};
 use rivergram_gpu::cases::{Against, Rows, Tuples, assert_close, double, norm, normals};
 use rivergram_simd::Level;
 use rivergram_tests::precision::SINGLE;
@@ -93,6 +93,32 @@ fn the_works_of_the_bench_run() {
         assert!(done.launches > 0 || work.name == "copy", "{}", work.name);
         drop(device);
         assert_eq!(driver.counts().bytes, 0, "{}: memory is left", work.name);
+    }
+}
+
+#[test]
+fn the_works_of_the_bench_are_chosen_by_name() {
+    let chosen = |words: &[&str]| {
+        let words: Vec<String> = words.iter().map(|word| (*word).to_string()).collect();
+        selected(&words).map(|works| works.iter().map(|work| work.name).collect::<Vec<_>>())
+    };
+    assert_eq!(chosen(&[]).map(|names| names.len()), Ok(WORKS.len()));
+    assert_eq!(
+        chosen(&["Search b", "adamw"]),
+        Ok(vec!["copy", "search bf16", "adamw"])
+    );
+    assert!(chosen(&["search", "product"]).is_err());
+}
+
+/// A rival stands beside a row by its name: with another it would be left out where that row is asked for.
+#[test]
+fn rivals_have_the_names_of_works() {
+    let text = include_str!("../rivals.py");
+    let starts = text.lines().filter_map(|line| line.strip_prefix("    (\""));
+    let names: Vec<&str> = starts.filter_map(|rest| rest.split('"').next()).collect();
+    assert!(names.len() >= 13, "{names:?}");
+    for name in names {
+        assert!(WORKS.iter().any(|work| work.name == name), "{name}");
     }
 }
 

@@ -1,4 +1,5 @@
-//! That the PTX has what the host starts, with parameters of the size that it passes.
+//! That the PTX has what the host starts, with parameters of the size that it passes; and the table of its launches.
+//! `RIVERGRAM_BLESS=1 cargo test -p rivergram-gpu --test ptx` writes that table anew.
 
 use rivergram::cuda::driver::{EislPass, GramPass, Task, TensorPass};
 use rivergram_cuda_kernels::device::Global;
@@ -220,4 +221,33 @@ fn every_text_has_every_kernel_with_its_parameters() {
             assert!(launch.shared * 4 <= 48 << 10, "{kernel}");
         }
     }
+}
+
+/// What each launch asks for. The assembler tells only the memory that a kernel declares itself, which is none.
+#[test]
+fn the_table_of_launches_is_what_the_host_asks_for() {
+    let mut lines: Vec<String> = tasks()
+        .iter()
+        .flatten()
+        .map(|task| {
+            let launch = task.launch([1, 1]);
+            let bytes = 4 * launch.shared;
+            format!("| {} | {} | {bytes} |\n", launch.kernel, launch.threads)
+        })
+        .collect();
+    lines.sort();
+    let text = format!(
+        "# How the host starts the kernels\n\nThreads of a block, and the bytes of shared memory that its launch asks for, \
+         on every target.\n\n| kernel | threads | shared |\n|---|---|---|\n{}",
+        lines.concat()
+    );
+    let file = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../cuda-kernels/ptx/launches.md"
+    );
+    if std::env::var_os("RIVERGRAM_BLESS").is_some() {
+        std::fs::write(file, &text).expect("a file that can be written");
+    }
+    let stored = std::fs::read_to_string(file).expect("the table");
+    assert_eq!(stored, text, "RIVERGRAM_BLESS=1 writes it anew");
 }

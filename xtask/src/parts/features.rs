@@ -1,13 +1,14 @@
 //! Feature combinations of every crate that has features, as cargo lists them: none, each alone, all.
 //!
-//! The default set is what the part `clippy` checks.
+//! The default set is what the part `clippy` checks. An example that needs a feature is in no set that cargo builds by
+//! itself: each is checked with what it needs.
 
 use super::{CLIPPY, DENY_WARNINGS, Part};
 use crate::job::Job;
 
 pub(super) const PART: Part = Part {
     name: "features",
-    about: "each crate with no feature, each feature alone and all of them",
+    about: "each crate with no feature, each feature alone and all of them; examples that need a feature",
     tools: &[CLIPPY],
     run,
 };
@@ -20,6 +21,12 @@ fn run(job: &mut Job<'_>) {
         for features in combinations(&features).filter(|_| !package.features.is_empty()) {
             let mut command = workspace.cargo(&["clippy", "--package", &package.name]);
             command.args(selection(&features)).args(DENY_WARNINGS);
+            job.run(&mut command);
+        }
+        for (example, features) in &package.gated_examples {
+            let mut command = workspace.cargo(&["clippy", "--package", &package.name]);
+            command.arg(format!("--features={}", features.join(",")));
+            command.args(["--example", example]).args(DENY_WARNINGS);
             job.run(&mut command);
         }
     }
