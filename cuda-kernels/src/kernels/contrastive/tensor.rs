@@ -58,7 +58,7 @@ pub fn scores_tf32(thread: Thread<'_>, p: TensorLoss) {
     };
     let mut turn = 0;
     while let Some(tile) = next_tile(thread, Format::Tf32, pairs, operands, turn) {
-        let numbers = tile.distances(|plane, i, j, y| {
+        let numbers = tile.distances::<true>(|plane, i, j, y| {
             if loss.y.len() > 0 {
                 thread.write(loss.y, (plane * strip + i) * b + j, y);
             }

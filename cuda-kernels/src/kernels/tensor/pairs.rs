@@ -31,7 +31,8 @@ pub struct Operands {
     pub q_scales: Global<F32>,
     /// Words of a row.
     pub row_words: u32,
-    /// Whether near pairs are computed from the residual, which takes the items' vectors and Q in `f32`: 1 or 0.
+    /// Whether near pairs are computed from the residual, which takes the items' vectors and Q in `f32`: 1 or 0. A kernel
+    /// without that code does not ask.
     pub residuals: u32,
 }
 
@@ -133,9 +134,13 @@ impl Tile<'_> {
     }
 
     /// The distances of a tile, in registers; the coordinates y go to `coordinate` (plane, row, column), those of eight bits
-    /// over the anchor's scale. All threads call.
+    /// over the anchor's scale. With `NEAR` those of near pairs come from the residual, where the operands say so; without, no
+    /// register is kept for it. All threads call.
     #[inline(always)]
-    pub(crate) fn distances(self, mut coordinate: impl FnMut(usize, usize, usize, F32)) -> Numbers {
+    pub(crate) fn distances<const NEAR: bool>(
+        self,
+        mut coordinate: impl FnMut(usize, usize, usize, F32),
+    ) -> Numbers {
         let mut numbers = Numbers::default();
         let (m, thread) = (self.pairs.items.m, self.thread);
         for plane in (0..m - m % 2).step_by(2) {
@@ -158,12 +163,12 @@ impl Tile<'_> {
                 }
             }
             let distance = pair::distance_square(square, projection);
-            if inside && pair::is_near(square, distance) {
+            if NEAR && inside && pair::is_near(square, distance) {
                 near |= 1 << index([i, j, part]);
             }
             numbers[i][j][part] = distance.sqrt();
         });
-        if self.operands.residuals != 0 {
+        if NEAR && self.operands.residuals != 0 {
             self.compute_near(near, &mut numbers);
         }
         numbers
@@ -304,7 +309,7 @@ fn volumes(thread: Thread<'_>, p: TensorVolumes, format: Format) {
     } = p;
     let mut turn = 0;
     while let Some(tile) = next_tile(thread, format, pairs, operands, turn) {
-        let mut numbers = tile.distances(no_coordinate);
+        let mut numbers = tile.distances::<true>(no_coordinate);
         tile.for_each(|[i, j, part], [_, column], inside| {
             if inside {
                 let number = &mut numbers[i][j][part];
