@@ -151,7 +151,7 @@ fn add_tile(
     to: Global<F32>,
 ) {
     for half in 0..2 {
-        for_each_place(thread, |[i, j, part], [row, column]| {
+        for_each_place(thread.index(), |[i, j, part], [row, column]| {
             let (r, c) = (first[0] + row, first[1] + half * COLUMNS + column);
             if r < rows && c < columns {
                 let at = r as usize * columns as usize + c as usize;
