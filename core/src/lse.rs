@@ -152,9 +152,10 @@ impl<V: Lanes> Online<V> {
         for x in x {
             max = max.max(x);
         }
-        let mut sum = self.sum * (self.max - max).exp();
+        // No difference to the maximum is above 0.
+        let mut sum = self.sum * (self.max - max).exp_of_difference();
         for x in x {
-            sum = sum + (x - max).exp();
+            sum = sum + (x - max).exp_of_difference();
         }
         Online { max, sum }
     }
@@ -173,7 +174,8 @@ impl<V: Lanes> Online<V> {
     #[must_use]
     pub fn merge(self, other: Self) -> Self {
         let max = self.max.max(other.max);
-        let sum = self.sum * (self.max - max).exp() + other.sum * (other.max - max).exp();
+        let sum = self.sum * (self.max - max).exp_of_difference()
+            + other.sum * (other.max - max).exp_of_difference();
         Online { max, sum }
     }
 

@@ -121,7 +121,7 @@ pub fn exp<V: Lanes<Scalar: Single>>(x: V) -> V {
 /// assert!(exp_of_difference(f32::NAN).is_nan());
 /// ```
 #[inline(always)]
-pub fn exp_of_difference<V: Lanes<Scalar = f32>>(x: V) -> V {
+pub fn exp_of_difference<V: Lanes<Scalar: Single>>(x: V) -> V {
     // What lies below the limit, and may be anything here, is replaced at the end.
     let (n, r) = reduce(x);
     let y = (r * r).mul_add(exp_tail(r), r) + constant(x, 1.0);

@@ -19,7 +19,7 @@ use crate::lanes::Bf16;
 
 /// Functions of these names: a symbol cannot come from a generic.
 macro_rules! entries {
-    ($($name:ident($parameters:ty) = $module:ident::$kernel:ident;)*) => {$(
+    ($($name:ident($parameters:ty) = $module:ident::$kernel:ident$(::<$near:literal>)?;)*) => {$(
         #[doc = concat!("[`", stringify!($module), "::", stringify!($kernel), "()`].")]
         ///
         /// # Safety
@@ -27,7 +27,7 @@ macro_rules! entries {
         #[unsafe(no_mangle)]
         pub unsafe extern "ptx-kernel" fn $name(p: $parameters) {
             // SAFETY: the contract of this function.
-            $module::$kernel(unsafe { Thread::current() }, p);
+            $module::$kernel$(::<$near>)?(unsafe { Thread::current() }, p);
         }
     )*};
 }
@@ -68,9 +68,9 @@ entries! {
     narrow_transposed(Narrow) = tensor::narrow_transposed;
     volumes_tf32(TensorVolumes) = tensor::volumes_tf32;
     volumes_bf16(TensorVolumes) = tensor::volumes_bf16;
-    nearest_f16(Scan) = search::nearest_f16;
-    nearest_bf16(Scan) = search::nearest_bf16;
-    nearest_i8(Scan) = search::nearest_i8;
+    nearest_f16(Scan) = search::nearest_f16::<false>;
+    nearest_bf16(Scan) = search::nearest_bf16::<false>;
+    nearest_i8(Scan) = search::nearest_i8::<false>;
     gram_scores_tf32(TensorLoss) = contrastive::scores_tf32;
     gram_anchors_product_tf32(TensorLoss) = contrastive::anchors_product_tf32;
     gram_items_product_tf32(TensorLoss) = contrastive::items_product_tf32;

@@ -167,7 +167,9 @@ impl Lanes for F32 {
     }
     #[inline(always)]
     fn pow2(self) -> Self {
-        F32(Lanes::pow2(self.0))
+        // n + 127 becomes the lowest bits of a number near 1.5·2²³, without a conversion, which is slow and saturates.
+        const SHIFT: f32 = 12_582_912.0 + 127.0;
+        F32(f32::from_bits((self.0 + SHIFT).to_bits() << 23))
     }
     #[inline(always)]
     fn split(self) -> (Self, Self) {
@@ -181,6 +183,10 @@ impl Lanes for F32 {
     #[inline(always)]
     fn exp(self) -> Self {
         math::exp(self)
+    }
+    #[inline(always)]
+    fn exp_of_difference(self) -> Self {
+        math::exp_of_difference(self)
     }
     #[inline(always)]
     fn ln(self) -> Self {

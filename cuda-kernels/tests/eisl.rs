@@ -323,6 +323,69 @@ fn losses_and_gradients_are_those_of_core() {
     }
 }
 
+/// What [`read`] finds of each row of a case: the log-sums, the scores and the cross-entropy.
+fn read_rows<T: Logit>(case: &Case) -> Vec<Vec<u32>> {
+    let Shape {
+        batch,
+        positions,
+        targets,
+        ..
+    } = case.shape;
+    let mut memory = Memory::new();
+    let p = case.parameters::<T>(&mut memory);
+    let launch = Launch {
+        kernel: "read",
+        blocks: [positions as u32, batch as u32],
+        threads: THREADS,
+        shared: SHARED,
+    };
+    run(&mut memory, launch, Order::Forward, read, p);
+    let [sums, scores, cross_entropy] =
+        [p.sums, p.scores, p.cross_entropy].map(|x| memory.numbers_f32(x));
+    let row = |row: usize| {
+        let at = |table: &[f32], row: usize, each: usize| table[row * each..][..each].to_vec();
+        let found = [
+            at(&sums, row, positions),
+            at(&sums, batch + row, positions),
+            at(&scores, row, positions * targets),
+            at(&cross_entropy, row, positions),
+        ];
+        found.concat().into_iter().map(f32::to_bits).collect()
+    };
+    (0..batch).map(row).collect()
+}
+
+#[test]
+fn a_row_has_the_same_bits_in_any_part_of_a_batch() {
+    // Rows begin at any multiple of four bytes: no product of these is a multiple of four.
+    let case = Case::random(17, [5, 3, 2, 1031]);
+    let Shape {
+        batch,
+        positions,
+        targets,
+        vocabulary,
+    } = case.shape;
+    let alone = |row: usize| {
+        let of = |each: usize| row * each..(row + 1) * each;
+        Case {
+            shape: Shape {
+                batch: 1,
+                ..case.shape
+            },
+            x: case.x[of(positions * vocabulary)].to_vec(),
+            labels: case.labels[of(targets)].to_vec(),
+            outputs: vec![case.outputs[row]],
+            lengths: vec![case.lengths[row]],
+            ..case.clone()
+        }
+    };
+    let (rows, rows_in_bf16) = (read_rows::<F32>(&case), read_rows::<Bf16>(&case));
+    for row in 0..batch {
+        assert_eq!(read_rows::<F32>(&alone(row)), [rows[row].clone()]);
+        assert_eq!(read_rows::<Bf16>(&alone(row)), [rows_in_bf16[row].clone()]);
+    }
+}
+
 /// Half the distance of a number of bf16 to the next, at most, over the number.
 const BF16: f64 = 1.0 / 256.0;
 

@@ -620,3 +620,20 @@ fn the_arithmetic_is_that_of_the_device() {
         assert!((ln - want).abs() <= 2e-7 * want.abs().max(1e-7), "{x}");
     }
 }
+
+#[test]
+fn powers_of_two_and_exponentials_of_differences_are_those_of_core() {
+    use rivergram_core::lanes::Lanes;
+    for n in -126..=127_i32 {
+        let (want, got) = ((n as f32).pow2(), F32(n as f32).pow2().0);
+        assert_eq!(got, want, "{n}");
+        assert_eq!(f64::from(got), 2.0_f64.powi(n), "{n}");
+    }
+    let odd = [-0.0, -87.3, -87.300_01, -1e-30, -1e30, -f32::MAX];
+    let even = (0..=90_000).map(|i| -(i as f32) / 1000.0);
+    for x in even.chain(odd).chain([f32::NEG_INFINITY]) {
+        let [difference, exp] = [F32(x).exp_of_difference(), F32(x).exp()];
+        assert_eq!(difference.0.to_bits(), exp.0.to_bits(), "{x}");
+    }
+    assert!(F32(f32::NAN).exp_of_difference().0.is_nan());
+}

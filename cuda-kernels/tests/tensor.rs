@@ -279,10 +279,20 @@ fn widen(format: Format, word: u32) -> Vec<f32> {
 }
 
 type ScanKernel = fn(Thread<'_>, Scan);
-const GALLERIES: [(Format, f64, ScanKernel); 3] = [
-    (Format::F16, TF32, nearest_f16),
-    (Format::Bf16, BF16, nearest_bf16),
-    (Format::I8, 2e-2, nearest_i8),
+/// Without near pairs from their residual, and with them.
+type ScanKernels = [ScanKernel; 2];
+const GALLERIES: [(Format, f64, ScanKernels); 3] = [
+    (
+        Format::F16,
+        TF32,
+        [nearest_f16::<false>, nearest_f16::<true>],
+    ),
+    (
+        Format::Bf16,
+        BF16,
+        [nearest_bf16::<false>, nearest_bf16::<true>],
+    ),
+    (Format::I8, 2e-2, [nearest_i8::<false>, nearest_i8::<true>]),
 ];
 
 /// The best of each anchor on the device.
@@ -291,7 +301,7 @@ fn nearest_of(
     order: Order,
     best: u32,
     blocks: u32,
-    of: (Format, ScanKernel),
+    of: (Format, ScanKernels),
     residuals: bool,
 ) -> Vec<Vec<(f32, usize)>> {
     let [b1, ..] = case.sizes;
@@ -299,10 +309,9 @@ fn nearest_of(
     let down = (b1 as u32).div_ceil(ROWS);
     let mut pairs = case.pairs(&mut memory, 0, (8 * blocks * down) as usize);
     case.prepare(&mut memory, order, pairs);
-    let mut operands = operands(&mut memory, order, pairs, of.0);
+    let operands = operands(&mut memory, order, pairs, of.0);
     if !residuals {
         // All that is left of a gallery that is kept narrow.
-        operands.residuals = 0;
         pairs.anchors = memory.room(0);
         pairs.items.vectors = memory.room(0);
         pairs.items.q = memory.room(0);
@@ -328,7 +337,7 @@ fn nearest_of(
         shared: SHARED,
     };
     let p = Scan { nearest, operands };
-    run(&mut memory, launch, order, of.1, p);
+    run(&mut memory, launch, order, of.1[usize::from(residuals)], p);
     let launch = Launch::per_warp("merge", b1 as u32);
     run(&mut memory, launch, order, merge, nearest);
     let scores = memory.numbers_f32(nearest.best_scores);
@@ -355,8 +364,8 @@ fn a_gallery_of_what_a_format_holds_gives_the_nearest_of_core() {
     }
     case.anchors[32..64].fill(0.0);
     let want = case.oracle(Measure::Volume);
-    for (format, _, kernel) in GALLERIES {
-        let of = (format, kernel);
+    for (format, _, kernels) in GALLERIES {
+        let of = (format, kernels);
         let found = nearest_of(&case, Order::Forward, 7, 2, of, true);
         assert_eq!(found, nearest_of(&case, Order::Backward, 7, 2, of, true));
         for blocks in [1, 3] {
@@ -394,9 +403,10 @@ fn the_nearest_of_a_narrow_gallery_are_near() {
     ] {
         let b2 = case.sizes[2];
         let want = case.oracle(Measure::Volume);
-        for (format, cap, kernel) in GALLERIES {
+        for (format, cap, kernels) in GALLERIES {
             for residuals in [true, false] {
-                let found = nearest_of(&case, Order::Forward, BEST, 2, (format, kernel), residuals);
+                let found =
+                    nearest_of(&case, Order::Forward, BEST, 2, (format, kernels), residuals);
                 for (found, want) in found.iter().zip(want.chunks(b2)) {
                     assert_eq!(found.len(), BEST as usize);
                     // Without residuals the error of d² is what is bounded.

@@ -55,6 +55,11 @@ impl Thread<'_> {
         match self.0 {}
     }
 
+    /// The same number.
+    pub fn here(self, _: u32) -> u32 {
+        match self.0 {}
+    }
+
     /// Waits for all threads of the block.
     pub fn sync_threads(self) {
         match self.0 {}

@@ -90,6 +90,16 @@ impl Thread<'_> {
         self.index() % WARP
     }
 
+    /// The same number, as if it were not known before: so that what follows from it is computed where it is used, and takes no
+    /// register earlier.
+    #[inline(always)]
+    pub fn here(self, x: u32) -> u32 {
+        let same: u32;
+        // SAFETY: a copy. It is not `pure`, so it stays where it stands.
+        unsafe { asm!("mov.b32 {}, {};", out(reg32) same, in(reg32) x, options(nomem, nostack)) }
+        same
+    }
+
     /// Waits for all threads of the block; what they wrote before is seen after.
     #[inline(always)]
     pub fn sync_threads(self) {

@@ -8,8 +8,8 @@
 //! [`nearest`] has the lists in shared memory. The kernels on tensor cores ([`super::tensor`]) go through a gallery in 16 or
 //! 8 bits: the basis of each item, which is all that they read. Their lists are in global memory, where they come only
 //! with a candidate that is better than the worst; that one a lane remembers for each row. Scores are those of the
-//! rounded numbers, but for near pairs where the gallery is there in `f32` too: look for a few more than are wanted, and
-//! score those again.
+//! rounded numbers: look for a few more than are wanted, and score those again. `NEAR` is for who has the gallery in `f32`
+//! too: near pairs come from their residual. What a driver finds is without, which leaves more registers.
 
 use rivergram_core::gram::retrieval::Order;
 use rivergram_core::lanes::Real;
@@ -228,7 +228,7 @@ impl List {
 
 /// The best of each anchor among the tiles of a block.
 #[inline(always)]
-fn scan(thread: Thread<'_>, p: Scan, format: Format) {
+fn scan<const NEAR: bool>(thread: Thread<'_>, p: Scan, format: Format) {
     let Scan {
         nearest: n,
         operands,
@@ -252,7 +252,7 @@ fn scan(thread: Thread<'_>, p: Scan, format: Format) {
             operands,
             first: [first_row, column],
         };
-        let numbers = tile.distances(no_coordinate);
+        let numbers = tile.distances::<NEAR>(no_coordinate);
         tile.for_each(|[i, j, part], [row, item], _| {
             let at = (row as u32 - first_row) * PITCH + (item as u32 - column);
             thread.write_shared(memory, at, numbers[i][j][part]);
@@ -292,20 +292,20 @@ fn scan(thread: Thread<'_>, p: Scan, format: Format) {
 
 /// The best of each anchor among the tiles of a block, of a gallery in binary16.
 #[inline(always)]
-pub fn nearest_f16(thread: Thread<'_>, p: Scan) {
-    scan(thread, p, Format::F16);
+pub fn nearest_f16<const NEAR: bool>(thread: Thread<'_>, p: Scan) {
+    scan::<NEAR>(thread, p, Format::F16);
 }
 
 /// The best of each anchor among the tiles of a block, of a gallery in bf16.
 #[inline(always)]
-pub fn nearest_bf16(thread: Thread<'_>, p: Scan) {
-    scan(thread, p, Format::Bf16);
+pub fn nearest_bf16<const NEAR: bool>(thread: Thread<'_>, p: Scan) {
+    scan::<NEAR>(thread, p, Format::Bf16);
 }
 
 /// The best of each anchor among the tiles of a block, of a gallery in eight bits: the products are exact integers.
 #[inline(always)]
-pub fn nearest_i8(thread: Thread<'_>, p: Scan) {
-    scan(thread, p, Format::I8);
+pub fn nearest_i8<const NEAR: bool>(thread: Thread<'_>, p: Scan) {
+    scan::<NEAR>(thread, p, Format::I8);
 }
 
 /// The best of all blocks' best; a warp per anchor.

@@ -285,9 +285,9 @@ fn run(memory: &mut Memory, launch: Launch, order: Order, task: Task) -> Result<
         Task::NarrowTransposed(p) => memory.launch(launch, order, tensor::narrow_transposed, p),
         Task::VolumesTf32(p) => memory.launch(launch, order, tensor::volumes_tf32, p),
         Task::VolumesBf16(p) => memory.launch(launch, order, tensor::volumes_bf16, p),
-        Task::NearestF16(p) => memory.launch(launch, order, search::nearest_f16, p),
-        Task::NearestBf16(p) => memory.launch(launch, order, search::nearest_bf16, p),
-        Task::NearestI8(p) => memory.launch(launch, order, search::nearest_i8, p),
+        Task::NearestF16(p) => memory.launch(launch, order, search::nearest_f16::<false>, p),
+        Task::NearestBf16(p) => memory.launch(launch, order, search::nearest_bf16::<false>, p),
+        Task::NearestI8(p) => memory.launch(launch, order, search::nearest_i8::<false>, p),
         Task::GramTf32(pass, p) => {
             let kernel = match pass {
                 TensorPass::Scores => contrastive::scores_tf32,

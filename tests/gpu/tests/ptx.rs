@@ -197,6 +197,14 @@ fn parameter_bytes(text: &str, kernel: &str) -> Option<usize> {
     text[at..].split(']').next()?.parse().ok()
 }
 
+/// The most threads of a block of a kernel, where a text says so.
+fn most_threads(text: &str, kernel: &str) -> Option<u32> {
+    let (_, entry) = text.split_once(&format!(".visible .entry {kernel}("))?;
+    let (head, _) = entry.split_once("\n{")?;
+    let (_, bound) = head.split_once(".maxntid ")?;
+    bound.split(',').next()?.trim().parse().ok()
+}
+
 #[test]
 fn every_text_has_every_kernel_with_its_parameters() {
     let [all, on_tensor_cores] = tasks();
@@ -217,6 +225,11 @@ fn every_text_has_every_kernel_with_its_parameters() {
                 launch.threads.is_multiple_of(32) && launch.threads <= 1024,
                 "{kernel}"
             );
+            // Kernels that promise two blocks to a multiprocessor take no more threads.
+            let is_scan = kernel.starts_with("nearest_");
+            let bound = most_threads(text, kernel);
+            assert!(bound.is_some() || !is_scan, "{kernel}");
+            assert!(bound.is_none_or(|most| most == launch.threads), "{kernel}");
             // What a block may have without asking for more.
             assert!(launch.shared * 4 <= 48 << 10, "{kernel}");
         }

@@ -29,6 +29,18 @@ const FOLDER: &str = "cuda-kernels/ptx";
 /// The package of the registry of Python that has the assembler, at the version that made the table.
 const WHEEL: &str = "nvidia-cuda-nvcc==13.5.37";
 
+/// Threads of a block of those kernels of which two blocks must be on a multiprocessor at a time, so that one multiplies
+/// while the other waits: the assembler keeps within the registers for that, 128 a thread. They are in the PTX, since the
+/// compiler has no attribute for it. More threads cannot be started then. Only kernels that spill on no target are here; of
+/// `volumes_tf32`, `volumes_bf16` and `gram_scores_tf32` one block takes all registers.
+const TWO_BLOCKS: [(&str, u32); 5] = [
+    ("nearest_f16", 256),
+    ("nearest_bf16", 256),
+    ("nearest_i8", 256),
+    ("gram_anchors_product_tf32", 256),
+    ("gram_items_product_tf32", 256),
+];
+
 fn run(job: &mut Job<'_>) {
     let Some(ptxas) = ptxas(job.workspace) else {
         return job
@@ -117,7 +129,24 @@ fn build(workspace: &Workspace, architecture: &str) -> Result<String, String> {
     }
     let text = std::fs::read_to_string(&out).map_err(|e| format!("{}: {e}", out.display()))?;
     let compiler = Toolchain::Debian.version()?;
+    let text =
+        with_blocks(&text).map_err(|kernel| format!("{architecture}: {kernel} has no body"))?;
     Ok(format!("// {compiler}\n{text}"))
+}
+
+/// The text with [`TWO_BLOCKS`]. A kernel that is not there is passed over: some GPUs have none on tensor cores.
+fn with_blocks(text: &str) -> Result<String, &'static str> {
+    let mut text = text.to_string();
+    for (kernel, threads) in TWO_BLOCKS {
+        let Some(start) = text.find(&format!(".visible .entry {kernel}(")) else {
+            continue;
+        };
+        // What a kernel promises stands between its parameters and its body.
+        let parameters = text[start..].find("\n)\n{").ok_or(kernel)?;
+        let bounds = format!(".maxntid {threads}, 1, 1\n.minnctapersm 2\n");
+        text.insert_str(start + parameters + 3, &bounds);
+    }
+    Ok(text)
 }
 
 /// Compares a text with the committed one, or writes it. Where another tool made that one, as its first line says, only
@@ -367,6 +396,18 @@ ptxas info    : Used 9 registers, used 0 barriers
         table.add("sm_80", kernels);
         assert_eq!(table.spilling().collect::<Vec<_>>(), [("a", "sm_80")]);
         assert!(table.text("x").contains("| a | sm_80 | 40 | 16 | 8 | 16 |"));
+    }
+
+    #[test]
+    fn a_kernel_says_how_many_blocks_it_wants() {
+        let ptx = ".visible .entry nearest_f16(\n\t.param .b8 p[8]\n)\n{\n}\n.visible .entry merge(\n)\n{\n}\n";
+        let want = ".visible .entry nearest_f16(\n\t.param .b8 p[8]\n)\n.maxntid 256, 1, 1\n.minnctapersm 2\n{\n}\n\
+                    .visible .entry merge(\n)\n{\n}\n";
+        assert_eq!(with_blocks(ptx).as_deref(), Ok(want));
+        assert_eq!(
+            with_blocks(".visible .entry nearest_i8("),
+            Err("nearest_i8")
+        );
     }
 
     #[test]

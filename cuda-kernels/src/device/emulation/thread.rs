@@ -93,6 +93,12 @@ impl Thread<'_> {
         self.index() % WARP
     }
 
+    /// The same number, as if it were not known before: so that what follows from it is computed where it is used, and takes no
+    /// register earlier.
+    pub fn here(self, x: u32) -> u32 {
+        x
+    }
+
     /// Waits for all threads of the block; what they wrote before is seen after.
     #[track_caller]
     pub fn sync_threads(self) {

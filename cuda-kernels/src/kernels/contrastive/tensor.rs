@@ -58,7 +58,7 @@ pub fn scores_tf32(thread: Thread<'_>, p: TensorLoss) {
     };
     let mut turn = 0;
     while let Some(tile) = next_tile(thread, Format::Tf32, pairs, operands, turn) {
-        let numbers = tile.distances(|plane, i, j, y| {
+        let numbers = tile.distances::<true>(|plane, i, j, y| {
             if loss.y.len() > 0 {
                 thread.write(loss.y, (plane * strip + i) * b + j, y);
             }
@@ -151,7 +151,7 @@ fn add_tile(
     to: Global<F32>,
 ) {
     for half in 0..2 {
-        for_each_place(thread, |[i, j, part], [row, column]| {
+        for_each_place(thread.index(), |[i, j, part], [row, column]| {
             let (r, c) = (first[0] + row, first[1] + half * COLUMNS + column);
             if r < rows && c < columns {
                 let at = r as usize * columns as usize + c as usize;

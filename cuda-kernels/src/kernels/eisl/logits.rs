@@ -71,16 +71,56 @@ pub(super) enum At {
     Piece(usize),
 }
 
-/// Calls with the logits of a row that the thread of a block has; alone go those before and after the whole sixteen bytes.
+/// Numbers of sixteen bytes.
 #[inline(always)]
-pub(super) fn for_own_logits<T: Logit>(thread: Thread<'_>, x: Global<T>, mut call: impl FnMut(At)) {
+const fn each<T: Logit>() -> usize {
+    (16 / T::BYTES) as usize
+}
+
+/// How many numbers after a multiple of sixteen bytes a row begins: whole sixteen bytes lie on such multiples.
+#[inline(always)]
+pub(super) fn behind_address<T: Logit>(x: Global<T>) -> usize {
+    (x.at(0) % 16 / T::BYTES) as usize
+}
+
+/// The same of position `j` where its row begins at a multiple of sixteen bytes. So which numbers are added up together
+/// depends on the position alone, and not on where its row lies, in which part of a batch.
+#[inline(always)]
+pub(super) fn behind_position<T: Logit>(x: Global<T>, j: usize) -> usize {
+    j * x.len() % each::<T>()
+}
+
+/// Calls with the logits of a row that the thread of a block has; alone go those before and after the whole sixteen bytes,
+/// of a row that begins so many numbers `behind` their start.
+#[inline(always)]
+pub(super) fn for_own_logits<T: Logit>(
+    thread: Thread<'_>,
+    x: Global<T>,
+    behind: usize,
+    mut call: impl FnMut(At),
+) {
     let (own, threads) = (thread.index() as usize, THREADS as usize);
-    let each = (16 / T::BYTES) as usize;
-    let behind = (x.at(0) % 16 / T::BYTES) as usize;
+    let each = each::<T>();
     let first = ((each - behind) % each).min(x.len());
     let pieces = (x.len() - first) / each;
     let end = first + pieces * each;
     for_own(own, threads, first, |v| call(At::One(v)));
     for_own(own, threads, pieces, |i| call(At::Piece(first + i * each)));
     for_own(own, threads, x.len() - end, |i| call(At::One(end + i)));
+}
+
+/// The numbers of sixteen bytes, wherever they lie.
+#[inline(always)]
+pub(super) fn read_piece<T: Logit>(thread: Thread<'_>, x: Global<T>, v: usize) -> T::Piece {
+    if x.at(v).is_multiple_of(16) {
+        return T::unpack(thread.read_16_bytes(x, v));
+    }
+    let word = |w: usize| {
+        if T::BYTES == 4 {
+            return thread.read(x, v + w).to_word();
+        }
+        let [low, high] = [0, 1].map(|half| thread.read(x, v + 2 * w + half).to_word());
+        low | high << 16
+    };
+    T::unpack([0, 1, 2, 3].map(word))
 }

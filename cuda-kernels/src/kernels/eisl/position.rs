@@ -6,7 +6,7 @@ use rivergram_core::lanes::{One, Real};
 use rivergram_core::lse::{LogSum, Online};
 use rivergram_core::softmax;
 
-use super::logits::{At, for_own_logits};
+use super::logits::{At, behind_address, behind_position, for_own_logits, read_piece};
 use super::{Eisl, Logit, THREADS, for_own};
 use crate::device::{Shared, Thread, WARP};
 use crate::kernels::{WARPS, block_sum};
@@ -50,14 +50,14 @@ pub fn read<T: Logit>(thread: Thread<'_>, p: Eisl<T>) {
     let pivot = if pivot.is_finite() { pivot } else { F32::ZERO };
     let mut online = Online::none(One::new());
     let mut above_pivot = F32::ZERO;
-    for_own_logits(thread, x, |at| match at {
+    for_own_logits(thread, x, behind_position(x, place.j), |at| match at {
         At::One(v) => {
             let x = thread.read(x, v).widen();
             online = online.push([x]);
             above_pivot += x - pivot;
         }
         At::Piece(v) => {
-            for four in T::unpack(thread.read_16_bytes(x, v)).as_ref() {
+            for four in read_piece(thread, x, v).as_ref() {
                 online = online.push(*four);
                 for x in four {
                     above_pivot += *x - pivot;
@@ -108,7 +108,7 @@ pub fn write<T: Logit>(thread: Thread<'_>, p: Eisl<T>) {
     let has_ngrams = place.j < p.outputs_of(thread, place.row);
     let own = thread.index() as usize;
     if !has_ngrams && wanted.is_none() {
-        for_own_logits(thread, x, |at| match at {
+        for_own_logits(thread, x, behind_address(x), |at| match at {
             At::One(v) => thread.write(x, v, T::nearest(F32::ZERO)),
             At::Piece(v) => thread.write_16_bytes(x, v, [0; 4]),
         });
@@ -146,7 +146,7 @@ pub fn write<T: Logit>(thread: Thread<'_>, p: Eisl<T>) {
     r -= share;
     let lse = p.log_sum(thread, place);
     let dense = |x: &mut [F32]| softmax::gradient(One::new(), &lse, uniform, r, x);
-    for_own_logits(thread, x, |at| match at {
+    for_own_logits(thread, x, behind_address(x), |at| match at {
         At::One(v) => {
             let mut value = [thread.read(x, v).widen()];
             dense(&mut value);

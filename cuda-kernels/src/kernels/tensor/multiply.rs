@@ -79,10 +79,10 @@ const fn place(row: u32, chunk: u32) -> u32 {
     row * DEPTH + (chunk ^ (row / 2 % CHUNK)) * CHUNK
 }
 
-/// The warp's place in a tile: its first row, and its first column of either half.
+/// The place in a tile of the warp of a thread: its first row, and its first column of either half.
 #[inline(always)]
-fn of_warp(thread: Thread<'_>) -> [u32; 2] {
-    let warp = thread.index() / WARP;
+fn of_warp(index: u32) -> [u32; 2] {
+    let warp = index / WARP;
     let across = THREADS / WARP / WARPS_DOWN;
     [
         warp / across * (ROWS / WARPS_DOWN),
@@ -90,24 +90,23 @@ fn of_warp(thread: Thread<'_>) -> [u32; 2] {
     ]
 }
 
-/// The row, and the column of either half, of a number of a lane, counted from the tile's first.
+/// The row, and the column of either half, of a number of a thread, counted from the tile's first.
 #[inline(always)]
-pub(crate) fn place_of(thread: Thread<'_>, lane: u32, [i, j, part]: [u32; 3]) -> [u32; 2] {
-    let [row, column] = of_warp(thread);
+pub(crate) fn place_of(index: u32, [i, j, part]: [u32; 3]) -> [u32; 2] {
+    let (lane, [row, column]) = (index % WARP, of_warp(index));
     [
         row + 16 * i + 8 * (part / 2) + lane / 4,
         column + 8 * j + 2 * (lane % 4) + part % 2,
     ]
 }
 
-/// Calls with where each number of the thread is among its own, and in the tile.
+/// Calls with where each number of a thread is among its own, and in the tile.
 #[inline(always)]
-pub(crate) fn for_each_place(thread: Thread<'_>, mut call: impl FnMut([usize; 3], [u32; 2])) {
-    let lane = thread.lane();
+pub(crate) fn for_each_place(index: u32, mut call: impl FnMut([usize; 3], [u32; 2])) {
     for i in 0..DOWN {
         for j in 0..ACROSS {
             for part in 0..4 {
-                let place = place_of(thread, lane, [i, j, part].map(|x| x as u32));
+                let place = place_of(index, [i, j, part].map(|x| x as u32));
                 call([i, j, part], place);
             }
         }
@@ -170,7 +169,7 @@ impl Factors<'_> {
             self.copy_if::<N>(step < steps, step, step);
         }
         // With few rows some warps have none: the others have the tensor cores to themselves.
-        let is_busy = self.a.first + of_warp(thread)[0] < self.rows;
+        let is_busy = self.a.first + of_warp(thread.index())[0] < self.rows;
         let mut stage = 0;
         for step in 0..steps {
             // All but the latest group, which is of the next step.
@@ -200,7 +199,7 @@ impl Factors<'_> {
         let (memory, lane) = (self.step_memory(stage, 0), self.thread.lane());
         let mut a = [[0; 4]; DOWN];
         for i in 0..DOWN {
-            let row = of_warp(self.thread)[0] + 16 * i as u32 + lane % 16;
+            let row = of_warp(self.thread.index())[0] + 16 * i as u32 + lane % 16;
             let at = place(row, 2 * k + lane / 16);
             a[i] = self.thread.load_matrices(memory, at);
         }
@@ -211,7 +210,7 @@ impl Factors<'_> {
     #[inline(always)]
     fn load_b(self, stage: u32, k: u32, half: u32) -> [u32; 4] {
         let (memory, lane) = (self.step_memory(stage, 1), self.thread.lane());
-        let row = half * COLUMNS + of_warp(self.thread)[1] + lane % 8 + lane / 16 * 8;
+        let row = half * COLUMNS + of_warp(self.thread.index())[1] + lane % 8 + lane / 16 * 8;
         let at = place(row, 2 * k + lane / 8 % 2);
         self.thread.load_matrices(memory, at)
     }

@@ -31,7 +31,8 @@ pub struct Operands {
     pub q_scales: Global<F32>,
     /// Words of a row.
     pub row_words: u32,
-    /// Whether near pairs are computed from the residual, which takes the items' vectors and Q in `f32`: 1 or 0.
+    /// Whether near pairs are computed from the residual, which takes the items' vectors and Q in `f32`: 1 or 0. A kernel
+    /// without that code does not ask.
     pub residuals: u32,
 }
 
@@ -115,17 +116,29 @@ impl Tile<'_> {
         factors.add_products([Words::default(); N])
     }
 
-    /// The anchor and the item of a lane's number.
+    /// The anchor and the item of a thread's number.
     #[inline(always)]
-    fn pair_of(self, lane: u32, at: [u32; 3]) -> [u32; 2] {
-        let [row, column] = place_of(self.thread, lane, at);
+    fn pair_of(self, index: u32, at: [u32; 3]) -> [u32; 2] {
+        let [row, column] = place_of(index, at);
         [self.first[0] + row, self.first[1] + column]
     }
 
     /// Calls with where each number of the thread is, its anchor and its item, and whether both are there.
     #[inline(always)]
-    pub(crate) fn for_each(self, mut call: impl FnMut([usize; 3], [usize; 2], bool)) {
-        for_each_place(self.thread, |at, [row, column]| {
+    pub(crate) fn for_each(self, call: impl FnMut([usize; 3], [usize; 2], bool)) {
+        self.for_each_of(self.index(), call);
+    }
+
+    /// The index of the thread. No register is kept for what follows from it while tiles are multiplied.
+    #[inline(always)]
+    fn index(self) -> u32 {
+        self.thread.here(self.thread.index())
+    }
+
+    /// [`Tile::for_each`] of a thread.
+    #[inline(always)]
+    fn for_each_of(self, index: u32, mut call: impl FnMut([usize; 3], [usize; 2], bool)) {
+        for_each_place(index, |at, [row, column]| {
             let [i, j] = [self.first[0] + row, self.first[1] + column];
             let inside = i < self.pairs.rows && j < self.pairs.items.items;
             call(at, [i as usize, j as usize], inside);
@@ -133,18 +146,32 @@ impl Tile<'_> {
     }
 
     /// The distances of a tile, in registers; the coordinates y go to `coordinate` (plane, row, column), those of eight bits
-    /// over the anchor's scale. All threads call.
+    /// over the anchor's scale. With `NEAR` those of near pairs come from the residual, where the operands say so; without, no
+    /// register is kept for it. All threads call.
     #[inline(always)]
-    pub(crate) fn distances(self, mut coordinate: impl FnMut(usize, usize, usize, F32)) -> Numbers {
+    pub(crate) fn distances<const NEAR: bool>(
+        self,
+        mut coordinate: impl FnMut(usize, usize, usize, F32),
+    ) -> Numbers {
         let mut numbers = Numbers::default();
         let (m, thread) = (self.pairs.items.m, self.thread);
-        for plane in (0..m - m % 2).step_by(2) {
+        let mut plane = 0;
+        if !NEAR && m > 1 {
+            // Two planes at a time while there is no square to keep in a register, then one: so two blocks fit a
+            // multiprocessor.
+            let sums = self.products::<2>(0);
+            self.add_squares(&mut numbers, sums, 0, &mut coordinate);
+            plane = 2;
+        }
+        while NEAR && plane + 1 < m {
             let sums = self.products::<2>(plane);
             self.add_squares(&mut numbers, sums, plane, &mut coordinate);
+            plane += 2;
         }
-        if m % 2 == 1 {
-            let sums = self.products::<1>(m - 1);
-            self.add_squares(&mut numbers, sums, m - 1, &mut coordinate);
+        while plane < m {
+            let sums = self.products::<1>(plane);
+            self.add_squares(&mut numbers, sums, plane, &mut coordinate);
+            plane += 1;
         }
         let mut near = 0_u32;
         self.for_each(|[i, j, part], [row, _], inside| {
@@ -158,12 +185,12 @@ impl Tile<'_> {
                 }
             }
             let distance = pair::distance_square(square, projection);
-            if inside && pair::is_near(square, distance) {
+            if NEAR && inside && pair::is_near(square, distance) {
                 near |= 1 << index([i, j, part]);
             }
             numbers[i][j][part] = distance.sqrt();
         });
-        if self.operands.residuals != 0 {
+        if NEAR && self.operands.residuals != 0 {
             self.compute_near(near, &mut numbers);
         }
         numbers
@@ -178,10 +205,11 @@ impl Tile<'_> {
         plane: u32,
         mut coordinate: impl FnMut(usize, usize, usize, F32),
     ) {
+        let index = self.index();
         for q in 0..N {
             let plane = plane as usize + q;
-            let scales = self.scales(plane);
-            self.for_each(|[i, j, part], [row, column], inside| {
+            let scales = self.scales(index, plane);
+            self.for_each_of(index, |[i, j, part], [row, column], inside| {
                 let mut y = number(self.format, sums[q][i][j][part]);
                 if self.format == Format::I8 {
                     y = y * scales[j][part % 2];
@@ -197,7 +225,7 @@ impl Tile<'_> {
 
     /// What the thread's columns of a plane are counted in.
     #[inline(always)]
-    fn scales(self, plane: usize) -> [[F32; 2]; ACROSS] {
+    fn scales(self, index: u32, plane: usize) -> [[F32; 2]; ACROSS] {
         let mut scales = [[F32::ONE; 2]; ACROSS];
         if self.format == Format::I8 {
             let of_plane = self
@@ -207,7 +235,7 @@ impl Tile<'_> {
             for j in 0..ACROSS {
                 for odd in 0..2 {
                     let at = [0, j as u32, odd];
-                    let column = self.pair_of(self.thread.lane(), at)[1] as usize;
+                    let column = self.pair_of(index, at)[1] as usize;
                     if column < of_plane.len() {
                         scales[j][odd as usize] = self.thread.read(of_plane, column);
                     }
@@ -222,7 +250,7 @@ impl Tile<'_> {
     fn compute_near(self, mut near: u32, numbers: &mut Numbers) {
         let Tile { thread, pairs, .. } = self;
         let d = pairs.items.d as usize;
-        let warp = thread.index() / WARP;
+        let warp = self.index() / WARP;
         let slot = (thread.block_y() * thread.blocks() + thread.block()) * (THREADS / WARP) + warp;
         let rest = pairs.residuals.row(slot as usize, d);
         loop {
@@ -237,7 +265,7 @@ impl Tile<'_> {
                 which / 4 % ACROSS as u32,
                 which % 4,
             ];
-            let [i, j] = self.pair_of(lane, at);
+            let [i, j] = self.pair_of(warp * WARP + lane, at);
             let anchor = pairs.anchors.row(i as usize, d);
             let (found, _) = pairs.items.residual(thread, anchor, j as usize, rest);
             if thread.lane() == lane {
@@ -304,7 +332,7 @@ fn volumes(thread: Thread<'_>, p: TensorVolumes, format: Format) {
     } = p;
     let mut turn = 0;
     while let Some(tile) = next_tile(thread, format, pairs, operands, turn) {
-        let mut numbers = tile.distances(no_coordinate);
+        let mut numbers = tile.distances::<true>(no_coordinate);
         tile.for_each(|[i, j, part], [_, column], inside| {
             if inside {
                 let number = &mut numbers[i][j][part];
