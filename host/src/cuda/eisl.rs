@@ -8,7 +8,7 @@ use rivergram_cuda_kernels::kernels::eisl::{Eisl, ORDERS};
 use rivergram_cuda_kernels::lanes::F32;
 
 use super::Failure;
-use super::device::{Device, Queue, Session, count, countable, split};
+use super::device::{Counted, Device, Queue, Session, count, countable, split};
 use super::driver::{EislPass, Numbers, Room, Task};
 
 /// The most rows that one launch takes.
@@ -300,11 +300,8 @@ impl Device {
         let orders = given.orders.len();
         let mut session = self.session()?;
         let budget = session.budget()?;
-        let bytes = |n: usize| {
-            let mut counted = super::gram::Counted::default();
-            let _ = rooms(&mut counted, n, given.shape, orders);
-            counted.words.saturating_mul(4)
-        };
+        let bytes =
+            |n: usize| Counted::of(|queue| rooms(queue, n, given.shape, orders)).saturating_mul(4);
         let [n, _] = split([rows.min(ROWS), 1], budget, |[n, _]| bytes(n))?;
         let room = rooms(&mut session, n, given.shape, orders)?;
         let room = with_options(room, config, &given.orders, given.count);

@@ -4,23 +4,28 @@
 //! functions with `_at` take device addresses and queue: they copy nothing, allocate nothing and wait for nothing. With
 //! [`Device::launch`] any kernel can be started by itself.
 //!
-//! All contracts are here. An address is that of 32-bit numbers in memory of the device's context, aligned to 4 bytes. It
-//! must stay allocated, and nobody else may write to it, until what was queued is done.
+//! All contracts are here. An address is that of 32-bit numbers in memory of the device's context, aligned to 4 bytes; that
+//! of a workspace is aligned to 16. It must stay allocated, and nobody else may write to it, until what was queued is done.
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
 
 use rivergram_core::gram::contrastive::GramLoss;
+use rivergram_core::gram::pair::Measure;
+use rivergram_core::gram::search::Search;
 use rivergram_core::optim::AdamW;
 use rivergram_cuda_kernels::device::{Element, Global};
 use rivergram_cuda_kernels::kernels::eisl::Eisl;
 use rivergram_cuda_kernels::kernels::optim::Update;
+use rivergram_cuda_kernels::kernels::tensor::Precision;
 use rivergram_cuda_kernels::lanes::F32;
 
-use super::device::{Device, Queue, Session, check_blocks};
+use super::device::{Device, Queue, Session, check_blocks, place};
 use super::driver::{Mark, Numbers, Room, Task};
 use super::gram::{self, Plan};
+use super::nearest::{self, Best, Lists};
 use super::nvidia::Nvidia;
+use super::pairs::{self, Inputs, Matrix, check_sizes};
 use super::{Failure, eisl, optim};
 
 /// Where a batch is on the device, and where its loss goes.
@@ -35,6 +40,44 @@ pub struct GramMemory {
     /// Half the mean cross-entropy of rows, of columns, and dL/dτ: 3 numbers. The loss is the sum of the first two.
     pub report: u64,
     /// Numbers of any kind, [`Device::gram_workspace_len`]; aligned to 16 bytes.
+    pub workspace: u64,
+    /// How many they are.
+    pub workspace_len: u64,
+}
+
+/// Where anchors and items are on the device, and where their volumes or distances go.
+#[derive(Clone, Copy, Debug)]
+pub struct MatrixMemory {
+    /// \[anchors, d\].
+    pub anchors: u64,
+    /// \[m, items, d\]: plane p has vector p of each item.
+    pub items: u64,
+    /// \[m, items\], `f32`: 0 where a vector is absent. An absent vector may hold anything.
+    pub present: u64,
+    /// \[anchors, items\], `f32`; it may hold anything.
+    pub out: u64,
+    /// Numbers of any kind, [`Device::volume_matrix_workspace_len`]; aligned to 16 bytes.
+    pub workspace: u64,
+    /// How many they are.
+    pub workspace_len: u64,
+}
+
+/// Where anchors and a gallery are on the device, and where the best items go.
+#[derive(Clone, Copy, Debug)]
+pub struct NearestMemory {
+    /// \[anchors, d\].
+    pub anchors: u64,
+    /// \[m, items, d\]: plane p has vector p of each item.
+    pub items: u64,
+    /// \[m, items\], `f32`: 0 where a vector is absent. An absent vector may hold anything.
+    pub present: u64,
+    /// \[anchors, k\], `f32`: the volumes or distances of each anchor's best items, best first. NaN where there are fewer
+    /// than k.
+    pub scores: u64,
+    /// \[anchors, k\], `u32`: their indices, counted from [`Search::offset`]; of equal scores the lower one comes first.
+    /// `u32::MAX` where there are fewer than k.
+    pub indices: u64,
+    /// Numbers of any kind, [`Device::nearest_workspace_len`]; aligned to 16 bytes.
     pub workspace: u64,
     /// How many they are.
     pub workspace_len: u64,
@@ -120,9 +163,36 @@ struct Bump<'a, 'd> {
     left: u64,
 }
 
+impl<'a, 'd> Bump<'a, 'd> {
+    /// All of a workspace, which is aligned to 16 bytes; the other addresses are those of 32-bit numbers.
+    fn new(
+        session: &'a mut Session<'d>,
+        [workspace, len]: [u64; 2],
+        others: &[u64],
+    ) -> Result<Self, Failure> {
+        if !workspace.is_multiple_of(16) {
+            return Err(Failure::Input);
+        }
+        aligned(others, 4)?;
+        Ok(Bump {
+            session,
+            next: workspace,
+            left: len,
+        })
+    }
+}
+
+/// Refuses addresses that are no multiples of so many bytes.
+fn aligned(addresses: &[u64], bytes: u64) -> Result<(), Failure> {
+    let all = addresses
+        .iter()
+        .all(|address| address.is_multiple_of(bytes));
+    all.then_some(()).ok_or(Failure::Input)
+}
+
 impl Queue for Bump<'_, '_> {
     fn room<T: Element>(&mut self, len: usize) -> Result<Global<T>, Failure> {
-        let (need, free) = (gram::place(len), self.left);
+        let (need, free) = (place::<T>(len), self.left);
         self.left = free.checked_sub(need).ok_or(Failure::Memory {
             need: 4 * need,
             free: 4 * free,
@@ -230,9 +300,6 @@ impl Device {
         memory: GramMemory,
     ) -> Result<(), Failure> {
         let [k, rows, d] = sizes;
-        if !memory.workspace.is_multiple_of(16) {
-            return Err(Failure::Input);
-        }
         if rows == 0 || d == 0 || !(2..=rivergram_core::gram::contrastive::K_MAX).contains(&k) {
             return Err(Failure::Input);
         }
@@ -248,12 +315,119 @@ impl Device {
             view(memory.report, 3),
         ];
         let mut session = self.session()?;
-        let mut queue = Bump {
-            session: &mut session,
-            next: memory.workspace,
-            left: memory.workspace_len,
-        };
+        let workspace = [memory.workspace, memory.workspace_len];
+        let others = views.map(|view| view.at(0));
+        let mut queue = Bump::new(&mut session, workspace, &others)?;
         gram::queue_loss(&mut queue, plan, config, views)
+    }
+
+    fn matrix_plan(&self, measure: u32, sizes: [usize; 4], precision: Precision) -> pairs::Plan {
+        pairs::Plan {
+            sizes,
+            measure,
+            precision,
+            waves: self.waves(),
+        }
+    }
+
+    /// Numbers of workspace of [`Device::volume_matrix_at`] for \[anchors, m, items, d\]. It depends on
+    /// [`Device::precision`], so ask after [`Device::set_precision`]. `u64::MAX` for sizes that are refused.
+    pub fn volume_matrix_workspace_len(&self, sizes: [usize; 4]) -> u64 {
+        pairs::matrix_words(self.matrix_plan(0, sizes, self.precision()))
+    }
+
+    /// Queues [`Device::volume_matrix`] of anchors and items on the device, for `sizes` \[anchors, m, items, d\], as precise
+    /// as [`Device::precision`] says: the bases of the items, the lengths of the anchors, what is rounded of both, and the
+    /// matrix. Nothing goes by in parts: the workspace has room for all items.
+    ///
+    /// # Errors
+    /// [`Failure::NoKernel`]: cosines, more than 32 vectors per item. [`Failure::Input`]: a size of 0, a workspace that is
+    /// not aligned to 16 bytes, another address not to 4. [`Failure::Memory`]: a workspace that is too short.
+    /// [`Failure::Size`]: more than a kernel can count. After these nothing was queued. Others: it does not start.
+    /// Numbers that are not finite are not noticed.
+    ///
+    /// # Safety
+    /// The addresses of `memory` are of the device, and each has as many numbers as it says for these sizes. What is
+    /// written, `out` and the workspace, overlaps nothing else.
+    pub unsafe fn volume_matrix_at(
+        &self,
+        measure: Measure,
+        sizes: [usize; 4],
+        memory: MatrixMemory,
+    ) -> Result<(), Failure> {
+        check_sizes(sizes)?;
+        let measure = pairs::code(measure)?;
+        let mut session = self.session()?;
+        let plan = self.matrix_plan(measure, sizes, session.precision());
+        let MatrixMemory {
+            anchors,
+            items,
+            present,
+            out,
+            workspace,
+            workspace_len,
+        } = memory;
+        let inputs = Inputs::at([anchors, items, present], sizes);
+        let len = (sizes[0] as u64).saturating_mul(sizes[2] as u64);
+        let others = [anchors, items, present, out];
+        let mut queue = Bump::new(&mut session, [workspace, workspace_len], &others)?;
+        let matrix = Matrix::new(&mut queue, plan, inputs, Global::new(out, len))?;
+        matrix.queue_items(&mut queue)?;
+        matrix.queue(&mut queue)
+    }
+
+    /// Numbers of workspace of [`Device::nearest_at`] for the `k` best and \[anchors, m, items, d\]. `u64::MAX` for what is
+    /// refused.
+    pub fn nearest_workspace_len(&self, k: usize, sizes: [usize; 4]) -> u64 {
+        let search = Search::by(Measure::Volume);
+        nearest::nearest_words(nearest::Plan::new(search, k, sizes, self.waves()))
+    }
+
+    /// Queues [`Device::nearest`] of anchors and a gallery on the device, for `sizes` \[anchors, m, items, d\]: which vectors
+    /// are there and not zero, the bases of the items, the lengths of the anchors, the `k` best of each block, and the best
+    /// of those. It is exact, whatever [`Device::precision`] is. The lists stay on the device, as [`NearestMemory`]
+    /// describes them; an anchor that is zero, and an item of which nothing is there, find nothing and are not found.
+    ///
+    /// # Errors
+    /// [`Failure::NoKernel`]: cosines, more than 32 best, more than 32 vectors per item, zero vectors that are there.
+    /// [`Failure::Input`]: a size of 0, `k` or [`Search::tile`] 0, a workspace that is not aligned to 16 bytes, another
+    /// address not to 4. [`Failure::Memory`]: a workspace that is too short. [`Failure::Size`]: more than a kernel can
+    /// count. After these nothing was queued. Others: it does not start. Numbers that are not finite are not noticed.
+    ///
+    /// # Safety
+    /// The addresses of `memory` are of the device, and each has as many numbers as it says for these sizes. What is
+    /// written, the lists and the workspace, overlaps nothing else.
+    pub unsafe fn nearest_at(
+        &self,
+        search: Search,
+        k: usize,
+        sizes: [usize; 4],
+        memory: NearestMemory,
+    ) -> Result<(), Failure> {
+        let plan = nearest::Plan::new(search, k, sizes, self.waves())?;
+        let NearestMemory {
+            anchors,
+            items,
+            present,
+            scores,
+            indices,
+            workspace,
+            workspace_len,
+        } = memory;
+        let inputs = Inputs::at([anchors, items, present], sizes);
+        let len = (sizes[0] as u64).saturating_mul(k as u64);
+        let best = Best {
+            scores: Global::new(scores, len),
+            indices: Global::new(indices, len),
+        };
+        let mut session = self.session()?;
+        let others = [anchors, items, present, scores, indices];
+        let mut queue = Bump::new(&mut session, [workspace, workspace_len], &others)?;
+        let lists = Lists::new(&mut queue, plan, inputs, best)?;
+        lists.queue_items(&mut queue)?;
+        lists.queue_anchors(&mut queue)?;
+        lists.queue_part(&mut queue, 0, search.offset)?;
+        lists.queue_best(&mut queue)
     }
 
     /// Queues the sequence loss and its gradient over the logits; `parameters` are those of the kernels.

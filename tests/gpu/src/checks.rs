@@ -11,7 +11,7 @@ use rivergram_core::optim::{AdamW, Optimizer};
 use rivergram_tests::precision::SINGLE;
 
 use crate::cases::{Against, Rows, Tuples, assert_close, double, norm, normals};
-use crate::{golden, narrow};
+use crate::{golden, narrow, raw};
 
 /// A check, by name.
 #[derive(Clone, Copy, Debug)]
@@ -77,12 +77,32 @@ pub const ALL: &[Check] = &[
         run: narrow::volumes_in_parts,
     },
     Check {
+        name: "volume matrix: on memory of the caller's the same",
+        run: raw::volumes,
+    },
+    Check {
+        name: "volume matrix: on memory of the caller's the same, rounded",
+        run: raw::rounded_volumes,
+    },
+    Check {
+        name: "volume matrix: memory of the caller's that does not do is refused",
+        run: raw::volumes_refused,
+    },
+    Check {
         name: "search: the nearest are those of core",
         run: nearest,
     },
     Check {
         name: "search: a gallery in parts gives the same",
         run: nearest_in_parts,
+    },
+    Check {
+        name: "search: on memory of the caller's the same",
+        run: raw::nearest,
+    },
+    Check {
+        name: "search: memory of the caller's that does not do is refused",
+        run: raw::nearest_refused,
     },
     Check {
         name: "search: the candidates of a gallery in few bits are near",
@@ -277,27 +297,26 @@ pub(crate) fn matrix(device: &Device, case: &Against, measure: Measure) -> Vec<f
     out
 }
 
+/// That volumes or distances are those of core.
+pub(crate) fn assert_volumes(case: &Against, measure: Measure, found: &[f32]) {
+    let want = case.oracle(measure);
+    // Where a volume is 0, or all that f64 leaves of one.
+    let scale = |pair| {
+        let size = case.size(measure, pair);
+        if want[pair] <= 1e-12 * size {
+            size
+        } else {
+            want[pair]
+        }
+    };
+    let what = format!("{} {:?}", case.name, case.sizes);
+    assert_close(&what, found, &want, scale, SINGLE.volume);
+}
+
 fn volumes(device: &Device) {
     for case in pairs() {
         for measure in [Measure::Volume, Measure::Distance] {
-            let want = case.oracle(measure);
-            // Where a volume is 0, or all that f64 leaves of one.
-            let scale = |pair| {
-                let size = case.size(measure, pair);
-                if want[pair] <= 1e-12 * size {
-                    size
-                } else {
-                    want[pair]
-                }
-            };
-            let what = format!("{} {:?}", case.name, case.sizes);
-            assert_close(
-                &what,
-                &matrix(device, &case, measure),
-                &want,
-                scale,
-                SINGLE.volume,
-            );
+            assert_volumes(&case, measure, &matrix(device, &case, measure));
         }
     }
     let case = Against::random(40, [2, 1, 3, 4]);
@@ -324,7 +343,7 @@ fn volumes_in_parts(device: &Device) {
     }
 }
 
-fn lists<const K: usize>(
+pub(crate) fn lists<const K: usize>(
     device: &Device,
     case: &Against,
     measure: Measure,
@@ -351,7 +370,10 @@ fn lists<const K: usize>(
 }
 
 /// What core finds, in double precision.
-fn wanted<const K: usize>(case: &Against, measure: Measure) -> (usize, Vec<Vec<(f64, usize)>>) {
+pub(crate) fn wanted<const K: usize>(
+    case: &Against,
+    measure: Measure,
+) -> (usize, Vec<Vec<(f64, usize)>>) {
     let [b1, m, _, d] = case.sizes;
     let search = Search {
         offset: 1000,
@@ -374,7 +396,11 @@ fn wanted<const K: usize>(case: &Against, measure: Measure) -> (usize, Vec<Vec<(
 }
 
 /// That the lists are the same: where two scores are as near as their precision, either may come first.
-fn assert_lists(case: &Against, found: &[Vec<(f32, usize)>], want: &[Vec<(f64, usize)>]) {
+pub(crate) fn assert_lists(
+    case: &Against,
+    found: &[Vec<(f32, usize)>],
+    want: &[Vec<(f64, usize)>],
+) {
     for (i, (found, want)) in found.iter().zip(want).enumerate() {
         let what = format!("{} {:?}, anchor {i}", case.name, case.sizes);
         assert_eq!(found.len(), want.len(), "{what}");

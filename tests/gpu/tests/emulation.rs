@@ -20,6 +20,7 @@ use rivergram_core::trainer::{Setup, Storage, Trainer};
 use rivergram_cuda_kernels::device::Order;
 use rivergram_gpu::bench::{Scale, WORKS};
 use rivergram_gpu::cases::{Against, Rows, Tuples, assert_close, double, norm, normals};
+use rivergram_gpu::raw;
 use rivergram_simd::Level;
 use rivergram_tests::precision::SINGLE;
 
@@ -448,6 +449,45 @@ fn a_loss_on_memory_of_the_callers_is_as_precise_as_the_device() {
     };
     let refused = queue_loss(&whole, &case, rows, crooked);
     assert_eq!(refused, Err(Failure::Input));
+}
+
+/// The launches of an operation that asks nothing else of a device.
+fn launches_of(driver: &Emulated, queue: impl FnOnce() -> Result<(), Failure>) -> u64 {
+    let before = driver.counts();
+    queue().expect("it starts");
+    let after = driver.counts();
+    let launches = after.launches - before.launches;
+    assert_eq!(
+        Counts {
+            launches: before.launches,
+            ..after
+        },
+        before
+    );
+    launches
+}
+
+/// Raw handles copy nothing, allocate nothing and wait for nothing; what they queue is known.
+#[test]
+fn work_on_memory_of_the_callers_is_launches_alone() {
+    let case = Against::odd(13);
+    for (precision, want) in [
+        // The bases, the lengths of the anchors, the matrix; rounded, two copies besides.
+        (Precision::Exact, 3),
+        (Precision::Tf32, 5),
+        (Precision::Bf16, 5),
+    ] {
+        let (whole, driver) = device(Settings::default());
+        whole.set_precision(precision);
+        let held = raw::Matrix::new(&whole, &case);
+        let launches = launches_of(&driver, || held.queue(Measure::Volume));
+        assert_eq!(launches, want, "{precision:?}");
+        // What is there, the bases, the lengths, the lists, the best of them.
+        let held = raw::Lists::new(&whole, &case, 3);
+        let search = Search::by(Measure::Volume);
+        let launches = launches_of(&driver, || held.queue(search));
+        assert_eq!(launches, 5, "{precision:?}");
+    }
 }
 
 /// The parameters of three heads after some steps of the symmetric loss with cosines.
