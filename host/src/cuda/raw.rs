@@ -5,7 +5,8 @@
 //! [`Device::launch`] any kernel can be started by itself.
 //!
 //! All contracts are here. An address is that of 32-bit numbers in memory of the device's context, aligned to 4 bytes; that
-//! of a workspace is aligned to 16. It must stay allocated, and nobody else may write to it, until what was queued is done.
+//! of a workspace is aligned to 16, that of logits in bf16 to 2. It must stay allocated, and nobody else may write to it,
+//! until what was queued is done.
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
@@ -18,7 +19,7 @@ use rivergram_cuda_kernels::device::{Element, Global};
 use rivergram_cuda_kernels::kernels::eisl::Eisl;
 use rivergram_cuda_kernels::kernels::optim::Update;
 use rivergram_cuda_kernels::kernels::tensor::Precision;
-use rivergram_cuda_kernels::lanes::F32;
+use rivergram_cuda_kernels::lanes::{Bf16, F32};
 
 use super::device::{Device, Queue, Session, check_blocks, place};
 use super::driver::{Mark, Numbers, Room, Task};
@@ -89,6 +90,8 @@ pub struct Buffer<'a> {
     device: &'a Device,
     address: u64,
     len: usize,
+    /// Bytes of a number.
+    size: usize,
 }
 
 impl Buffer<'_> {
@@ -107,7 +110,7 @@ impl Buffer<'_> {
         self.len == 0
     }
 
-    /// As a kernel takes it.
+    /// As a kernel takes it: numbers of as many bits as it was made for.
     pub fn view<T: Element>(&self) -> Global<T> {
         Global::new(self.address, self.len as u64)
     }
@@ -115,22 +118,23 @@ impl Buffer<'_> {
     /// Queues a copy of numbers to its place `start`; they may change as soon as this returns.
     ///
     /// # Errors
-    /// [`Failure::Input`]: more than there is room for. The call fails.
+    /// [`Failure::Input`]: more than there is room for, or of other bits. The call fails.
     pub fn write(&self, start: usize, numbers: Numbers<'_>) -> Result<(), Failure> {
         let end = start.checked_add(numbers.len());
-        if end.is_none_or(|end| end > self.len) {
+        if numbers.size() != self.size || end.is_none_or(|end| end > self.len) {
             return Err(Failure::Input);
         }
-        let to = self.view::<F32>().part(start, numbers.len());
+        let to = self.address + (start * self.size) as u64;
+        let to: Global<F32> = Global::new(to, numbers.len() as u64);
         self.device.session()?.upload(numbers, to)
     }
 
     /// Waits for all that was queued, and copies numbers from its start.
     ///
     /// # Errors
-    /// [`Failure::Input`]: fewer than there is room for. A kernel failed.
+    /// [`Failure::Input`]: fewer than there is room for, or of other bits. A kernel failed.
     pub fn read(&self, room: Room<'_>) -> Result<(), Failure> {
-        if room.len() > self.len {
+        if room.size() != self.size || room.len() > self.len {
             return Err(Failure::Input);
         }
         self.device.session()?.download(&mut [(self.address, room)])
@@ -139,13 +143,15 @@ impl Buffer<'_> {
     /// Queues a copy of all of it into another one, as long or longer.
     ///
     /// # Errors
-    /// [`Failure::Input`]: it is shorter. The call fails.
+    /// [`Failure::Input`]: it is shorter, or its numbers have other bits. The call fails.
     pub fn copy_to(&self, other: &Buffer<'_>) -> Result<(), Failure> {
-        if other.len < self.len {
+        if other.size != self.size || other.len < self.len {
             return Err(Failure::Input);
         }
+        // Memory is of whole words.
+        let words = (self.len * self.size).div_ceil(4);
         let mut session = self.device.session()?;
-        let done = session.driver().copy(self.address, other.address, self.len);
+        let done = session.driver().copy(self.address, other.address, words);
         session.noted(done)
     }
 }
@@ -240,16 +246,29 @@ impl Device {
         self.session()?.launch(task, blocks)
     }
 
-    /// Memory for `len` numbers, which hold anything.
+    /// Memory for `len` numbers of 32 bits, which hold anything.
     ///
     /// # Errors
     /// [`Failure::Memory`]; the call fails.
     pub fn buffer(&self, len: usize) -> Result<Buffer<'_>, Failure> {
-        let address = self.session()?.keep(len)?;
+        self.buffer_of::<F32>(len)
+    }
+
+    /// Memory for `len` numbers of 16 bits, which hold anything.
+    ///
+    /// # Errors
+    /// [`Failure::Memory`]; the call fails.
+    pub fn buffer_of_halves(&self, len: usize) -> Result<Buffer<'_>, Failure> {
+        self.buffer_of::<Bf16>(len)
+    }
+
+    fn buffer_of<T: Element>(&self, len: usize) -> Result<Buffer<'_>, Failure> {
+        let address = self.session()?.keep::<T>(len)?;
         Ok(Buffer {
             device: self,
             address,
             len,
+            size: T::BYTES as usize,
         })
     }
 
@@ -430,15 +449,52 @@ impl Device {
         lists.queue_best(&mut queue)
     }
 
-    /// Queues the sequence loss and its gradient over the logits; `parameters` are those of the kernels.
+    /// Queues the sequence loss and its gradient over the logits; `parameters` are those of the kernels, which say the shape
+    /// of each view. The losses stay in parts: E of each n-gram in [`Eisl::values`], whose weight is −wₙ/(B·Mₙ) with Mₙ
+    /// n-grams in its row, and the cross-entropy of each position in [`Eisl::cross_entropy`].
     ///
     /// # Errors
-    /// It does not start.
+    /// [`Failure::Input`]: an address that is not aligned to 4 bytes. [`Failure::Size`]: more than 65535 rows. After these
+    /// nothing was queued. Others: it does not start. Numbers that are not finite are not noticed.
     ///
     /// # Safety
-    /// Every view of `parameters` is memory of the device, of the length that [`Eisl`] says.
+    /// Every view of `parameters` is memory of the device, of the length that [`Eisl`] says, and overlaps no other one.
     pub unsafe fn eisl_loss_at(&self, parameters: Eisl) -> Result<(), Failure> {
-        eisl::queue_loss(&mut self.session()?, parameters)
+        self.eisl_at(parameters)
+    }
+
+    /// [`Device::eisl_loss_at`] of logits in bf16, which are widened; every sum is in `f32`, and the gradient is rounded to
+    /// nearest where it takes their place.
+    ///
+    /// # Errors
+    /// Those of [`Device::eisl_loss_at`]; the logits are aligned to 2 bytes.
+    ///
+    /// # Safety
+    /// That of [`Device::eisl_loss_at`].
+    pub unsafe fn eisl_loss_bf16_at(&self, parameters: Eisl<Bf16>) -> Result<(), Failure> {
+        self.eisl_at(parameters)
+    }
+
+    fn eisl_at<T: eisl::Stored>(&self, p: Eisl<T>) -> Result<(), Failure> {
+        aligned(&[p.logits.at(0)], T::BYTES)?;
+        let integers = [
+            p.labels.at(0),
+            p.tokens.at(0),
+            p.outputs.at(0),
+            p.lengths.at(0),
+        ];
+        aligned(&integers, 4)?;
+        let floats = [
+            p.factors,
+            p.sums,
+            p.scores,
+            p.work,
+            p.gradient,
+            p.values,
+            p.cross_entropy,
+        ];
+        aligned(&floats.map(|view| view.at(0)), 4)?;
+        eisl::queue_loss(&mut self.session()?, p)
     }
 
     /// Queues one update of `len` parameters: weights, their gradient, both moments.

@@ -7,6 +7,7 @@ use rivergram_core::gram::pair::Measure;
 use rivergram_core::gram::retrieval::{Order, TopK};
 use rivergram_core::gram::search::{self, Search, nearest_workspace_len};
 use rivergram_core::lanes::One;
+use rivergram_core::optim::rounding::Half;
 use rivergram_core::optim::{AdamW, Optimizer};
 use rivergram_tests::precision::SINGLE;
 
@@ -119,6 +120,26 @@ pub const ALL: &[Check] = &[
     Check {
         name: "sequence loss: rows in parts give the same bits",
         run: sequences_in_parts,
+    },
+    Check {
+        name: "sequence loss: of logits in bf16 losses and gradients are those of core, rounded once",
+        run: half_sequence_losses,
+    },
+    Check {
+        name: "sequence loss: rows of bf16 in parts give the same bits",
+        run: half_sequences_in_parts,
+    },
+    Check {
+        name: "sequence loss: logits in 16 bits without a kernel are told",
+        run: half_sequences_refused,
+    },
+    Check {
+        name: "sequence loss: on memory of the caller's the same",
+        run: raw::sequences,
+    },
+    Check {
+        name: "sequence loss: memory of the caller's that does not do is refused",
+        run: raw::sequences_refused,
     },
     Check {
         name: "sequence loss: what has no kernel is told",
@@ -525,6 +546,82 @@ fn sequence_losses(device: &Device) {
         assert_close(&what, &got, &want, |i| want[i].abs().max(1.0), SINGLE.loss);
         let length = norm(&gradient).max(1e-2);
         assert_close(&what, &x, &gradient, |_| length, SINGLE.eisl_gradient);
+    }
+}
+
+/// Half the distance of a number of bf16 to the next, at most, over the number.
+const BF16: f64 = 1.0 / 256.0;
+
+/// That a gradient in bf16 is the one in double precision but for the rounding of `f32`, rounded.
+pub(crate) fn assert_half_gradient(what: &str, x: &[u16], gradient: &[f64]) {
+    let found: Vec<f32> = x.iter().map(|x| Half::Bf16.widen(*x)).collect();
+    let length = norm(gradient).max(1e-2);
+    let cap = |i: usize| SINGLE.eisl_gradient * length + 1.001 * BF16 * gradient[i].abs();
+    assert_close(what, &found, gradient, cap, 1.0);
+}
+
+fn half_sequence_losses(device: &Device) {
+    for case in rows() {
+        let (case, mut x) = case.in_bf16();
+        let (want, gradient) = case.oracle();
+        let losses = device.eisl_loss_half(&case.config(), &case.batch(), Half::Bf16, &mut x);
+        let losses = losses.unwrap_or_else(|failure| panic!("{}: {failure}", case.name));
+        let what = format!("bf16 {} {:?}", case.name, case.config.select);
+        let got = [losses.total, losses.eisl, losses.ce];
+        let want = [want.total, want.eisl, want.ce];
+        assert_close(&what, &got, &want, |i| want[i].abs().max(1.0), SINGLE.loss);
+        assert_half_gradient(&what, &x, &gradient);
+    }
+}
+
+fn half_sequences_in_parts(device: &Device) {
+    // An odd number of logits of a position: sixteen bytes begin elsewhere in each.
+    let mut case = Rows::random(22, [7, 5, 4, 61]);
+    case.outputs = Some(vec![5, 4, 3, 5, 2, 5, 1]);
+    let (case, logits) = case.in_bf16();
+    let run = |limit| {
+        device.limit(limit);
+        let mut x = logits.clone();
+        let losses = device.eisl_loss_half(&case.config(), &case.batch(), Half::Bf16, &mut x);
+        device.limit(None);
+        losses.map(|losses| (losses.total, x))
+    };
+    let (total, gradient) = run(None).expect("memory");
+    for limit in [2_500, 6_000] {
+        let (found, x) = run(Some(limit)).expect("memory for a row");
+        let total = f64::from(total);
+        assert_close(
+            "parts",
+            &[found],
+            &[total],
+            |_| total.abs().max(1.0),
+            SINGLE.loss,
+        );
+        assert_eq!(x, gradient);
+    }
+    let failure = run(Some(500));
+    assert!(
+        matches!(failure, Err(Failure::Memory { .. })),
+        "{failure:?}"
+    );
+}
+
+fn half_sequences_refused(device: &Device) {
+    let (case, logits) = Rows::random(23, [1, 4, 3, 9]).in_bf16();
+    let run = |half, logits: &[u16]| {
+        let mut x = logits.to_vec();
+        let found = device.eisl_loss_half(&case.config(), &case.batch(), half, &mut x);
+        assert_eq!(x, logits, "the logits changed");
+        found.expect_err("refused")
+    };
+    let failure = run(Half::F16, &logits);
+    assert!(matches!(failure, Failure::NoKernel(_)));
+    assert!(failure.to_string().contains("binary16"), "{failure}");
+    assert_eq!(run(Half::Bf16, &logits[1..]), Failure::Input);
+    for bad in [f32::NAN, f32::INFINITY] {
+        let mut none = logits.clone();
+        none[12] = Half::Bf16.nearest(bad);
+        assert_eq!(run(Half::Bf16, &none), Failure::Input);
     }
 }
 

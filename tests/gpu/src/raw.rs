@@ -4,12 +4,20 @@
 use rivergram::cuda::driver::{Numbers, Room};
 use rivergram::cuda::raw::{Buffer, MatrixMemory, NearestMemory};
 use rivergram::cuda::{Device, Failure, Precision};
+use rivergram_core::eisl::{IGNORE, Select, Shape};
 use rivergram_core::gram::contrastive::ZeroRows;
 use rivergram_core::gram::pair::Measure;
 use rivergram_core::gram::search::Search;
+use rivergram_core::optim::rounding::Half;
+use rivergram_cuda_kernels::device::{Element, Global};
+use rivergram_cuda_kernels::kernels::eisl::{Eisl, ORDERS};
+use rivergram_cuda_kernels::lanes::F32;
+use rivergram_tests::precision::SINGLE;
 
-use crate::cases::Against;
-use crate::checks::{assert_lists, assert_volumes, bits, lists, matrix, wanted};
+use crate::cases::{Against, Rows, assert_close, double, norm};
+use crate::checks::{
+    assert_half_gradient, assert_lists, assert_volumes, bits, lists, matrix, wanted,
+};
 use crate::narrow::{CAPS, assert_rounded, at};
 
 fn room(device: &Device, len: usize) -> Buffer<'_> {
@@ -359,4 +367,259 @@ pub(crate) fn nearest_refused(device: &Device) {
     for (k, sizes) in [(33, case.sizes), (0, case.sizes), (4, high)] {
         assert_eq!(device.nearest_workspace_len(k, sizes), u64::MAX);
     }
+}
+
+/// What [`Device::eisl_loss_at`] takes, or [`Device::eisl_loss_bf16_at`].
+#[derive(Debug)]
+pub struct Sequences<'d> {
+    device: &'d Device,
+    case: Rows,
+    logits: Buffer<'d>,
+    /// Those of bf16.
+    halves: Option<Vec<u16>>,
+    /// Labels, wanted tokens, outputs, lengths.
+    integers: [Buffer<'d>; 4],
+    /// ∂loss/∂E of each row and order; it is −1 times the share of E in the loss.
+    factors: Vec<f32>,
+    weights: Buffer<'d>,
+    /// Tokens that are wanted.
+    count: usize,
+    /// Sums, scores, work, gradient, values, cross-entropy.
+    room: [Buffer<'d>; 6],
+}
+
+impl<'d> Sequences<'d> {
+    /// With a batch whose targets have no gaps, selected by softmax, as it is or with its logits rounded to bf16.
+    pub fn new(device: &'d Device, case: &Rows, in_bf16: bool) -> Self {
+        let (case, halves) = match in_bf16 {
+            true => {
+                let (case, halves) = case.in_bf16();
+                (case, Some(halves))
+            }
+            false => (case.clone(), None),
+        };
+        let Shape {
+            batch: rows,
+            positions: t,
+            targets: u,
+            ..
+        } = case.shape;
+        assert_eq!(case.config.select, Select::Softmax);
+        let mut orders = case.orders.clone();
+        orders.sort_by_key(|(n, _)| *n);
+        let mut tokens = vec![IGNORE; rows * t];
+        let (mut outputs, mut lengths, mut factors) = (Vec::new(), Vec::new(), Vec::new());
+        for row in 0..rows {
+            let labels = &case.labels[row * u..(row + 1) * u];
+            let length = labels.iter().rposition(|label| *label != IGNORE);
+            let length = length.map_or(0, |last| last + 1);
+            let length = case.lengths.as_ref().map_or(length, |lengths| lengths[row]);
+            let output = case.outputs.as_ref().map_or(t, |outputs| outputs[row]);
+            let wanted = tokens[row * t..][..output].iter_mut();
+            wanted.zip(&labels[..length]).for_each(|(to, x)| *to = *x);
+            outputs.push(output as u32);
+            lengths.push(length as u32);
+            for (n, weight) in &orders {
+                let grams = (length + 1).saturating_sub(*n).max(1);
+                factors.push(-case.config.ngram_factor * weight / (rows * grams) as f32);
+            }
+        }
+        let integers = [&case.labels, &tokens].map(|x| {
+            let buffer = room(device, x.len());
+            buffer.write(0, Numbers::I32(x)).expect("a copy");
+            buffer
+        });
+        let counts = [&outputs, &lengths].map(|x| {
+            let buffer = room(device, x.len());
+            buffer.write(0, Numbers::U32(x)).expect("a copy");
+            buffer
+        });
+        let ([a, b], [c, d]) = (integers, counts);
+        let values = rows * orders.len() * u;
+        let lens = [
+            2 * rows * t,
+            rows * t * u,
+            2 * rows * t * u,
+            rows * t * u,
+            values,
+            rows * t,
+        ];
+        Sequences {
+            device,
+            logits: match &halves {
+                Some(x) => device.buffer_of_halves(x.len()).expect("memory"),
+                None => room(device, case.x.len()),
+            },
+            halves,
+            integers: [a, b, c, d],
+            weights: held(device, &factors),
+            factors,
+            count: tokens.iter().filter(|token| **token != IGNORE).count(),
+            room: lens.map(|len| room(device, len)),
+            case,
+        }
+    }
+
+    fn parameters<T: Element>(&self) -> Eisl<T> {
+        let (config, shape) = (self.case.config, self.case.shape);
+        let mut sorted: Vec<u32> = self.case.orders.iter().map(|(n, _)| *n as u32).collect();
+        sorted.sort_unstable();
+        let mut orders = [0; ORDERS];
+        orders[..sorted.len()].copy_from_slice(&sorted);
+        let [labels, tokens, outputs, lengths] = &self.integers;
+        let [sums, scores, work, gradient, values, cross_entropy] = &self.room;
+        Eisl {
+            logits: self.logits.view(),
+            labels: labels.view(),
+            tokens: tokens.view(),
+            outputs: outputs.view(),
+            lengths: lengths.view(),
+            factors: self.weights.view(),
+            sums: sums.view(),
+            scores: scores.view(),
+            work: work.view(),
+            gradient: gradient.view(),
+            values: values.view(),
+            cross_entropy: cross_entropy.view(),
+            rows: shape.batch as u32,
+            positions: shape.positions as u32,
+            targets: shape.targets as u32,
+            vocabulary: shape.vocabulary as u32,
+            orders,
+            order_count: sorted.len() as u32,
+            select: 0,
+            temperature: F32(config.temperature),
+            clamp: F32(config.clamp.unwrap_or(f32::NEG_INFINITY)),
+            smoothing: F32(config.label_smoothing),
+            token_share: F32(config.ce_factor / self.count.max(1) as f32),
+        }
+    }
+
+    /// Copies the logits, which the gradient of the last time has replaced.
+    pub fn load(&self) {
+        let logits = match &self.halves {
+            Some(x) => Numbers::U16(x),
+            None => Numbers::F32(&self.case.x),
+        };
+        self.logits.write(0, logits).expect("a copy");
+    }
+
+    /// Queues the loss.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn queue(&self) -> Result<(), Failure> {
+        match self.halves {
+            // SAFETY: the buffers are this one's, of this shape.
+            Some(_) => unsafe { self.device.eisl_loss_bf16_at(self.parameters()) },
+            // SAFETY: the buffers are this one's, of this shape.
+            None => unsafe { self.device.eisl_loss_at(self.parameters()) },
+        }
+    }
+
+    /// The sequence loss and the cross-entropy.
+    fn losses(&self) -> [f32; 2] {
+        let [values, cross_entropy] = [&self.room[4], &self.room[5]].map(|buffer| {
+            let mut numbers = vec![0.0; buffer.len()];
+            buffer.read(Room::F32(&mut numbers)).expect("a copy");
+            double(&numbers)
+        });
+        let each = values.chunks(self.case.shape.targets).zip(&self.factors);
+        let eisl: f64 = each
+            .map(|(e, factor)| f64::from(*factor) * e.iter().sum::<f64>())
+            .sum();
+        let ce = cross_entropy.iter().sum::<f64>() / self.count.max(1) as f64;
+        let eisl = eisl / f64::from(self.case.config.ngram_factor);
+        [eisl as f32, ce as f32]
+    }
+}
+
+/// Lengths, repeated and ignored targets, one number of each, and rows that begin within sixteen bytes.
+fn batches() -> Vec<Rows> {
+    let mut lengths = Rows::random(120, [3, 8, 7, 21]);
+    lengths.outputs = Some(vec![8, 5, 1]);
+    lengths.lengths = Some(vec![3, 7, 0]);
+    let mut ignored = Rows::random(121, [2, 6, 8, 11]);
+    ignored.labels[..5].fill(3);
+    ignored.labels[13..].fill(IGNORE);
+    vec![
+        Rows::random(122, [1, 1, 1, 1]),
+        Rows::random(123, [1, 3, 2, 2100]),
+        lengths,
+        ignored,
+    ]
+}
+
+pub(crate) fn sequences(device: &Device) {
+    for case in batches() {
+        for in_bf16 in [false, true] {
+            let held = Sequences::new(device, &case, in_bf16);
+            held.load();
+            held.queue().expect("it starts");
+            let (want, gradient) = held.case.oracle();
+            let what = format!("{} {:?}, bf16: {in_bf16}", case.name, case.shape);
+            let want = [want.eisl, want.ce];
+            let scale = |i: usize| want[i].abs().max(1.0);
+            assert_close(&what, &held.losses(), &want, scale, SINGLE.loss);
+            let (config, batch) = (held.case.config(), held.case.batch());
+            // It is the same sequence of launches as of an operation on slices.
+            if let Some(halves) = &held.halves {
+                let mut found = vec![0; halves.len()];
+                held.logits.read(Room::U16(&mut found)).expect("a copy");
+                assert_half_gradient(&what, &found, &gradient);
+                let mut x = halves.clone();
+                let losses = device.eisl_loss_half(&config, &batch, Half::Bf16, &mut x);
+                losses.expect("a device that works");
+                assert_eq!(found, x, "{what}");
+            } else {
+                let mut found = vec![0.0; held.case.x.len()];
+                held.logits.read(Room::F32(&mut found)).expect("a copy");
+                let length = norm(&gradient).max(1e-2);
+                assert_close(&what, &found, &gradient, |_| length, SINGLE.eisl_gradient);
+                let mut x = held.case.x.clone();
+                let losses = device.eisl_loss(&config, &batch, &mut x);
+                losses.expect("a device that works");
+                assert_eq!(bits(&found), bits(&x), "{what}");
+            }
+        }
+    }
+}
+
+pub(crate) fn sequences_refused(device: &Device) {
+    let case = Rows::random(124, [2, 3, 2, 5]);
+    let [held, halves] = [false, true].map(|in_bf16| Sequences::new(device, &case, in_bf16));
+    // SAFETY: what is not as the kernels need it is refused, and nothing is queued.
+    let run = |p| unsafe { device.eisl_loss_at(p) };
+    // SAFETY: as above.
+    let run_halves = |p| unsafe { device.eisl_loss_bf16_at(p) };
+    let (p, half) = (held.parameters::<F32>(), halves.parameters());
+    let crooked = |address, len: usize| Global::new(address + 2, len as u64);
+    let logits = crooked(p.logits.at(0), p.logits.len());
+    assert_eq!(run(Eisl { logits, ..p }), Err(Failure::Input));
+    let scores = crooked(p.scores.at(0), p.scores.len());
+    assert_eq!(run(Eisl { scores, ..p }), Err(Failure::Input));
+    assert_eq!(run_halves(Eisl { scores, ..half }), Err(Failure::Input));
+    let labels = Global::new(p.labels.at(0) + 1, p.labels.len() as u64);
+    assert_eq!(run(Eisl { labels, ..p }), Err(Failure::Input));
+    let logits = Global::new(half.logits.at(0) + 1, half.logits.len() as u64);
+    assert_eq!(run_halves(Eisl { logits, ..half }), Err(Failure::Input));
+    // More rows than a grid has down.
+    let rows = 65536;
+    assert_eq!(run(Eisl { rows, ..p }), Err(Failure::Size));
+    assert_eq!(run_halves(Eisl { rows, ..half }), Err(Failure::Size));
+    // Of a buffer only numbers of its own size are copied.
+    let (words, short) = ([0; 4], [0_u16; 4]);
+    for (buffer, numbers) in [
+        (&held.logits, Numbers::U16(&short)),
+        (&halves.logits, Numbers::U32(&words)),
+    ] {
+        assert_eq!(buffer.write(0, numbers), Err(Failure::Input));
+    }
+    assert_eq!(held.logits.copy_to(&halves.logits), Err(Failure::Input));
+    let copy = device.buffer_of_halves(halves.logits.len() + 1);
+    let (copy, mut found) = (copy.expect("memory"), vec![0; halves.logits.len()]);
+    halves.load();
+    halves.logits.copy_to(&copy).expect("a copy");
+    copy.read(Room::U16(&mut found)).expect("a copy");
+    assert_eq!(Some(found), halves.halves);
 }
