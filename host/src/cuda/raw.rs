@@ -454,8 +454,8 @@ impl Device {
     /// n-grams in its row, and the cross-entropy of each position in [`Eisl::cross_entropy`].
     ///
     /// # Errors
-    /// [`Failure::Input`]: an address that is not aligned to 4 bytes. [`Failure::Size`]: more than 65535 rows. After these
-    /// nothing was queued. Others: it does not start. Numbers that are not finite are not noticed.
+    /// [`Failure::Input`]: no rows or positions, an address that is not aligned to 4 bytes. [`Failure::Size`]: more than 65535
+    /// rows. After these nothing was queued. Others: it does not start. Numbers that are not finite are not noticed.
     ///
     /// # Safety
     /// Every view of `parameters` is memory of the device, of the length that [`Eisl`] says, and overlaps no other one.

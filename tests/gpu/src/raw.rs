@@ -603,6 +603,9 @@ pub(crate) fn sequences_refused(device: &Device) {
     assert_eq!(run(Eisl { labels, ..p }), Err(Failure::Input));
     let logits = Global::new(half.logits.at(0) + 1, half.logits.len() as u64);
     assert_eq!(run_halves(Eisl { logits, ..half }), Err(Failure::Input));
+    assert_eq!(run(Eisl { rows: 0, ..p }), Err(Failure::Input));
+    let positions = 0;
+    assert_eq!(run_halves(Eisl { positions, ..half }), Err(Failure::Input));
     // More rows than a grid has down.
     let rows = 65536;
     assert_eq!(run(Eisl { rows, ..p }), Err(Failure::Size));
