@@ -17,6 +17,7 @@ use rivergram_core::gram::contrastive::{
 use rivergram_core::gram::pair::{Measure, volume_matrix_workspace_len};
 use rivergram_core::gram::retrieval::TopK;
 use rivergram_core::gram::search::{Search, nearest_workspace_len};
+use rivergram_core::optim::rounding::Half;
 use rivergram_core::trainer::{Step, Trainer};
 use rivergram_simd::Level;
 
@@ -323,6 +324,29 @@ impl Engine {
         let parts = eisl::Parts::none();
         self.level
             .eisl_loss(config, batch, x, parts, &mut workspace)
+    }
+
+    /// [`half_loss_and_gradient_in_place`](eisl::half_loss_and_gradient_in_place), without parts: as [`Engine::eisl_loss`],
+    /// of logits in 16 bits. A GPU does those in [`Half::Bf16`].
+    ///
+    /// # Errors
+    /// Its.
+    pub fn eisl_loss_half(
+        &self,
+        config: &eisl::Config<'_, f32>,
+        batch: &eisl::Batch<'_, f32>,
+        half: Half,
+        x: &mut [u16],
+    ) -> std::result::Result<eisl::Losses<f32>, EislError> {
+        let found = self.on_device(|device| device.eisl_loss_half(config, batch, half, &mut *x));
+        if let Some(losses) = found {
+            return Ok(losses);
+        }
+        let wide = batch.shape.vocabulary;
+        let mut workspace = vec![0.0; batch.workspace_len(config).saturating_add(wide)];
+        let parts = eisl::Parts::none();
+        self.level
+            .eisl_loss_half(config, batch, half, x, parts, &mut workspace)
     }
 
     /// [`Trainer::align`]. With a GPU the loss and its gradient are computed there, where all heads normalise and the

@@ -15,7 +15,7 @@ const UNSAFE_IN_CORE: &[&str] = &["core/src/fpu.rs"];
 /// behind them. Their test calls them. Those of the costs read a counter, and name
 /// functions. That of the bench calls the products of crates that take pointers. Those of the kernels hold the
 /// instructions of a GPU, and the functions that its driver calls; those of the host call that driver, or take raw
-/// handles, and the example, the bench and the test beside them call these. One maps a file into memory.
+/// handles, and the example, the bench and the tests beside them call these. One maps a file into memory.
 const UNSAFE_ELSEWHERE: &[&str] = &[
     "bench/src/products.rs",
     "c-api/src/continual.rs",
@@ -40,6 +40,7 @@ const UNSAFE_ELSEWHERE: &[&str] = &[
     "tests/firmware/board/src/stack.rs",
     "tests/firmware/programs/src/bin/faults.rs",
     "tests/gpu/src/bench.rs",
+    "tests/gpu/src/raw.rs",
     "tests/gpu/tests/emulation.rs",
     "tests/no-panic/src/bin/c.rs",
     "tests/no-panic/src/bin/f32.rs",

@@ -6,6 +6,7 @@ use rivergram_core::gram::pair::Measure;
 use rivergram_core::gram::retrieval::TopK;
 use rivergram_core::gram::search::Search;
 use rivergram_core::gram::stored::Stored;
+use rivergram_core::optim::rounding::Half;
 
 use super::Failure;
 
@@ -115,6 +116,20 @@ impl Device {
         _: &Config<'_, f32>,
         _: &Rows<'_, f32>,
         _: &mut [f32],
+    ) -> Result<Losses<f32>, Failure> {
+        match self.0 {}
+    }
+
+    /// Never called.
+    ///
+    /// # Errors
+    /// None.
+    pub fn eisl_loss_half(
+        &self,
+        _: &Config<'_, f32>,
+        _: &Rows<'_, f32>,
+        _: Half,
+        _: &mut [u16],
     ) -> Result<Losses<f32>, Failure> {
         match self.0 {}
     }

@@ -14,6 +14,9 @@ use super::driver::{Driver, Numbers, Properties, Room, Task};
 /// The most blocks down a grid.
 const MOST_DOWN: u32 = 65535;
 
+/// Bytes of a number, and how many there are.
+type Size = (u64, usize);
+
 /// A GPU. One operation runs at a time; others wait for it.
 pub struct Device {
     properties: Properties,
@@ -22,8 +25,8 @@ pub struct Device {
 
 struct State {
     driver: Box<dyn Driver>,
-    /// Memory that was given back and is used again, by its words.
-    spare: BTreeMap<usize, Vec<u64>>,
+    /// Memory that was given back and is used again.
+    spare: BTreeMap<Size, Vec<u64>>,
     failed: Option<Failure>,
     /// The most bytes that an operation plans with.
     limit: Option<u64>,
@@ -133,6 +136,13 @@ impl Device {
 }
 
 impl State {
+    fn allocate(&mut self, (bytes, numbers): Size) -> Result<u64, Failure> {
+        match bytes {
+            2 => self.driver.allocate_halves(numbers),
+            _ => self.driver.allocate(numbers),
+        }
+    }
+
     fn release(&mut self) {
         for address in std::mem::take(&mut self.spare).into_values().flatten() {
             self.driver.free(address);
@@ -162,6 +172,49 @@ pub(super) trait Queue {
     fn launch(&mut self, task: &Task, blocks: [u32; 2]) -> Result<(), Failure>;
 }
 
+/// Words of memory for so many numbers: what follows is aligned to 16 bytes, as copies of tensor cores' operands have to be.
+pub(super) const fn place<T: Element>(len: usize) -> u64 {
+    let words = match T::BYTES {
+        2 => len.div_ceil(2),
+        _ => len,
+    };
+    (words as u64).next_multiple_of(4)
+}
+
+/// Counts words; it has none.
+#[derive(Default)]
+pub(super) struct Counted {
+    words: u64,
+}
+
+impl Counted {
+    /// How many there were.
+    pub(super) fn words(&self) -> u64 {
+        self.words
+    }
+
+    /// What some work takes of a queue; of what cannot be counted `u64::MAX`.
+    pub(super) fn of<T>(work: impl FnOnce(&mut Counted) -> Result<T, Failure>) -> u64 {
+        let mut counted = Counted::default();
+        work(&mut counted).map_or(u64::MAX, |_| counted.words)
+    }
+}
+
+impl Queue for Counted {
+    fn room<T: Element>(&mut self, len: usize) -> Result<Global<T>, Failure> {
+        self.words = self.words.saturating_add(place::<T>(len));
+        Ok(Global::new(0, len as u64))
+    }
+
+    fn zero(&mut self, _: Global<F32>) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn launch(&mut self, _: &Task, _: [u32; 2]) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
 /// Refuses a grid that no device takes, such as one of no blocks.
 pub(super) fn check_blocks([across, down]: [u32; 2]) -> Result<(), Failure> {
     if across == 0 || down == 0 {
@@ -176,7 +229,7 @@ pub(super) fn check_blocks([across, down]: [u32; 2]) -> Result<(), Failure> {
 /// The device, held by one operation. Its memory goes back when it is dropped.
 pub(super) struct Session<'a> {
     state: MutexGuard<'a, State>,
-    taken: Vec<(usize, u64)>,
+    taken: Vec<(Size, u64)>,
 }
 
 impl Queue for Session<'_> {
@@ -185,19 +238,20 @@ impl Queue for Session<'_> {
             return Ok(Global::new(0, 0));
         }
         let state = &mut *self.state;
-        let spare = state.spare.get_mut(&len).and_then(Vec::pop);
+        let size = (T::BYTES, len);
+        let spare = state.spare.get_mut(&size).and_then(Vec::pop);
         let address = match spare {
             Some(address) => address,
             None => {
-                let mut found = state.driver.allocate(len);
+                let mut found = state.allocate(size);
                 if matches!(found, Err(Failure::Memory { .. })) && !state.spare.is_empty() {
                     state.release();
-                    found = state.driver.allocate(len);
+                    found = state.allocate(size);
                 }
                 state.noted(found)?
             }
         };
-        self.taken.push((len, address));
+        self.taken.push((size, address));
         Ok(Global::new(address, len as u64))
     }
 
@@ -223,7 +277,9 @@ impl Session<'_> {
     pub(super) fn budget(&mut self) -> Result<u64, Failure> {
         let free = self.state.driver.free_bytes();
         let free = self.state.noted(free)?;
-        let kept = |(words, blocks): (&usize, &Vec<u64>)| 4 * (words * blocks.len()) as u64;
+        let kept = |((bytes, numbers), blocks): (&Size, &Vec<u64>)| {
+            (bytes * *numbers as u64).next_multiple_of(4) * blocks.len() as u64
+        };
         let kept: u64 = self.state.spare.iter().map(kept).sum();
         let budget = (free + kept) / 10 * 9;
         Ok(self.state.limit.map_or(budget, |limit| limit.min(budget)))
@@ -256,8 +312,8 @@ impl Session<'_> {
     }
 
     /// Memory that outlives the operation.
-    pub(super) fn keep(&mut self, len: usize) -> Result<u64, Failure> {
-        let view = self.room::<F32>(len.max(1))?;
+    pub(super) fn keep<T: Element>(&mut self, len: usize) -> Result<u64, Failure> {
+        let view = self.room::<T>(len.max(1))?;
         self.taken.pop();
         Ok(view.at(0))
     }
@@ -275,8 +331,8 @@ impl Session<'_> {
 
 impl Drop for Session<'_> {
     fn drop(&mut self) {
-        for (len, address) in self.taken.drain(..) {
-            self.state.spare.entry(len).or_default().push(address);
+        for (size, address) in self.taken.drain(..) {
+            self.state.spare.entry(size).or_default().push(address);
         }
     }
 }

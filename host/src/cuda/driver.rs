@@ -14,6 +14,7 @@ use rivergram_cuda_kernels::kernels::pairs::{self, Pairs, Volumes};
 use rivergram_cuda_kernels::kernels::prepare::Normalise;
 use rivergram_cuda_kernels::kernels::search::{self, Nearest, Scan};
 use rivergram_cuda_kernels::kernels::tensor::{self, Narrow, TensorVolumes};
+use rivergram_cuda_kernels::lanes::Bf16;
 
 use super::Failure;
 
@@ -28,7 +29,7 @@ pub struct Properties {
     pub multiprocessors: u32,
 }
 
-/// Numbers of the host, of 32 bits each.
+/// Numbers of the host, of 32 bits each or of 16.
 #[derive(Clone, Copy, Debug)]
 pub enum Numbers<'a> {
     /// Floats.
@@ -37,6 +38,8 @@ pub enum Numbers<'a> {
     I32(&'a [i32]),
     /// Integers without one.
     U32(&'a [u32]),
+    /// Those of 16 bits, by their bits.
+    U16(&'a [u16]),
 }
 
 impl Numbers<'_> {
@@ -46,6 +49,15 @@ impl Numbers<'_> {
             Numbers::F32(x) => x.len(),
             Numbers::I32(x) => x.len(),
             Numbers::U32(x) => x.len(),
+            Numbers::U16(x) => x.len(),
+        }
+    }
+
+    /// Bytes of one.
+    pub fn size(self) -> usize {
+        match self {
+            Numbers::F32(_) | Numbers::I32(_) | Numbers::U32(_) => 4,
+            Numbers::U16(_) => 2,
         }
     }
 
@@ -62,6 +74,8 @@ pub enum Room<'a> {
     F32(&'a mut [f32]),
     /// For integers without a sign.
     U32(&'a mut [u32]),
+    /// For numbers of 16 bits, by their bits.
+    U16(&'a mut [u16]),
 }
 
 impl Room<'_> {
@@ -70,6 +84,15 @@ impl Room<'_> {
         match self {
             Room::F32(x) => x.len(),
             Room::U32(x) => x.len(),
+            Room::U16(x) => x.len(),
+        }
+    }
+
+    /// Bytes of one.
+    pub fn size(&self) -> usize {
+        match self {
+            Room::F32(_) | Room::U32(_) => 4,
+            Room::U16(_) => 2,
         }
     }
 
@@ -95,6 +118,14 @@ pub trait Driver: Debug + Send {
     /// # Errors
     /// [`Failure::Memory`], or the call fails.
     fn allocate(&mut self, words: usize) -> Result<u64, Failure>;
+
+    /// Memory for so many numbers of 16 bits: whole words. The emulation tells them from those of 32.
+    ///
+    /// # Errors
+    /// Those of [`Driver::allocate`].
+    fn allocate_halves(&mut self, numbers: usize) -> Result<u64, Failure> {
+        self.allocate(numbers.div_ceil(2))
+    }
 
     /// Gives memory back. Work that was queued before may still use it.
     fn free(&mut self, address: u64);
@@ -232,6 +263,8 @@ pub enum Task {
     AdamW(Update),
     /// `eisl_…`.
     Eisl(EislPass, Eisl),
+    /// The same of logits in bf16; [`eisl::ngrams`], which does not read them, is the same kernel.
+    EislBf16(EislPass, Eisl<Bf16>),
     /// `gram_…`.
     Gram(GramPass, Loss),
     /// `narrow`; like all after it, from compute capability 8.0 on.
@@ -270,6 +303,11 @@ impl Task {
                 EislPass::Read => "eisl_read",
                 EislPass::Ngrams => "eisl_ngrams",
                 EislPass::Write => "eisl_write",
+            },
+            Task::EislBf16(pass, _) => match pass {
+                EislPass::Read => "eisl_read_bf16",
+                EislPass::Ngrams => "eisl_ngrams",
+                EislPass::Write => "eisl_write_bf16",
             },
             Task::Gram(pass, _) => match pass {
                 GramPass::Count => "gram_count",
@@ -345,8 +383,8 @@ impl Task {
             | Task::NearestBf16(_)
             | Task::NearestI8(_)
             | Task::GramTf32(..) => (tensor::THREADS, tensor::SHARED),
-            Task::Eisl(EislPass::Ngrams, _) => (SMALL, 0),
-            Task::Eisl(..) => (eisl::THREADS, eisl::SHARED),
+            Task::Eisl(EislPass::Ngrams, _) | Task::EislBf16(EislPass::Ngrams, _) => (SMALL, 0),
+            Task::Eisl(..) | Task::EislBf16(..) => (eisl::THREADS, eisl::SHARED),
             Task::Gram(pass, _) => match pass {
                 GramPass::Count | GramPass::Losses | GramPass::Report => {
                     (contrastive::THREADS, contrastive::SHARED)
@@ -379,6 +417,7 @@ impl Task {
             Task::Nearest(p) | Task::Merge(p) => of(p),
             Task::AdamW(p) => of(p),
             Task::Eisl(_, p) => of(p),
+            Task::EislBf16(_, p) => of(p),
             Task::Gram(_, p) => of(p),
             Task::Narrow(p) | Task::NarrowTransposed(p) => of(p),
             Task::VolumesTf32(p) | Task::VolumesBf16(p) => of(p),

@@ -4,15 +4,62 @@ use rivergram_core::eisl::{
     Axis, Batch, Checked, Config, IGNORE, Input, Losses, Objective, Padding, Reduction, Select,
     Shape,
 };
-use rivergram_cuda_kernels::kernels::eisl::{Eisl, ORDERS};
-use rivergram_cuda_kernels::lanes::F32;
+use rivergram_core::optim::rounding::Half;
+use rivergram_cuda_kernels::kernels::eisl::{Eisl, Logit, ORDERS};
+use rivergram_cuda_kernels::lanes::{Bf16, F32};
 
 use super::Failure;
-use super::device::{Device, Queue, Session, count, countable, split};
+use super::device::{Counted, Device, Queue, Session, count, countable, split};
 use super::driver::{EislPass, Numbers, Room, Task};
 
 /// The most rows that one launch takes.
 const ROWS: usize = 65535;
+
+/// What logits are stored as: what the host has of it, and its kernels.
+pub(super) trait Stored: Logit {
+    /// One of them on the host.
+    type Host: Copy + Default;
+    /// As a driver copies them.
+    fn numbers(x: &[Self::Host]) -> Numbers<'_>;
+    /// As a driver copies to them.
+    fn room(x: &mut [Self::Host]) -> Room<'_>;
+    /// Whether it is a number.
+    fn is_finite(x: Self::Host) -> bool;
+    /// A pass over them.
+    fn task(pass: EislPass, p: Eisl<Self>) -> Task;
+}
+
+impl Stored for F32 {
+    type Host = f32;
+    fn numbers(x: &[f32]) -> Numbers<'_> {
+        Numbers::F32(x)
+    }
+    fn room(x: &mut [f32]) -> Room<'_> {
+        Room::F32(x)
+    }
+    fn is_finite(x: f32) -> bool {
+        x.is_finite()
+    }
+    fn task(pass: EislPass, p: Eisl<Self>) -> Task {
+        Task::Eisl(pass, p)
+    }
+}
+
+impl Stored for Bf16 {
+    type Host = u16;
+    fn numbers(x: &[u16]) -> Numbers<'_> {
+        Numbers::U16(x)
+    }
+    fn room(x: &mut [u16]) -> Room<'_> {
+        Room::U16(x)
+    }
+    fn is_finite(x: u16) -> bool {
+        Half::Bf16.widen(x).is_finite()
+    }
+    fn task(pass: EislPass, p: Eisl<Self>) -> Task {
+        Task::EislBf16(pass, p)
+    }
+}
 
 /// The batch as the kernels take it.
 struct Given {
@@ -137,7 +184,12 @@ impl Given {
 
 impl Given {
     /// Copies what belongs to the rows from `start` on.
-    fn load(&self, session: &mut Session<'_>, p: Eisl, start: usize) -> Result<(), Failure> {
+    fn load<T: Stored>(
+        &self,
+        session: &mut Session<'_>,
+        p: Eisl<T>,
+        start: usize,
+    ) -> Result<(), Failure> {
         let rows = p.rows as usize;
         let of = |each: usize| start * each..(start + rows) * each;
         let (positions, targets) = (self.shape.positions, self.shape.targets);
@@ -152,12 +204,12 @@ impl Given {
     }
 
     /// The gradient of these rows, and what they add to the two losses, before the mean over tokens.
-    fn read(
+    fn read<T: Stored>(
         &self,
         session: &mut Session<'_>,
-        p: Eisl,
+        p: Eisl<T>,
         start: usize,
-        gradient: &mut [f32],
+        gradient: &mut [T::Host],
     ) -> Result<[f64; 2], Failure> {
         let (rows, orders) = (p.rows as usize, self.orders.len());
         let Shape {
@@ -170,7 +222,7 @@ impl Given {
             (p.values.at(0), Room::F32(&mut values)),
             (p.cross_entropy.at(0), Room::F32(&mut cross_entropy)),
             (p.sums.at(0), Room::F32(&mut sums)),
-            (p.logits.at(0), Room::F32(gradient)),
+            (p.logits.at(0), T::room(gradient)),
         ])?;
         // A position that is no distribution is marked; others than those that count were not looked at.
         let ln_sums = sums[rows * positions..].chunks(positions);
@@ -193,7 +245,7 @@ impl Given {
             .map(|(share, e)| share * e.iter().copied().map(f64::from).sum::<f64>());
         let eisl: f64 = eisl.sum();
         let ce: f64 = cross_entropy.iter().copied().map(f64::from).sum();
-        if eisl.is_finite() && ce.is_finite() && gradient.iter().all(|x| x.is_finite()) {
+        if eisl.is_finite() && ce.is_finite() && gradient.iter().all(|x| T::is_finite(*x)) {
             Ok([eisl, ce])
         } else {
             Err(Failure::Input)
@@ -202,12 +254,12 @@ impl Given {
 }
 
 /// The views of so many rows.
-fn rooms(
+fn rooms<T: Stored>(
     queue: &mut impl Queue,
     rows: usize,
     shape: Shape,
     orders: usize,
-) -> Result<Eisl, Failure> {
+) -> Result<Eisl<T>, Failure> {
     let Shape {
         positions,
         targets,
@@ -242,12 +294,12 @@ fn rooms(
     })
 }
 
-fn with_options(
-    mut p: Eisl,
+fn with_options<T>(
+    mut p: Eisl<T>,
     config: &Config<'_, f32>,
     orders: &[(usize, f32)],
     count: usize,
-) -> Eisl {
+) -> Eisl<T> {
     for (to, (n, _)) in p.orders.iter_mut().zip(orders) {
         *to = u32::try_from(*n).unwrap_or(u32::MAX);
     }
@@ -266,10 +318,11 @@ fn with_options(
 }
 
 /// The loss and its gradient over the logits.
-pub(super) fn queue_loss(queue: &mut impl Queue, p: Eisl) -> Result<(), Failure> {
-    queue.launch(&Task::Eisl(EislPass::Read, p), [p.positions, p.rows])?;
-    queue.launch(&Task::Eisl(EislPass::Ngrams, p), [p.rows, 1])?;
-    queue.launch(&Task::Eisl(EislPass::Write, p), [p.positions, p.rows])
+pub(super) fn queue_loss<T: Stored>(queue: &mut impl Queue, p: Eisl<T>) -> Result<(), Failure> {
+    let each = [p.positions, p.rows];
+    queue.launch(&T::task(EislPass::Read, p), each)?;
+    queue.launch(&T::task(EislPass::Ngrams, p), [p.rows, 1])?;
+    queue.launch(&T::task(EislPass::Write, p), each)
 }
 
 impl Device {
@@ -286,51 +339,77 @@ impl Device {
         batch: &Batch<'_, f32>,
         x: &mut [f32],
     ) -> Result<Losses<f32>, Failure> {
-        let given = Given::new(config, batch)?;
-        let Shape {
-            batch: rows,
-            positions,
-            vocabulary,
-            ..
-        } = given.shape;
-        let line = positions.checked_mul(vocabulary).ok_or(Failure::Size)?;
-        if rows.checked_mul(line) != Some(x.len()) {
-            return Err(Failure::Input);
-        }
-        let orders = given.orders.len();
-        let mut session = self.session()?;
-        let budget = session.budget()?;
-        let bytes = |n: usize| {
-            let mut counted = super::gram::Counted::default();
-            let _ = rooms(&mut counted, n, given.shape, orders);
-            counted.words.saturating_mul(4)
-        };
-        let [n, _] = split([rows.min(ROWS), 1], budget, |[n, _]| bytes(n))?;
-        let room = rooms(&mut session, n, given.shape, orders)?;
-        let room = with_options(room, config, &given.orders, given.count);
-        // Until the last part is there the logits stay as they are.
-        let mut gradients = vec![0.0; x.len()];
-        let (mut eisl, mut ce) = (0.0, 0.0);
-        for start in (0..rows).step_by(n) {
-            let p = Eisl {
-                rows: count(n.min(rows - start))?,
-                ..room
-            };
-            let own = start * line..(start + p.rows as usize) * line;
-            session.upload(Numbers::F32(&x[own.clone()]), p.logits)?;
-            given.load(&mut session, p, start)?;
-            queue_loss(&mut session, p)?;
-            let found = given.read(&mut session, p, start, &mut gradients[own])?;
-            eisl += found[0];
-            ce += found[1];
-        }
-        x.copy_from_slice(&gradients);
-        let ce = ce / given.count.max(1) as f64;
-        let [eisl, ce] = [eisl as f32, ce as f32];
-        Ok(Losses {
-            total: config.ngram_factor * eisl + config.ce_factor * ce,
-            eisl,
-            ce,
-        })
+        loss::<F32>(self, config, batch, x)
     }
+
+    /// [`half_loss_and_gradient_in_place`](rivergram_core::eisl::half_loss_and_gradient_in_place) by the kernels: as
+    /// [`Device::eisl_loss`], of logits in 16 bits, given as their bits. The logits are widened, every sum is in `f32`, and
+    /// the gradient is rounded to nearest where it takes their place.
+    ///
+    /// # Errors
+    /// Those of [`Device::eisl_loss`]; [`Failure::NoKernel`]: [`Half::F16`].
+    pub fn eisl_loss_half(
+        &self,
+        config: &Config<'_, f32>,
+        batch: &Batch<'_, f32>,
+        half: Half,
+        x: &mut [u16],
+    ) -> Result<Losses<f32>, Failure> {
+        match half {
+            Half::Bf16 => loss::<Bf16>(self, config, batch, x),
+            Half::F16 => Err(Failure::NoKernel("a sequence loss of logits in binary16")),
+        }
+    }
+}
+
+/// The loss of logits as they are stored, which become their gradient.
+fn loss<T: Stored>(
+    device: &Device,
+    config: &Config<'_, f32>,
+    batch: &Batch<'_, f32>,
+    x: &mut [T::Host],
+) -> Result<Losses<f32>, Failure> {
+    let given = Given::new(config, batch)?;
+    let Shape {
+        batch: rows,
+        positions,
+        vocabulary,
+        ..
+    } = given.shape;
+    let line = positions.checked_mul(vocabulary).ok_or(Failure::Size)?;
+    if rows.checked_mul(line) != Some(x.len()) {
+        return Err(Failure::Input);
+    }
+    let orders = given.orders.len();
+    let mut session = device.session()?;
+    let budget = session.budget()?;
+    let bytes =
+        |n: usize| Counted::of(|queue| rooms::<T>(queue, n, given.shape, orders)).saturating_mul(4);
+    let [n, _] = split([rows.min(ROWS), 1], budget, |[n, _]| bytes(n))?;
+    let room = rooms::<T>(&mut session, n, given.shape, orders)?;
+    let room = with_options(room, config, &given.orders, given.count);
+    // Until the last part is there the logits stay as they are.
+    let mut gradients = vec![T::Host::default(); x.len()];
+    let (mut eisl, mut ce) = (0.0, 0.0);
+    for start in (0..rows).step_by(n) {
+        let p = Eisl {
+            rows: count(n.min(rows - start))?,
+            ..room
+        };
+        let own = start * line..(start + p.rows as usize) * line;
+        session.upload(T::numbers(&x[own.clone()]), p.logits)?;
+        given.load(&mut session, p, start)?;
+        queue_loss(&mut session, p)?;
+        let found = given.read(&mut session, p, start, &mut gradients[own])?;
+        eisl += found[0];
+        ce += found[1];
+    }
+    x.copy_from_slice(&gradients);
+    let ce = ce / given.count.max(1) as f64;
+    let [eisl, ce] = [eisl as f32, ce as f32];
+    Ok(Losses {
+        total: config.ngram_factor * eisl + config.ce_factor * ce,
+        eisl,
+        ce,
+    })
 }

@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::Instant;
 
-use rivergram_cuda_kernels::device::{Fault, Global, Launch, Memory, Order};
+use rivergram_cuda_kernels::device::{Element, Fault, Global, Launch, Memory, Order};
+use rivergram_cuda_kernels::kernels::eisl::{Eisl, Logit};
 use rivergram_cuda_kernels::kernels::{
     basis, contrastive, eisl, optim, pairs, prepare, search, tensor,
 };
-use rivergram_cuda_kernels::lanes::F32;
+use rivergram_cuda_kernels::lanes::{Bf16, F32};
 
 use super::Failure;
 use super::driver::{
@@ -84,8 +85,8 @@ pub struct Emulated {
 #[derive(Debug, Default)]
 struct State {
     counts: Counts,
-    /// Bytes of what is given out, by address.
-    given: BTreeMap<u64, u64>,
+    /// Bytes of what is given out, by address, and of a number there.
+    given: BTreeMap<u64, (u64, u64)>,
     marks: [Option<Instant>; 2],
 }
 
@@ -125,6 +126,35 @@ impl Emulated {
         received.recv().expect("an answer of the device")
     }
 
+    /// Memory for some numbers.
+    fn room<T: Element>(&self, numbers: usize) -> Result<u64, Failure> {
+        let need = (T::BYTES * numbers as u64).next_multiple_of(4);
+        let mut state = self.state();
+        let this = state.counts.allocations;
+        state.counts.allocations += 1;
+        let free = self.settings.memory - state.counts.bytes;
+        let fails = self.settings.fails_allocation;
+        if need > free || fails.is_some_and(|first| this >= first) {
+            return Err(Failure::Memory { need, free });
+        }
+        let address = self.on(move |memory| memory.room::<T>(numbers).at(0));
+        state.given.insert(address, (need, T::BYTES));
+        state.counts.bytes += need;
+        state.counts.most_bytes = state.counts.most_bytes.max(state.counts.bytes);
+        Ok(address)
+    }
+
+    /// What is there.
+    fn numbers<T: Element + Send>(&self, from: u64, len: u64) -> Vec<T> {
+        self.on(move |memory| memory.numbers(Global::new(from, len)))
+    }
+
+    /// Writes there.
+    fn store<T: Element + Send>(&self, to: u64, numbers: Vec<T>) {
+        let to = Global::new(to, numbers.len() as u64);
+        self.on(move |memory| memory.store(to, &numbers));
+    }
+
     /// Counts a copy; fails where it is told to.
     fn moves(&self) -> Result<(), Failure> {
         let mut state = self.state();
@@ -154,58 +184,51 @@ impl Driver for Emulated {
     }
 
     fn allocate(&mut self, words: usize) -> Result<u64, Failure> {
-        let need = 4 * words as u64;
-        let mut state = self.state();
-        let this = state.counts.allocations;
-        state.counts.allocations += 1;
-        let free = self.settings.memory - state.counts.bytes;
-        let fails = self.settings.fails_allocation;
-        if need > free || fails.is_some_and(|first| this >= first) {
-            return Err(Failure::Memory { need, free });
-        }
-        let address = self.on(move |memory| memory.room::<F32>(words).at(0));
-        state.given.insert(address, need);
-        state.counts.bytes += need;
-        state.counts.most_bytes = state.counts.most_bytes.max(state.counts.bytes);
-        Ok(address)
+        self.room::<F32>(words)
+    }
+
+    fn allocate_halves(&mut self, numbers: usize) -> Result<u64, Failure> {
+        self.room::<Bf16>(numbers)
     }
 
     fn free(&mut self, address: u64) {
         let mut state = self.state();
-        let bytes = state.given.remove(&address).expect("an allocation");
+        let (bytes, _) = state.given.remove(&address).expect("an allocation");
         state.counts.bytes -= bytes;
         self.on(move |memory| memory.release(address));
     }
 
     fn zero(&mut self, at: u64, words: usize) -> Result<(), Failure> {
         self.moves()?;
-        let zeros = vec![F32(0.0); words];
-        self.on(move |memory| memory.store(Global::new(at, words as u64), &zeros));
+        self.store(at, vec![F32(0.0); words]);
         Ok(())
     }
 
     fn upload(&mut self, numbers: Numbers<'_>, to: u64) -> Result<(), Failure> {
         self.moves()?;
-        let words: Vec<u32> = match numbers {
-            Numbers::F32(x) => x.iter().map(|x| x.to_bits()).collect(),
-            Numbers::I32(x) => x.iter().map(|x| x.cast_unsigned()).collect(),
-            Numbers::U32(x) => x.to_vec(),
-        };
-        self.on(move |memory| memory.store(Global::new(to, words.len() as u64), &words));
+        match numbers {
+            Numbers::F32(x) => self.store(to, x.iter().copied().map(F32).collect()),
+            Numbers::I32(x) => self.store(to, x.to_vec()),
+            Numbers::U32(x) => self.store(to, x.to_vec()),
+            Numbers::U16(x) => self.store(to, x.iter().copied().map(Bf16).collect()),
+        }
         Ok(())
     }
 
     fn download(&mut self, parts: &mut [(u64, Room<'_>)]) -> Result<(), Failure> {
         self.wait()?;
         for (from, room) in parts {
-            let view: Global<u32> = Global::new(*from, room.len() as u64);
-            let words = self.on(move |memory| memory.numbers(view));
+            let (from, len) = (*from, room.len() as u64);
             match room {
                 Room::F32(x) => {
-                    let numbers = x.iter_mut().zip(words);
-                    numbers.for_each(|(x, word)| *x = f32::from_bits(word));
+                    let numbers = x.iter_mut().zip(self.numbers::<F32>(from, len));
+                    numbers.for_each(|(x, number)| *x = number.0);
                 }
-                Room::U32(x) => x.copy_from_slice(&words),
+                Room::U32(x) => x.copy_from_slice(&self.numbers(from, len)),
+                Room::U16(x) => {
+                    let numbers = x.iter_mut().zip(self.numbers::<Bf16>(from, len));
+                    numbers.for_each(|(x, number)| *x = number.0);
+                }
             }
         }
         Ok(())
@@ -237,11 +260,16 @@ impl Driver for Emulated {
 
     fn copy(&mut self, from: u64, to: u64, words: usize) -> Result<(), Failure> {
         self.moves()?;
-        let words = words as u64;
-        self.on(move |memory| {
-            let numbers: Vec<u32> = memory.numbers(Global::new(from, words));
-            memory.store(Global::new(to, words), &numbers);
-        });
+        let halves = {
+            let state = self.state();
+            let given = state.given.range(..=from).next_back();
+            given.is_some_and(|(_, (_, bytes))| *bytes == Bf16::BYTES)
+        };
+        if halves {
+            self.store(to, self.numbers::<Bf16>(from, 2 * words as u64));
+        } else {
+            self.store(to, self.numbers::<u32>(from, words as u64));
+        }
         Ok(())
     }
 
@@ -273,14 +301,8 @@ fn run(memory: &mut Memory, launch: Launch, order: Order, task: Task) -> Result<
         Task::Nearest(p) => memory.launch(launch, order, search::nearest, p),
         Task::Merge(p) => memory.launch(launch, order, search::merge, p),
         Task::AdamW(p) => memory.launch(launch, order, optim::adamw, p),
-        Task::Eisl(pass, p) => {
-            let kernel = match pass {
-                EislPass::Read => eisl::read,
-                EislPass::Ngrams => eisl::ngrams,
-                EislPass::Write => eisl::write,
-            };
-            memory.launch(launch, order, kernel, p)
-        }
+        Task::Eisl(pass, p) => run_eisl(memory, launch, order, pass, p),
+        Task::EislBf16(pass, p) => run_eisl(memory, launch, order, pass, p),
         Task::Narrow(p) => memory.launch(launch, order, tensor::narrow, p),
         Task::NarrowTransposed(p) => memory.launch(launch, order, tensor::narrow_transposed, p),
         Task::VolumesTf32(p) => memory.launch(launch, order, tensor::volumes_tf32, p),
@@ -316,4 +338,19 @@ fn run(memory: &mut Memory, launch: Launch, order: Order, task: Task) -> Result<
             memory.launch(launch, order, kernel, p)
         }
     }
+}
+
+fn run_eisl<T: Logit>(
+    memory: &mut Memory,
+    launch: Launch,
+    order: Order,
+    pass: EislPass,
+    p: Eisl<T>,
+) -> Result<(), Fault> {
+    let kernel = match pass {
+        EislPass::Read => eisl::read,
+        EislPass::Ngrams => eisl::ngrams,
+        EislPass::Write => eisl::write,
+    };
+    memory.launch(launch, order, kernel, p)
 }

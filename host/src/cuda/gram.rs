@@ -12,7 +12,7 @@ use rivergram_cuda_kernels::kernels::tensor::{self, Narrow, Operands, Precision,
 use rivergram_cuda_kernels::lanes::F32;
 
 use super::Failure;
-use super::device::{Device, Queue, Session, count, countable};
+use super::device::{Counted, Device, Queue, Session, count, countable};
 use super::driver::{GramPass, Numbers, Room, Task, TensorPass, threads, warps};
 use super::pairs::{narrow, narrow_room};
 
@@ -154,7 +154,7 @@ impl Plan {
         let _ = self
             .prepare(&mut counted, Global::new(0, 0), Global::new(0, 0))
             .and_then(|_| self.work(&mut counted));
-        4 * counted.words
+        4 * counted.words()
     }
 
     /// Numbers of workspace.
@@ -301,35 +301,6 @@ impl Tensor {
         go(TensorPass::AnchorsProduct, [tiles(d), tiles(loss.strip)])?;
         let across = tiles(d).checked_mul(tiles(b)).ok_or(Failure::Size)?;
         go(TensorPass::ItemsProduct, [across, m])
-    }
-}
-
-/// Words of memory for so many numbers: what follows is aligned to 16 bytes, as copies of tensor cores' operands have to be.
-pub(super) const fn place(len: usize) -> u64 {
-    (len as u64).next_multiple_of(4)
-}
-
-/// Counts words; it has none.
-#[derive(Default)]
-pub(super) struct Counted {
-    pub(super) words: u64,
-}
-
-impl Queue for Counted {
-    fn room<T: rivergram_cuda_kernels::device::Element>(
-        &mut self,
-        len: usize,
-    ) -> Result<Global<T>, Failure> {
-        self.words = self.words.saturating_add(place(len));
-        Ok(Global::new(0, len as u64))
-    }
-
-    fn zero(&mut self, _: Global<F32>) -> Result<(), Failure> {
-        Ok(())
-    }
-
-    fn launch(&mut self, _: &Task, _: [u32; 2]) -> Result<(), Failure> {
-        Ok(())
     }
 }
 

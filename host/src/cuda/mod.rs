@@ -24,6 +24,8 @@ mod failure;
 #[cfg(feature = "cuda")]
 mod gram;
 #[cfg(feature = "cuda")]
+mod nearest;
+#[cfg(feature = "cuda")]
 mod nvidia;
 #[cfg(feature = "cuda")]
 mod optim;

@@ -317,6 +317,7 @@ impl Numbers<'_> {
             Numbers::F32(x) => x.as_ptr().cast(),
             Numbers::I32(x) => x.as_ptr().cast(),
             Numbers::U32(x) => x.as_ptr().cast(),
+            Numbers::U16(x) => x.as_ptr().cast(),
         }
     }
 }
@@ -326,6 +327,7 @@ impl Room<'_> {
         match self {
             Room::F32(x) => x.as_mut_ptr().cast(),
             Room::U32(x) => x.as_mut_ptr().cast(),
+            Room::U16(x) => x.as_mut_ptr().cast(),
         }
     }
 }
@@ -394,7 +396,7 @@ impl Driver for Nvidia {
 
     fn upload(&mut self, numbers: Numbers<'_>, to: u64) -> Result<(), Failure> {
         let _current = self.current()?;
-        let (from, all) = (numbers.bytes(), numbers.len() * 4);
+        let (from, all) = (numbers.bytes(), numbers.len() * numbers.size());
         for start in (0..all).step_by(PIECE) {
             let bytes = PIECE.min(all - start);
             let piece = self.next();
@@ -415,7 +417,7 @@ impl Driver for Nvidia {
         let _current = self.current()?;
         let mut under: Option<Under> = None;
         for (from, room) in parts {
-            let (to, all) = (room.bytes(), room.len() * 4);
+            let (to, all) = (room.bytes(), room.len() * room.size());
             for start in (0..all).step_by(PIECE) {
                 let bytes = PIECE.min(all - start);
                 let piece = self.next();

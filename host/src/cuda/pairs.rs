@@ -1,19 +1,15 @@
-//! Anchors against items on a device: the volume matrix, and the nearest items, in parts that fit its memory.
+//! Anchors against items on a device: what the volume matrix and the search share, and the matrix, in parts that fit its
+//! memory.
 
-use rivergram_core::gram::contrastive::ZeroRows;
 use rivergram_core::gram::pair::Measure;
-use rivergram_core::gram::retrieval::TopK;
-use rivergram_core::gram::search::Search;
 use rivergram_cuda_kernels::device::{Format, Global};
 use rivergram_cuda_kernels::kernels::basis::Items;
 use rivergram_cuda_kernels::kernels::pairs::{Pairs, TILE, Volumes};
-use rivergram_cuda_kernels::kernels::prepare::Normalise;
-use rivergram_cuda_kernels::kernels::search::{MOST, Nearest};
 use rivergram_cuda_kernels::kernels::tensor::{self, Narrow, Operands, Precision, TensorVolumes};
 use rivergram_cuda_kernels::lanes::F32;
 
 use super::Failure;
-use super::device::{Device, Queue, Session, count, countable, split};
+use super::device::{Counted, Device, Queue, Session, count, countable, split};
 use super::driver::{Numbers, Room, Task, warps};
 
 /// Warps of a block of the products.
@@ -31,41 +27,66 @@ pub(super) fn code(measure: Measure) -> Result<u32, Failure> {
     }
 }
 
-/// What is measured: `sizes` \[anchors, m, items, d\].
+/// Refuses sizes \[anchors, m, items, d\] that the kernels do not do, or cannot count.
+pub(super) fn check_sizes([b1, m, b2, d]: [usize; 4]) -> Result<(), Failure> {
+    if [b1, m, b2, d].contains(&0) {
+        return Err(Failure::Input);
+    }
+    if m > M_MAX {
+        return Err(Failure::NoKernel("items of more than 32 vectors"));
+    }
+    let tiles = |n: usize| n.div_ceil(TILE as usize);
+    countable(&[tiles(b1), tiles(b2)])?;
+    countable(&[b1])?;
+    countable(&[m, b2])?;
+    // Words of a row are whole steps of the tensor cores.
+    count(d.saturating_add(tensor::DEPTH as usize))?;
+    let numbers = b1.max(m * b2).checked_mul(d);
+    numbers.map(|_| ()).ok_or(Failure::Size)
+}
+
+/// What is measured, on the host: `sizes` \[anchors, m, items, d\].
 #[derive(Clone, Copy)]
-struct Given<'a> {
-    anchors: &'a [f32],
-    items: &'a [f32],
-    present: Option<&'a [bool]>,
-    sizes: [usize; 4],
+pub(super) struct Given<'a> {
+    pub(super) anchors: &'a [f32],
+    pub(super) items: &'a [f32],
+    pub(super) present: Option<&'a [bool]>,
+    pub(super) sizes: [usize; 4],
 }
 
 impl Given<'_> {
-    fn check(&self) -> Result<(), Failure> {
+    pub(super) fn check(&self) -> Result<(), Failure> {
         let [b1, m, b2, d] = self.sizes;
         let len = |n: usize| n.checked_mul(d);
         let flags = m.checked_mul(b2).ok_or(Failure::Size)?;
         let fits = len(b1) == Some(self.anchors.len())
             && len(flags) == Some(self.items.len())
-            && self.present.is_none_or(|present| present.len() == flags)
-            && b1 > 0
-            && m > 0
-            && b2 > 0
-            && d > 0;
+            && self.present.is_none_or(|present| present.len() == flags);
         if !fits {
             return Err(Failure::Input);
         }
-        if m > M_MAX {
-            return Err(Failure::NoKernel("items of more than 32 vectors"));
-        }
-        let tiles = |n: usize| n.div_ceil(TILE as usize);
-        countable(&[tiles(b1), tiles(b2)])?;
-        countable(&[b1.max(flags)])?;
-        count(d).map(|_| ())
+        check_sizes(self.sizes)
     }
 
-    /// The vectors of items `start` to `start + n`, plane by plane, and their flags.
-    fn part(&self, start: usize, n: usize) -> (Vec<f32>, Vec<f32>) {
+    /// Copies `n` anchors from `row` on.
+    pub(super) fn load_anchors(
+        &self,
+        session: &mut Session<'_>,
+        to: Inputs,
+        [row, n]: [usize; 2],
+    ) -> Result<(), Failure> {
+        let d = self.sizes[3];
+        let these = &self.anchors[row * d..(row + n) * d];
+        session.upload(Numbers::F32(these), to.anchors)
+    }
+
+    /// Copies the vectors of `n` items from `start` on, plane by plane, and their flags.
+    pub(super) fn load_items(
+        &self,
+        session: &mut Session<'_>,
+        to: Inputs,
+        [start, n]: [usize; 2],
+    ) -> Result<(), Failure> {
         let [_, m, b2, d] = self.sizes;
         let (mut vectors, mut flags) = (Vec::with_capacity(m * n * d), Vec::with_capacity(m * n));
         for plane in 0..m {
@@ -79,108 +100,85 @@ impl Given<'_> {
                 None => flags.resize(flags.len() + n, 1.0),
             }
         }
-        (vectors, flags)
+        session.upload(Numbers::F32(&vectors), to.items)?;
+        session.upload(Numbers::F32(&flags), to.present)
     }
 }
 
-/// Floats of so many anchors, and of so many items, with their bases.
-fn floats([a, b]: [usize; 2], m: usize, d: usize) -> u64 {
-    let [a, b, m, d] = [a, b, m, d].map(|n| n as u64);
-    a * (d + 1) + b * (2 * m * (d + 1) + m * m + 2)
+/// What is measured, on the device.
+#[derive(Clone, Copy)]
+pub(super) struct Inputs {
+    /// \[anchors, d\].
+    pub(super) anchors: Global<F32>,
+    /// \[m, items, d\].
+    pub(super) items: Global<F32>,
+    /// \[m, items\]: 0 where a vector is absent.
+    pub(super) present: Global<F32>,
 }
 
-/// The views of a part of the anchors against a part of the items.
-struct Part {
-    pairs: Pairs,
-    flags: Global<F32>,
-    inverse_norm: Global<F32>,
-}
+impl Inputs {
+    /// Room for them.
+    pub(super) fn room(queue: &mut impl Queue, [a, m, b, d]: [usize; 4]) -> Result<Self, Failure> {
+        Ok(Inputs {
+            anchors: queue.room(a * d)?,
+            items: queue.room(m * b * d)?,
+            present: queue.room(m * b)?,
+        })
+    }
 
-impl Part {
-    fn new(
-        session: &mut Session<'_>,
+    /// The views of a caller's addresses.
+    pub(super) fn at([anchors, items, present]: [u64; 3], [a, m, b, d]: [usize; 4]) -> Self {
+        let view = |address, len: usize| Global::new(address, len as u64);
+        Inputs {
+            anchors: view(anchors, a * d),
+            items: view(items, m * b * d),
+            present: view(present, m * b),
+        }
+    }
+
+    /// The parameters of their kernels, with room for the bases and for what `blocks` of products need.
+    pub(super) fn pairs(
+        self,
+        queue: &mut impl Queue,
         [a, m, b, d]: [usize; 4],
         blocks: u32,
         measure: u32,
-    ) -> Result<Self, Failure> {
-        let flags = session.room(m * b)?;
+    ) -> Result<Pairs, Failure> {
         let items = Items {
-            vectors: session.room(m * b * d)?,
-            present: session.room(m * b)?,
-            q: session.room(m * b * d)?,
-            r: session.room(b * m * m)?,
-            volume: session.room(b)?,
-            any: session.room(b)?,
+            vectors: self.items,
+            present: self.present,
+            q: queue.room(m * b * d)?,
+            r: queue.room(b * m * m)?,
+            volume: queue.room(b)?,
+            any: queue.room(b)?,
             items: count(b)?,
             m: count(m)?,
             d: count(d)?,
             skip: u32::MAX,
         };
-        let warps = BLOCK_WARPS as usize * blocks as usize;
-        Ok(Part {
-            pairs: Pairs {
-                anchors: session.room(a * d)?,
-                squares: session.room(a)?,
-                items,
-                residuals: session.room(warps * d)?,
-                rows: count(a)?,
-                measure,
-            },
-            flags,
-            inverse_norm: session.room(m * b)?,
-        })
-    }
-
-    /// The same room for fewer anchors and items.
-    fn of(&self, [a, b]: [usize; 2]) -> Result<Pairs, Failure> {
-        let items = Items {
-            items: count(b)?,
-            ..self.pairs.items
-        };
+        let warps = (BLOCK_WARPS as usize).saturating_mul(blocks as usize);
         Ok(Pairs {
-            rows: count(a)?,
+            anchors: self.anchors,
+            squares: queue.room(a)?,
             items,
-            ..self.pairs
+            residuals: queue.room(warps.saturating_mul(d))?,
+            rows: count(a)?,
+            measure,
         })
-    }
-
-    /// Copies items and makes their bases. Where zeros are missing, only what is there and not zero counts.
-    fn load(
-        &self,
-        session: &mut Session<'_>,
-        p: Pairs,
-        (vectors, flags): (Vec<f32>, Vec<f32>),
-        zeros_are_missing: bool,
-    ) -> Result<(), Failure> {
-        session.upload(Numbers::F32(&vectors), p.items.vectors)?;
-        let to = if zeros_are_missing {
-            self.flags
-        } else {
-            p.items.present
-        };
-        session.upload(Numbers::F32(&flags), to)?;
-        if zeros_are_missing {
-            // Which are zero is found by normalising them into what the bases overwrite.
-            let find = Normalise {
-                vectors: p.items.vectors,
-                present: self.flags,
-                unit: p.items.q,
-                there: p.items.present,
-                inverse_norm: self.inverse_norm,
-                rows: p.items.m * p.items.items,
-                d: p.items.d,
-            };
-            session.launch(&Task::Normalise(find), warps(find.rows))?;
-        }
-        session.launch(&Task::Bases(p.items), warps(p.items.items))
     }
 }
 
-/// Blocks that share the tiles of a matrix, of so many anchors and items each.
-fn blocks([a, b]: [usize; 2], [high, wide]: [u32; 2], waves: u32) -> u32 {
-    let down = a.div_ceil(high as usize);
-    let all = down.saturating_mul(b.div_ceil(wide as usize)).max(1);
-    u32::try_from(all).unwrap_or(u32::MAX).min(waves)
+/// The same room for fewer anchors and items.
+pub(super) fn fewer(pairs: Pairs, [a, b]: [usize; 2]) -> Result<Pairs, Failure> {
+    let items = Items {
+        items: count(b)?,
+        ..pairs.items
+    };
+    Ok(Pairs {
+        rows: count(a)?,
+        items,
+        ..pairs
+    })
 }
 
 /// Rows and a copy of them in a narrow format.
@@ -202,39 +200,141 @@ pub(super) fn narrow_room(
     })
 }
 
+/// Makes a narrow copy of so many rows.
+pub(super) fn narrow(queue: &mut impl Queue, p: Narrow, rows: u32) -> Result<(), Failure> {
+    queue.launch(&Task::Narrow(Narrow { rows, ..p }), warps(rows))
+}
+
 /// Anchors and bases in the format of a precision.
+#[derive(Clone, Copy)]
 struct Copies {
     anchors: Narrow,
     q: Narrow,
 }
 
-impl Copies {
-    fn new(
-        session: &mut Session<'_>,
-        pairs: Pairs,
-        [a, m, b, d]: [usize; 4],
-        format: Format,
-    ) -> Result<Self, Failure> {
-        Ok(Copies {
-            anchors: narrow_room(session, pairs.anchors, [a, d], format)?,
-            q: narrow_room(session, pairs.items.q, [m * b, d], format)?,
-        })
+/// How a matrix is made: its sizes \[anchors, m, items, d\], what is measured, how precisely, and how many blocks keep the
+/// device busy.
+#[derive(Clone, Copy)]
+pub(super) struct Plan {
+    pub(super) sizes: [usize; 4],
+    pub(super) measure: u32,
+    pub(super) precision: Precision,
+    pub(super) waves: u32,
+}
+
+impl Plan {
+    /// Of so many anchors and items.
+    fn of(self, [a, b]: [usize; 2]) -> Self {
+        let [_, m, _, d] = self.sizes;
+        let sizes = [a, m, b, d];
+        Plan { sizes, ..self }
     }
 
-    /// Numbers of them, of so many anchors and items.
-    fn words([a, m, b, d]: [usize; 4], format: Format) -> u64 {
-        let row_words = tensor::row_words(format, u32::try_from(d).unwrap_or(u32::MAX));
-        (a as u64 + m as u64 * b as u64).saturating_mul(u64::from(row_words) + 1)
-    }
-
-    fn operands(&self) -> Operands {
-        Operands::of(self.anchors, self.q, true)
+    /// Blocks that share the tiles.
+    fn blocks(self) -> u32 {
+        let [a, _, b, _] = self.sizes;
+        let [high, wide] = match self.precision {
+            Precision::Exact => [TILE; 2],
+            Precision::Tf32 | Precision::Bf16 => [tensor::ROWS, tensor::COLUMNS],
+        };
+        let down = a.div_ceil(high as usize);
+        let all = down.saturating_mul(b.div_ceil(wide as usize)).max(1);
+        u32::try_from(all).unwrap_or(u32::MAX).min(self.waves)
     }
 }
 
-/// Makes a narrow copy of so many rows.
-pub(super) fn narrow(queue: &mut impl Queue, p: Narrow, rows: u32) -> Result<(), Failure> {
-    queue.launch(&Task::Narrow(Narrow { rows, ..p }), warps(rows))
+/// The matrix of anchors and items that lie on the device.
+#[derive(Clone, Copy)]
+pub(super) struct Matrix {
+    plan: Plan,
+    pairs: Pairs,
+    copies: Option<Copies>,
+    out: Global<F32>,
+}
+
+impl Matrix {
+    /// With room for all but the inputs and `out`.
+    pub(super) fn new(
+        queue: &mut impl Queue,
+        plan: Plan,
+        inputs: Inputs,
+        out: Global<F32>,
+    ) -> Result<Self, Failure> {
+        let [a, m, b, d] = plan.sizes;
+        let pairs = inputs.pairs(queue, plan.sizes, plan.blocks(), plan.measure)?;
+        let copies = match plan.precision.format() {
+            None => None,
+            Some(format) => Some(Copies {
+                anchors: narrow_room(queue, pairs.anchors, [a, d], format)?,
+                q: narrow_room(queue, pairs.items.q, [m * b, d], format)?,
+            }),
+        };
+        Ok(Matrix {
+            plan,
+            pairs,
+            copies,
+            out,
+        })
+    }
+
+    /// With room for the inputs and the matrix too.
+    fn whole(queue: &mut impl Queue, plan: Plan) -> Result<(Self, Inputs), Failure> {
+        let [a, _, b, _] = plan.sizes;
+        let inputs = Inputs::room(queue, plan.sizes)?;
+        let out = queue.room(a.saturating_mul(b))?;
+        Ok((Matrix::new(queue, plan, inputs, out)?, inputs))
+    }
+
+    /// In the same room for fewer anchors and items.
+    fn of(self, sizes: [usize; 2]) -> Result<Self, Failure> {
+        Ok(Matrix {
+            plan: self.plan.of(sizes),
+            pairs: fewer(self.pairs, sizes)?,
+            ..self
+        })
+    }
+
+    /// Queues the bases of the items.
+    pub(super) fn queue_items(&self, queue: &mut impl Queue) -> Result<(), Failure> {
+        let items = self.pairs.items;
+        queue.launch(&Task::Bases(items), warps(items.items))?;
+        match self.copies {
+            None => Ok(()),
+            Some(copies) => narrow(queue, copies.q, items.m * items.items),
+        }
+    }
+
+    /// Queues the matrix, after the bases.
+    pub(super) fn queue(&self, queue: &mut impl Queue) -> Result<(), Failure> {
+        let (pairs, out) = (self.pairs, self.out);
+        queue.launch(&Task::Squares(pairs), warps(pairs.rows))?;
+        let task = match self.copies {
+            None => Task::Volumes(Volumes { pairs, out }),
+            Some(copies) => {
+                narrow(queue, copies.anchors, pairs.rows)?;
+                let p = TensorVolumes {
+                    pairs,
+                    operands: Operands::of(copies.anchors, copies.q, true),
+                    out,
+                };
+                match self.plan.precision {
+                    Precision::Bf16 => Task::VolumesBf16(p),
+                    _ => Task::VolumesTf32(p),
+                }
+            }
+        };
+        queue.launch(&task, [self.plan.blocks(), 1])
+    }
+}
+
+/// Numbers that a matrix takes besides its inputs and itself; `u64::MAX` for sizes that are refused.
+pub(super) fn matrix_words(plan: Plan) -> u64 {
+    let none = Global::new(0, 0);
+    Counted::of(|queue| {
+        check_sizes(plan.sizes)?;
+        let inputs = Inputs::at([0; 3], plan.sizes);
+        Matrix::new(queue, plan, inputs, none)
+    })
 }
 
 impl Device {
@@ -261,62 +361,34 @@ impl Device {
             sizes,
         };
         given.check()?;
-        let [b1, m, b2, d] = sizes;
+        let [b1, _, b2, _] = sizes;
         if b1.checked_mul(b2) != Some(out.len()) {
             return Err(Failure::Input);
         }
         let measure = code(measure)?;
         let mut session = self.session()?;
         let budget = session.budget()?;
-        let format = session.precision().format();
-        let tile = match format {
-            None => [TILE; 2],
-            Some(_) => [tensor::ROWS, tensor::COLUMNS],
+        let plan = Plan {
+            sizes,
+            measure,
+            precision: session.precision(),
+            waves: self.waves(),
         };
-        let blocks = |sizes| blocks(sizes, tile, self.waves());
-        let [a, b] = split([b1, b2], budget, |[a, b]| {
-            let warps = u64::from(BLOCK_WARPS * blocks([a, b]));
-            let matrix = (a as u64).saturating_mul(b as u64);
-            let narrow = format.map_or(0, |format| Copies::words([a, m, b, d], format));
-            4 * (floats([a, b], m, d) + warps * d as u64 + narrow).saturating_add(matrix)
+        let [a, b] = split([b1, b2], budget, |sizes| {
+            Counted::of(|queue| Matrix::whole(queue, plan.of(sizes))).saturating_mul(4)
         })?;
-        let part = Part::new(&mut session, [a, m, b, d], blocks([a, b]), measure)?;
-        let copies = match format {
-            None => None,
-            Some(format) => Some(Copies::new(&mut session, part.pairs, [a, m, b, d], format)?),
-        };
-        let matrix: Global<F32> = session.room(a * b)?;
+        let (matrix, inputs) = Matrix::whole(&mut session, plan.of([a, b]))?;
         let mut found = vec![0.0; a * b];
         for column in (0..b2).step_by(b) {
             let n = b.min(b2 - column);
-            part.load(&mut session, part.of([a, n])?, given.part(column, n), false)?;
-            if let Some(copies) = &copies {
-                narrow(&mut session, copies.q, count(m * n)?)?;
-            }
+            given.load_items(&mut session, inputs, [column, n])?;
+            matrix.of([a, n])?.queue_items(&mut session)?;
             for row in (0..b1).step_by(a) {
                 let rows = a.min(b1 - row);
-                let pairs = part.of([rows, n])?;
-                let these = &anchors[row * d..(row + rows) * d];
-                session.upload(Numbers::F32(these), pairs.anchors)?;
-                session.launch(&Task::Squares(pairs), warps(pairs.rows))?;
-                let task = match &copies {
-                    None => Task::Volumes(Volumes { pairs, out: matrix }),
-                    Some(copies) => {
-                        narrow(&mut session, copies.anchors, pairs.rows)?;
-                        let p = TensorVolumes {
-                            pairs,
-                            operands: copies.operands(),
-                            out: matrix,
-                        };
-                        match session.precision() {
-                            Precision::Bf16 => Task::VolumesBf16(p),
-                            _ => Task::VolumesTf32(p),
-                        }
-                    }
-                };
-                session.launch(&task, [blocks([rows, n]), 1])?;
+                given.load_anchors(&mut session, inputs, [row, rows])?;
+                matrix.of([rows, n])?.queue(&mut session)?;
                 let found = &mut found[..rows * n];
-                session.download(&mut [(matrix.at(0), Room::F32(found))])?;
+                session.download(&mut [(matrix.out.at(0), Room::F32(found))])?;
                 for (i, scores) in found.chunks(n).enumerate() {
                     let at = (row + i) * b2 + column;
                     out[at..at + n].copy_from_slice(scores);
@@ -330,155 +402,4 @@ impl Device {
             Err(Failure::Input)
         }
     }
-
-    /// [`nearest`](rivergram_core::gram::search::nearest) by the kernels: offers the best items to `top` \[anchors\];
-    /// returns how many items are dependent. The gallery goes by in parts that fit the device's memory. Waits for the
-    /// result, once per part of the anchors, and for each part of the gallery.
-    ///
-    /// # Errors
-    /// [`Failure::NoKernel`]: cosines, more than 32 best, more than 32 vectors per item, zero vectors that are there.
-    /// [`Failure::Input`]: what core refuses. Others: what became of the device. After an error `top` is as it was.
-    pub fn nearest<const K: usize>(
-        &self,
-        search: Search,
-        anchors: &[f32],
-        items: &[f32],
-        present: Option<&[bool]>,
-        sizes: [usize; 4],
-        top: &mut [TopK<f32, K>],
-    ) -> Result<usize, Failure> {
-        let given = Given {
-            anchors,
-            items,
-            present,
-            sizes,
-        };
-        given.check()?;
-        let [b1, m, b2, d] = sizes;
-        if top.len() != b1 || search.tile == 0 || K == 0 {
-            return Err(Failure::Input);
-        }
-        if K > MOST as usize {
-            return Err(Failure::NoKernel("a search for more than 32"));
-        }
-        if search.zero_rows != ZeroRows::Missing {
-            return Err(Failure::NoKernel("a search whose zero vectors are there"));
-        }
-        let ends = search.offset.checked_add(b2).ok_or(Failure::Size)?;
-        countable(&[ends.saturating_add(1)])?;
-        let measure = code(search.measure)?;
-        let mut session = self.session()?;
-        let budget = session.budget()?;
-        let waves = self.waves();
-        // Rows of tiles are shared out already: each takes its share of the blocks across.
-        let across = |[a, b]: [usize; 2]| {
-            let down = count(a.div_ceil(TILE as usize)).unwrap_or(u32::MAX);
-            let tiles = count(b.div_ceil(TILE as usize)).unwrap_or(u32::MAX);
-            (waves / down.max(1)).clamp(1, tiles.max(1))
-        };
-        let lists = |[a, b]: [usize; 2]| {
-            let parts = b2.div_ceil(b) as u64 * u64::from(across([a, b]));
-            (a as u64)
-                .saturating_mul(parts + 1)
-                .saturating_mul(2 * K as u64)
-        };
-        let rows = b1.min(1 << 16);
-        let [a, b] = split([rows, b2], budget, |[a, b]| {
-            let down = a.div_ceil(TILE as usize) as u64;
-            let warps = u64::from(BLOCK_WARPS * across([a, b])) * down;
-            let held = floats([a, b], m, d) + 2 * (m * b) as u64 + warps * d as u64;
-            4 * held.saturating_add(lists([a, b]))
-        })?;
-        let per_part = across([a, b]);
-        let parts = count(b2.div_ceil(b))?;
-        let blocks = per_part.checked_mul(parts).ok_or(Failure::Size)?;
-        countable(&[a, blocks as usize])?;
-        let down = count(a.div_ceil(TILE as usize))?;
-        let part = Part::new(&mut session, [a, m, b, d], per_part * down, measure)?;
-        let (list, best) = (blocks as usize * K, a * K);
-        let scores: Global<F32> = session.room(a * list)?;
-        let indices: Global<u32> = session.room(a * list)?;
-        let best_scores: Global<F32> = session.room(best)?;
-        let best_indices: Global<u32> = session.room(best)?;
-        let mut found = Vec::new();
-        let mut degenerate = 0;
-        for row in (0..b1).step_by(a) {
-            let rows = a.min(b1 - row);
-            let these = &anchors[row * d..(row + rows) * d];
-            session.upload(Numbers::F32(these), part.pairs.anchors)?;
-            let squares = part.of([rows, b])?;
-            session.launch(&Task::Squares(squares), warps(squares.rows))?;
-            for (index, column) in (0..b2).step_by(b).enumerate() {
-                let n = b.min(b2 - column);
-                let pairs = part.of([rows, n])?;
-                part.load(&mut session, pairs, given.part(column, n), true)?;
-                // The lists of this part of the gallery, among those of all.
-                let first = index * per_part as usize * K;
-                let p = Nearest {
-                    pairs,
-                    scores: scores.part(first, scores.len() - first),
-                    indices: indices.part(first, indices.len() - first),
-                    best_scores,
-                    best_indices,
-                    best: K as u32,
-                    blocks,
-                    offset: count(search.offset + column)?,
-                    zeros_are_missing: 1,
-                };
-                let down = count(rows.div_ceil(TILE as usize))?;
-                session.launch(&Task::Nearest(p), [per_part, down])?;
-                if row == 0 {
-                    degenerate += self::degenerate(&mut session, &part, pairs)?;
-                }
-            }
-            let p = Nearest {
-                pairs: part.of([rows, b])?,
-                scores,
-                indices,
-                best_scores,
-                best_indices,
-                best: K as u32,
-                blocks,
-                offset: 0,
-                zeros_are_missing: 1,
-            };
-            session.launch(&Task::Merge(p), warps(p.pairs.rows))?;
-            let [mut squares, mut score] = [vec![0.0; rows], vec![0.0; rows * K]];
-            let mut index = vec![0; rows * K];
-            session.download(&mut [
-                (part.pairs.squares.at(0), Room::F32(&mut squares)),
-                (best_scores.at(0), Room::F32(&mut score)),
-                (best_indices.at(0), Room::U32(&mut index)),
-            ])?;
-            if squares.iter().any(|x| !x.is_finite()) {
-                return Err(Failure::Input);
-            }
-            found.extend(score.into_iter().zip(index));
-        }
-        let is_bad = |(score, index): &(f32, u32)| *index != u32::MAX && !score.is_finite();
-        if found.iter().any(is_bad) {
-            return Err(Failure::Input);
-        }
-        for (top, best) in top.iter_mut().zip(found.chunks(K)) {
-            for (score, index) in best.iter().filter(|(_, index)| *index != u32::MAX) {
-                top.push(*score, *index as usize);
-            }
-        }
-        Ok(degenerate)
-    }
-}
-
-/// How many items of a part are dependent.
-fn degenerate(session: &mut Session<'_>, part: &Part, p: Pairs) -> Result<usize, Failure> {
-    let n = p.items.items as usize;
-    let mut volume = vec![0.0; n];
-    let mut inverse = vec![0.0; p.items.m as usize * n];
-    session.download(&mut [
-        (p.items.volume.at(0), Room::F32(&mut volume)),
-        (part.inverse_norm.at(0), Room::F32(&mut inverse)),
-    ])?;
-    if inverse.iter().chain(&volume).any(|x| !x.is_finite()) {
-        return Err(Failure::Input);
-    }
-    Ok(volume.iter().filter(|volume| **volume <= 0.0).count())
 }

@@ -6,6 +6,7 @@ use rivergram_core::gram::contrastive::{
 };
 use rivergram_core::gram::pair::{Measure, volume_matrix, volume_matrix_workspace_len};
 use rivergram_core::lanes::One;
+use rivergram_core::optim::rounding::Half;
 use rivergram_tests::random::Random;
 
 /// Normal numbers.
@@ -291,6 +292,13 @@ impl Rows {
                 ..eisl::Config::new(&[])
             },
         }
+    }
+
+    /// With logits that bf16 has, and their bits.
+    pub fn in_bf16(&self) -> (Self, Vec<u16>) {
+        let bits: Vec<u16> = self.x.iter().map(|x| Half::Bf16.nearest(*x)).collect();
+        let x = bits.iter().map(|x| Half::Bf16.widen(*x)).collect();
+        (Rows { x, ..self.clone() }, bits)
     }
 
     /// As core takes it.

@@ -7,11 +7,12 @@ use rivergram_core::gram::pair::Measure;
 use rivergram_core::gram::retrieval::{Order, TopK};
 use rivergram_core::gram::search::{self, Search, nearest_workspace_len};
 use rivergram_core::lanes::One;
+use rivergram_core::optim::rounding::Half;
 use rivergram_core::optim::{AdamW, Optimizer};
 use rivergram_tests::precision::SINGLE;
 
 use crate::cases::{Against, Rows, Tuples, assert_close, double, norm, normals};
-use crate::{golden, narrow};
+use crate::{golden, narrow, raw};
 
 /// A check, by name.
 #[derive(Clone, Copy, Debug)]
@@ -77,12 +78,32 @@ pub const ALL: &[Check] = &[
         run: narrow::volumes_in_parts,
     },
     Check {
+        name: "volume matrix: on memory of the caller's the same",
+        run: raw::volumes,
+    },
+    Check {
+        name: "volume matrix: on memory of the caller's the same, rounded",
+        run: raw::rounded_volumes,
+    },
+    Check {
+        name: "volume matrix: memory of the caller's that does not do is refused",
+        run: raw::volumes_refused,
+    },
+    Check {
         name: "search: the nearest are those of core",
         run: nearest,
     },
     Check {
         name: "search: a gallery in parts gives the same",
         run: nearest_in_parts,
+    },
+    Check {
+        name: "search: on memory of the caller's the same",
+        run: raw::nearest,
+    },
+    Check {
+        name: "search: memory of the caller's that does not do is refused",
+        run: raw::nearest_refused,
     },
     Check {
         name: "search: the candidates of a gallery in few bits are near",
@@ -99,6 +120,26 @@ pub const ALL: &[Check] = &[
     Check {
         name: "sequence loss: rows in parts give the same bits",
         run: sequences_in_parts,
+    },
+    Check {
+        name: "sequence loss: of logits in bf16 losses and gradients are those of core, rounded once",
+        run: half_sequence_losses,
+    },
+    Check {
+        name: "sequence loss: rows of bf16 in parts give the same bits",
+        run: half_sequences_in_parts,
+    },
+    Check {
+        name: "sequence loss: logits in 16 bits without a kernel are told",
+        run: half_sequences_refused,
+    },
+    Check {
+        name: "sequence loss: on memory of the caller's the same",
+        run: raw::sequences,
+    },
+    Check {
+        name: "sequence loss: memory of the caller's that does not do is refused",
+        run: raw::sequences_refused,
     },
     Check {
         name: "sequence loss: what has no kernel is told",
@@ -277,27 +318,26 @@ pub(crate) fn matrix(device: &Device, case: &Against, measure: Measure) -> Vec<f
     out
 }
 
+/// That volumes or distances are those of core.
+pub(crate) fn assert_volumes(case: &Against, measure: Measure, found: &[f32]) {
+    let want = case.oracle(measure);
+    // Where a volume is 0, or all that f64 leaves of one.
+    let scale = |pair| {
+        let size = case.size(measure, pair);
+        if want[pair] <= 1e-12 * size {
+            size
+        } else {
+            want[pair]
+        }
+    };
+    let what = format!("{} {:?}", case.name, case.sizes);
+    assert_close(&what, found, &want, scale, SINGLE.volume);
+}
+
 fn volumes(device: &Device) {
     for case in pairs() {
         for measure in [Measure::Volume, Measure::Distance] {
-            let want = case.oracle(measure);
-            // Where a volume is 0, or all that f64 leaves of one.
-            let scale = |pair| {
-                let size = case.size(measure, pair);
-                if want[pair] <= 1e-12 * size {
-                    size
-                } else {
-                    want[pair]
-                }
-            };
-            let what = format!("{} {:?}", case.name, case.sizes);
-            assert_close(
-                &what,
-                &matrix(device, &case, measure),
-                &want,
-                scale,
-                SINGLE.volume,
-            );
+            assert_volumes(&case, measure, &matrix(device, &case, measure));
         }
     }
     let case = Against::random(40, [2, 1, 3, 4]);
@@ -324,7 +364,7 @@ fn volumes_in_parts(device: &Device) {
     }
 }
 
-fn lists<const K: usize>(
+pub(crate) fn lists<const K: usize>(
     device: &Device,
     case: &Against,
     measure: Measure,
@@ -351,7 +391,10 @@ fn lists<const K: usize>(
 }
 
 /// What core finds, in double precision.
-fn wanted<const K: usize>(case: &Against, measure: Measure) -> (usize, Vec<Vec<(f64, usize)>>) {
+pub(crate) fn wanted<const K: usize>(
+    case: &Against,
+    measure: Measure,
+) -> (usize, Vec<Vec<(f64, usize)>>) {
     let [b1, m, _, d] = case.sizes;
     let search = Search {
         offset: 1000,
@@ -374,7 +417,11 @@ fn wanted<const K: usize>(case: &Against, measure: Measure) -> (usize, Vec<Vec<(
 }
 
 /// That the lists are the same: where two scores are as near as their precision, either may come first.
-fn assert_lists(case: &Against, found: &[Vec<(f32, usize)>], want: &[Vec<(f64, usize)>]) {
+pub(crate) fn assert_lists(
+    case: &Against,
+    found: &[Vec<(f32, usize)>],
+    want: &[Vec<(f64, usize)>],
+) {
     for (i, (found, want)) in found.iter().zip(want).enumerate() {
         let what = format!("{} {:?}, anchor {i}", case.name, case.sizes);
         assert_eq!(found.len(), want.len(), "{what}");
@@ -499,6 +546,82 @@ fn sequence_losses(device: &Device) {
         assert_close(&what, &got, &want, |i| want[i].abs().max(1.0), SINGLE.loss);
         let length = norm(&gradient).max(1e-2);
         assert_close(&what, &x, &gradient, |_| length, SINGLE.eisl_gradient);
+    }
+}
+
+/// Half the distance of a number of bf16 to the next, at most, over the number.
+const BF16: f64 = 1.0 / 256.0;
+
+/// That a gradient in bf16 is the one in double precision but for the rounding of `f32`, rounded.
+pub(crate) fn assert_half_gradient(what: &str, x: &[u16], gradient: &[f64]) {
+    let found: Vec<f32> = x.iter().map(|x| Half::Bf16.widen(*x)).collect();
+    let length = norm(gradient).max(1e-2);
+    let cap = |i: usize| SINGLE.eisl_gradient * length + 1.001 * BF16 * gradient[i].abs();
+    assert_close(what, &found, gradient, cap, 1.0);
+}
+
+fn half_sequence_losses(device: &Device) {
+    for case in rows() {
+        let (case, mut x) = case.in_bf16();
+        let (want, gradient) = case.oracle();
+        let losses = device.eisl_loss_half(&case.config(), &case.batch(), Half::Bf16, &mut x);
+        let losses = losses.unwrap_or_else(|failure| panic!("{}: {failure}", case.name));
+        let what = format!("bf16 {} {:?}", case.name, case.config.select);
+        let got = [losses.total, losses.eisl, losses.ce];
+        let want = [want.total, want.eisl, want.ce];
+        assert_close(&what, &got, &want, |i| want[i].abs().max(1.0), SINGLE.loss);
+        assert_half_gradient(&what, &x, &gradient);
+    }
+}
+
+fn half_sequences_in_parts(device: &Device) {
+    // An odd number of logits of a position: sixteen bytes begin elsewhere in each.
+    let mut case = Rows::random(22, [7, 5, 4, 61]);
+    case.outputs = Some(vec![5, 4, 3, 5, 2, 5, 1]);
+    let (case, logits) = case.in_bf16();
+    let run = |limit| {
+        device.limit(limit);
+        let mut x = logits.clone();
+        let losses = device.eisl_loss_half(&case.config(), &case.batch(), Half::Bf16, &mut x);
+        device.limit(None);
+        losses.map(|losses| (losses.total, x))
+    };
+    let (total, gradient) = run(None).expect("memory");
+    for limit in [2_500, 6_000] {
+        let (found, x) = run(Some(limit)).expect("memory for a row");
+        let total = f64::from(total);
+        assert_close(
+            "parts",
+            &[found],
+            &[total],
+            |_| total.abs().max(1.0),
+            SINGLE.loss,
+        );
+        assert_eq!(x, gradient);
+    }
+    let failure = run(Some(500));
+    assert!(
+        matches!(failure, Err(Failure::Memory { .. })),
+        "{failure:?}"
+    );
+}
+
+fn half_sequences_refused(device: &Device) {
+    let (case, logits) = Rows::random(23, [1, 4, 3, 9]).in_bf16();
+    let run = |half, logits: &[u16]| {
+        let mut x = logits.to_vec();
+        let found = device.eisl_loss_half(&case.config(), &case.batch(), half, &mut x);
+        assert_eq!(x, logits, "the logits changed");
+        found.expect_err("refused")
+    };
+    let failure = run(Half::F16, &logits);
+    assert!(matches!(failure, Failure::NoKernel(_)));
+    assert!(failure.to_string().contains("binary16"), "{failure}");
+    assert_eq!(run(Half::Bf16, &logits[1..]), Failure::Input);
+    for bad in [f32::NAN, f32::INFINITY] {
+        let mut none = logits.clone();
+        none[12] = Half::Bf16.nearest(bad);
+        assert_eq!(run(Half::Bf16, &none), Failure::Input);
     }
 }
 

@@ -7,5 +7,6 @@ pub mod cases;
 mod checks;
 mod golden;
 mod narrow;
+pub mod raw;
 
 pub use checks::{ALL, Check};

@@ -14,14 +14,17 @@ use rivergram_tests::precision::SINGLE;
 use crate::cases::{Against, Tuples, assert_close, double, norm};
 use crate::checks::{bits, matrix};
 
-/// Each precision, the largest error of a volume of unit vectors, and what is measured: an emulated tile takes its time.
-const CAPS: [(Precision, f64, Measure); 2] = [
+/// A precision, the largest error of a volume of unit vectors, and what is measured.
+pub(crate) type Bound = (Precision, f64, Measure);
+
+/// Each precision; not each measure of each, since an emulated tile takes its time.
+pub(crate) const CAPS: [Bound; 2] = [
     (Precision::Tf32, 2e-3, Measure::Volume),
     (Precision::Bf16, 1e-2, Measure::Distance),
 ];
 
 /// On a device that is so precise; then it is exact again.
-fn at<T>(device: &Device, precision: Precision, work: impl FnOnce() -> T) -> T {
+pub(crate) fn at<T>(device: &Device, precision: Precision, work: impl FnOnce() -> T) -> T {
     device.set_precision(precision);
     let found = work();
     device.set_precision(Precision::Exact);
@@ -53,26 +56,31 @@ fn many() -> Vec<Against> {
     ]
 }
 
+/// That rounded volumes or distances keep their bound, and that near pairs are exact.
+pub(crate) fn assert_rounded(case: &Against, (precision, cap, measure): Bound, found: &[f32]) {
+    let (want, distance) = (case.oracle(measure), case.oracle(Measure::Distance));
+    let [_, _, b2, d] = case.sizes;
+    let what = format!("{precision:?} {} {:?}", case.name, case.sizes);
+    let size = |pair| case.size(measure, pair);
+    assert_close(&what, found, &want, size, cap);
+    // Near pairs come from the residual: they are as exact as ever.
+    for (pair, found) in found.iter().enumerate() {
+        let anchor = norm(&double(&case.anchors[pair / b2 * d..][..d]));
+        let near = distance[pair] / anchor;
+        let is_near = near * near < 0.25 - 2.0 * cap;
+        if is_near && want[pair] > 1e-12 * size(pair) {
+            let error = (f64::from(*found) - want[pair]).abs();
+            assert!(error <= SINGLE.volume * want[pair], "{what}: {error:e}");
+        }
+    }
+}
+
 pub(crate) fn volumes(device: &Device) {
     for case in many() {
-        let distance = case.oracle(Measure::Distance);
-        let [_, _, b2, d] = case.sizes;
-        for (precision, cap, measure) in CAPS {
-            let want = case.oracle(measure);
+        for bound in CAPS {
+            let (precision, _, measure) = bound;
             let found = at(device, precision, || matrix(device, &case, measure));
-            let what = format!("{precision:?} {} {:?}", case.name, case.sizes);
-            let size = |pair| case.size(measure, pair);
-            assert_close(&what, &found, &want, size, cap);
-            // Near pairs come from the residual: they are as exact as ever.
-            for (pair, found) in found.iter().enumerate() {
-                let anchor = norm(&double(&case.anchors[pair / b2 * d..][..d]));
-                let near = distance[pair] / anchor;
-                let is_near = near * near < 0.25 - 2.0 * cap;
-                if is_near && want[pair] > 1e-12 * size(pair) {
-                    let error = (f64::from(*found) - want[pair]).abs();
-                    assert!(error <= SINGLE.volume * want[pair], "{what}: {error:e}");
-                }
-            }
+            assert_rounded(&case, bound, &found);
         }
     }
 }

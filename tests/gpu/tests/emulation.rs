@@ -20,6 +20,7 @@ use rivergram_core::trainer::{Setup, Storage, Trainer};
 use rivergram_cuda_kernels::device::Order;
 use rivergram_gpu::bench::{Scale, WORKS, selected};
 use rivergram_gpu::cases::{Against, Rows, Tuples, assert_close, double, norm, normals};
+use rivergram_gpu::raw;
 use rivergram_simd::Level;
 use rivergram_tests::precision::SINGLE;
 
@@ -201,6 +202,16 @@ fn sequences(engine: &Engine) -> Vec<u32> {
     bits(&x)
 }
 
+fn sequences_bf16(engine: &Engine) -> Vec<u32> {
+    let (case, mut x) = Rows::random(4, [2, 5, 4, 9]).in_bf16();
+    let losses = engine.eisl_loss_half(&case.config(), &case.batch(), Half::Bf16, &mut x);
+    let total = losses.expect("valid inputs").total;
+    x.into_iter()
+        .map(u32::from)
+        .chain([total.to_bits()])
+        .collect()
+}
+
 fn gram_tf32(engine: &Engine) -> Vec<u32> {
     engine.set_precision(Precision::Tf32);
     let case = Tuples::random(5, [3, 18, 7]);
@@ -215,13 +226,14 @@ fn volumes_bf16(engine: &Engine) -> Vec<u32> {
     volumes(engine)
 }
 
-const OPERATIONS: [(&str, Operation); 6] = [
+const OPERATIONS: [(&str, Operation); 7] = [
     ("gram loss", gram),
     ("gram loss in TF32", gram_tf32),
     ("volume matrix", volumes),
     ("volume matrix in bf16", volumes_bf16),
     ("search", nearest),
     ("sequence loss", sequences),
+    ("sequence loss in bf16", sequences_bf16),
 ];
 
 #[test]
@@ -312,6 +324,14 @@ fn what_core_refuses_is_no_failure() {
         token,
         rivergram_core::error::EislError::Token { .. }
     ));
+    let (rows, mut logits) = Rows::random(6, [1, 3, 2, 5]).in_bf16();
+    logits[4] = Half::Bf16.nearest(f32::NAN);
+    let [found, want] = [&engine, &cpu].map(|engine| {
+        let mut x = logits.clone();
+        let found = engine.eisl_loss_half(&rows.config(), &rows.batch(), Half::Bf16, &mut x);
+        found.expect_err("not a number")
+    });
+    assert_eq!(found, want);
     assert_eq!((engine.failure(), engine.warning()), (None, None));
     assert_eq!(engine.name(), "cuda");
 }
@@ -476,6 +496,52 @@ fn a_loss_on_memory_of_the_callers_is_as_precise_as_the_device() {
     assert_eq!(refused, Err(Failure::Input));
 }
 
+/// The launches of an operation that asks nothing else of a device.
+fn launches_of(driver: &Emulated, queue: impl FnOnce() -> Result<(), Failure>) -> u64 {
+    let before = driver.counts();
+    queue().expect("it starts");
+    let after = driver.counts();
+    let launches = after.launches - before.launches;
+    assert_eq!(
+        Counts {
+            launches: before.launches,
+            ..after
+        },
+        before
+    );
+    launches
+}
+
+/// Raw handles copy nothing, allocate nothing and wait for nothing; what they queue is known.
+#[test]
+fn work_on_memory_of_the_callers_is_launches_alone() {
+    let case = Against::odd(13);
+    for (precision, want) in [
+        // The bases, the lengths of the anchors, the matrix; rounded, two copies besides.
+        (Precision::Exact, 3),
+        (Precision::Tf32, 5),
+        (Precision::Bf16, 5),
+    ] {
+        let (whole, driver) = device(Settings::default());
+        whole.set_precision(precision);
+        let held = raw::Matrix::new(&whole, &case);
+        let launches = launches_of(&driver, || held.queue(Measure::Volume));
+        assert_eq!(launches, want, "{precision:?}");
+        // What is there, the bases, the lengths, the lists, the best of them.
+        let held = raw::Lists::new(&whole, &case, 3);
+        let search = Search::by(Measure::Volume);
+        let launches = launches_of(&driver, || held.queue(search));
+        assert_eq!(launches, 5, "{precision:?}");
+    }
+    for in_bf16 in [false, true] {
+        let (whole, driver) = device(Settings::default());
+        let held = raw::Sequences::new(&whole, &Rows::random(14, [2, 3, 2, 5]), in_bf16);
+        held.load();
+        // Each pass.
+        assert_eq!(launches_of(&driver, || held.queue()), 3);
+    }
+}
+
 /// The parameters of three heads after some steps of the symmetric loss with cosines.
 fn train(engine: &Engine, steps: u64) -> Vec<f32> {
     let rows = 8;
@@ -601,6 +667,15 @@ fn the_options_of_a_loss_without_a_kernel_stay_on_the_cpu() {
     };
     let found = engine.eisl_loss(&config, &rows.batch(), &mut rows.x.clone());
     found.expect("the CPU has it");
+    // So do logits in binary16.
+    let logits: Vec<u16> = rows.x.iter().map(|x| Half::F16.nearest(*x)).collect();
+    let cpu = Engine::new(Level::detect());
+    let [found, want] = [&engine, &cpu].map(|engine| {
+        let mut x = logits.clone();
+        let losses = engine.eisl_loss_half(&rows.config(), &rows.batch(), Half::F16, &mut x);
+        (losses.expect("the CPU has it").total.to_bits(), x)
+    });
+    assert_eq!(found, want);
     assert_eq!(driver.counts().launches, 0);
     assert_eq!((engine.failure(), engine.warning()), (None, None));
     let told = engine.described();

@@ -2,7 +2,7 @@
 //! `RIVERGRAM_BLESS=1 cargo test -p rivergram-gpu --test ptx` writes that table anew.
 
 use rivergram::cuda::driver::{EislPass, GramPass, Task, TensorPass};
-use rivergram_cuda_kernels::device::Global;
+use rivergram_cuda_kernels::device::{Element, Global};
 use rivergram_cuda_kernels::kernels::basis::Items;
 use rivergram_cuda_kernels::kernels::contrastive::{Loss, TensorLoss};
 use rivergram_cuda_kernels::kernels::eisl::Eisl;
@@ -16,6 +16,35 @@ use rivergram_cuda_kernels::ptx;
 
 const NONE: Global<F32> = Global::new(0, 0);
 const NO_WORDS: Global<u32> = Global::new(0, 0);
+
+/// The passes over logits that are stored so.
+fn eisl<T: Element>() -> Eisl<T> {
+    Eisl {
+        logits: Global::new(0, 0),
+        labels: Global::new(0, 0),
+        tokens: Global::new(0, 0),
+        outputs: Global::new(0, 0),
+        lengths: Global::new(0, 0),
+        factors: NONE,
+        sums: NONE,
+        scores: NONE,
+        work: NONE,
+        gradient: NONE,
+        values: NONE,
+        cross_entropy: NONE,
+        rows: 0,
+        positions: 0,
+        targets: 0,
+        vocabulary: 0,
+        orders: [0; 8],
+        order_count: 0,
+        select: 0,
+        temperature: F32(0.0),
+        clamp: F32(0.0),
+        smoothing: F32(0.0),
+        token_share: F32(0.0),
+    }
+}
 
 /// Every kernel that the host starts: those of every device, and those on tensor cores.
 fn tasks() -> [Vec<Task>; 2] {
@@ -49,31 +78,6 @@ fn tasks() -> [Vec<Task>; 2] {
         blocks: 0,
         offset: 0,
         zeros_are_missing: 0,
-    };
-    let eisl = Eisl {
-        logits: NONE,
-        labels: Global::new(0, 0),
-        tokens: Global::new(0, 0),
-        outputs: Global::new(0, 0),
-        lengths: Global::new(0, 0),
-        factors: NONE,
-        sums: NONE,
-        scores: NONE,
-        work: NONE,
-        gradient: NONE,
-        values: NONE,
-        cross_entropy: NONE,
-        rows: 0,
-        positions: 0,
-        targets: 0,
-        vocabulary: 0,
-        orders: [0; 8],
-        order_count: 0,
-        select: 0,
-        temperature: F32(0.0),
-        clamp: F32(0.0),
-        smoothing: F32(0.0),
-        token_share: F32(0.0),
     };
     let loss = Loss {
         pairs,
@@ -116,7 +120,8 @@ fn tasks() -> [Vec<Task>; 2] {
         }),
     ];
     let passes = [EislPass::Read, EislPass::Ngrams, EislPass::Write];
-    tasks.extend(passes.map(|pass| Task::Eisl(pass, eisl)));
+    tasks.extend(passes.map(|pass| Task::Eisl(pass, eisl())));
+    tasks.extend(passes.map(|pass| Task::EislBf16(pass, eisl())));
     let passes = [
         GramPass::Count,
         GramPass::Scores,
