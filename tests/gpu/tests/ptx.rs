@@ -254,6 +254,7 @@ fn the_table_of_launches_is_what_the_host_asks_for() {
         })
         .collect();
     lines.sort();
+    lines.dedup();
     let text = format!(
         "# How the host starts the kernels\n\nThreads of a block, and the bytes of shared memory that its launch asks for, \
          on every target.\n\n| kernel | threads | shared |\n|---|---|---|\n{}",
