@@ -1,8 +1,8 @@
 //! The kernels in a context of the crate `cust`, on its memory and its stream.
 //!
 //! `cust` links libcuda when it is built: with a CUDA installation
-//! `cargo run -p rivergram --features cust --example cust`. To check it without one, point `CUDA_LIBRARY_PATH` to an empty
-//! folder: `cargo check` links nothing.
+//! `cargo run -p rivergram --features cust --example cust`. To check it without one, point `CUDA_LIBRARY_PATH` to a
+//! folder with an empty `lib64` in it: `cargo check` links nothing.
 
 use std::error::Error;
 

@@ -113,7 +113,7 @@ fi
 : \"${RIVERGRAM_BENCH_DRIVER:=unknown}\"
 export RIVERGRAM_BENCH_DATE RIVERGRAM_BENCH_DRIVER
 command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=name,driver_version,clocks.max.sm --format=csv,noheader >&2
-[ -e gpu-bench.jsonl ] && mv gpu-bench.jsonl gpu-bench.previous.jsonl
+[ -s gpu-bench.jsonl ] && mv gpu-bench.jsonl gpu-bench.previous.jsonl
 
 # Runs a program whose rows go to the file as well; $code is its exit code.
 rows() {
@@ -146,13 +146,14 @@ const README: &str = "\
 
 `./run.sh [PART...]` on a machine with an NVIDIA GPU of compute capability 7.5 or newer; the script's first lines say more.
 
-It needs the NVIDIA driver (12.0 of CUDA, or newer), {machine} and {libc}. Neither Rust nor CUDA has to be installed.
+It needs the NVIDIA driver (11.8 of CUDA, or newer), {machine} and {libc}. Neither Rust nor CUDA has to be installed.
 {more}";
 
 /// Of `gpu-bench` alone.
 const README_BENCH: &str = "
 The rows are in `gpu-bench.jsonl` afterwards. In a checkout of rivergram `cargo xtask gpu-bench --table gpu-bench.jsonl` makes
-tables of them. What torch takes is measured where Python has torch with CUDA and, for one row, Triton.
+tables of them. To report a card: run gpu-test first, then this without a PART, and send both outputs and that file.
+What torch takes is measured where Python has torch with CUDA and, for one row, Triton.
 ";
 
 /// What was asked for.

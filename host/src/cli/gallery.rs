@@ -44,7 +44,7 @@ pub(crate) struct Flags {
     bases: Option<Kind>,
     #[arg(long, help = value::list("How the vectors are kept, which give the scores (default: as the bases, f32 beside int8)", &OF_VECTORS, Kind::name), hide_possible_values = true, value_parser = value::named(&OF_VECTORS, Kind::name))]
     vectors: Option<Kind>,
-    /// The instruction set: auto or a name that "rivergram paths" lists (default: auto)
+    /// The path: auto or a name that "rivergram paths" lists (default: RIVERGRAM_PATH, else auto)
     #[arg(long, value_name = "NAME")]
     path: Option<String>,
     /// One JSON object on stdout instead of a line

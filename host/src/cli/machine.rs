@@ -19,7 +19,7 @@ pub(crate) struct MachineFlags {
     /// Jobs side by side; 0: as many as there are cores
     #[arg(long, value_name = "N", default_value = "0", value_parser = value::number(|n: &usize| *n <= 1024, "a number from 0 to 1024"))]
     pub(crate) threads: usize,
-    /// The instruction set: auto or a name that "rivergram paths" lists (default: auto)
+    /// The path: auto or a name that "rivergram paths" lists (default: RIVERGRAM_PATH, else auto)
     #[arg(long, value_name = "NAME")]
     pub(crate) path: Option<String>,
     #[arg(long, help = value::list(PRECISION, &PRECISIONS, precision_name), hide_possible_values = true, value_parser = value::named(&PRECISIONS, precision_name))]

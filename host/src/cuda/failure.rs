@@ -10,7 +10,7 @@ pub enum Failure {
     NotBuilt,
     /// The library of the NVIDIA driver, libcuda, was not found.
     NoDriver,
-    /// The driver lacks a function that every driver since CUDA 11 has: it is older, or not NVIDIA's.
+    /// The driver lacks a function that every driver since CUDA 11.8 has: it is older, or not NVIDIA's.
     OldDriver {
         /// The function.
         missing: &'static str,

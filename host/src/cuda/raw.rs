@@ -306,11 +306,13 @@ impl Device {
     /// Queues [`Device::gram_loss`] with one anchor, of vectors on the device.
     ///
     /// # Errors
-    /// Those of [`Device::gram_loss`]; a workspace that is too short, or not aligned. Numbers that are not finite are not noticed.
+    /// Those of [`Device::gram_loss`]. [`Failure::NoKernel`]: each anchor in turn, and [`GramLoss::pairs`].
+    /// [`Failure::Memory`]: a workspace that is too short. [`Failure::Input`]: one that is not aligned to 16 bytes, another
+    /// address not to 4. Numbers that are not finite are not noticed.
     ///
     /// # Safety
     /// The addresses of `memory` are of the device, and each has as many numbers as it says for these sizes
-    /// \[k, rows, d\].
+    /// \[k, rows, d\]. What is written, the gradient, the report and the workspace, overlaps nothing else.
     pub unsafe fn gram_loss_at(
         &self,
         config: &GramLoss<f32>,
@@ -500,16 +502,17 @@ impl Device {
     /// Queues one update of `len` parameters: weights, their gradient, both moments.
     ///
     /// # Errors
-    /// It does not start.
+    /// [`Failure::Input`]: an address that is not aligned to 4 bytes; then nothing was queued. Others: it does not start.
     ///
     /// # Safety
-    /// Each address has `len` numbers of the device.
+    /// Each address has `len` numbers of the device, and they do not overlap.
     pub unsafe fn adamw_at(
         &self,
         rule: AdamW<f32>,
         [weights, gradient, first, second]: [u64; 4],
         len: usize,
     ) -> Result<(), Failure> {
+        aligned(&[weights, gradient, first, second], 4)?;
         let view = |address| Global::new(address, len as u64);
         let p = Update {
             parameters: view(weights),

@@ -149,6 +149,10 @@ pub const ALL: &[Check] = &[
         name: "adamw: updates are those of core",
         run: updates,
     },
+    Check {
+        name: "adamw on memory of the caller's: updates are those of slices",
+        run: raw::updates,
+    },
 ];
 
 pub(crate) fn bits(x: &[f32]) -> Vec<u32> {

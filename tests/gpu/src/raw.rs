@@ -8,13 +8,14 @@ use rivergram_core::eisl::{IGNORE, Select, Shape};
 use rivergram_core::gram::contrastive::ZeroRows;
 use rivergram_core::gram::pair::Measure;
 use rivergram_core::gram::search::Search;
+use rivergram_core::optim::AdamW;
 use rivergram_core::optim::rounding::Half;
 use rivergram_cuda_kernels::device::{Element, Global};
 use rivergram_cuda_kernels::kernels::eisl::{Eisl, ORDERS};
 use rivergram_cuda_kernels::lanes::F32;
 use rivergram_tests::precision::SINGLE;
 
-use crate::cases::{Against, Rows, assert_close, double, norm};
+use crate::cases::{Against, Rows, assert_close, double, norm, normals};
 use crate::checks::{
     assert_half_gradient, assert_lists, assert_volumes, bits, lists, matrix, wanted,
 };
@@ -625,4 +626,37 @@ pub(crate) fn sequences_refused(device: &Device) {
     halves.logits.copy_to(&copy).expect("a copy");
     copy.read(Room::U16(&mut found)).expect("a copy");
     assert_eq!(Some(found), halves.halves);
+}
+
+/// Updates on the device are those of slices, bit for bit; addresses that are not aligned are refused.
+pub(crate) fn updates(device: &Device) {
+    let numbers = [0.875, 0.996_093_75, 1e-8, 0.015_625];
+    for n in [1, 300] {
+        let seed = n as u64;
+        let [mut want, gradient] = [seed, seed + 1].map(|seed| normals(seed, n));
+        let [mut first, mut second] = [vec![0.0; n], vec![0.0; n]];
+        let held = [&want, &gradient, &first, &second].map(|x| held(device, x));
+        let addresses = held.each_ref().map(Buffer::address);
+        for t in 1..=3 {
+            let rule = AdamW::new(numbers, 0.015_625, t);
+            let done = device.adamw(rule, &mut want, &gradient, &mut first, &mut second);
+            done.expect("a device that works");
+            // SAFETY: four buffers of n numbers.
+            let done = unsafe { device.adamw_at(rule, addresses, n) };
+            done.expect("a device that works");
+            for which in 0..4 {
+                let mut off = addresses;
+                off[which] += 2;
+                // SAFETY: nothing is queued.
+                let refused = unsafe { device.adamw_at(rule, off, n) };
+                assert_eq!(refused, Err(Failure::Input), "{which}");
+            }
+        }
+        let wanted = [&want, &gradient, &first, &second];
+        for (held, want) in held.iter().zip(wanted) {
+            let mut found = vec![f32::NAN; n];
+            held.read(Room::F32(&mut found)).expect("a copy");
+            assert_eq!(bits(&found), bits(want), "{n} parameters");
+        }
+    }
 }
