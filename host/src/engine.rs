@@ -171,10 +171,11 @@ impl Engine {
 
     fn failed(&self, failure: Failure) {
         let mut trouble = self.trouble();
-        if let Failure::NoKernel(_) = failure {
-            trouble.lacks = trouble.lacks.or(Some(failure));
-        } else if failure.is_told() {
-            trouble.failure = trouble.failure.or(Some(failure));
+        match failure {
+            // The CPU was the place for this work, or says itself what is wrong.
+            Failure::NoKernel(_) => trouble.lacks = trouble.lacks.or(Some(failure)),
+            Failure::Input => {}
+            _ => trouble.failure = trouble.failure.or(Some(failure)),
         }
     }
 
@@ -186,6 +187,21 @@ impl Engine {
         match work(self.usable()?) {
             Ok(found) => Some(found),
             Err(failure) => {
+                self.failed(failure);
+                None
+            }
+        }
+    }
+
+    /// What became of a training step, unless the level has to make it because the GPU failed.
+    fn made<T>(
+        &self,
+        found: std::result::Result<T, Missed>,
+    ) -> Option<std::result::Result<T, TrainError>> {
+        match found {
+            Ok(done) => Some(Ok(done)),
+            Err(Missed::Refused(e)) => Some(Err(e)),
+            Err(Missed::Failed(failure)) => {
                 self.failed(failure);
                 None
             }
@@ -373,10 +389,9 @@ impl Engine {
                 self.loss_on(device, &config, batch, gradient)
                     .map_err(Missed::Failed)
             };
-            match self.level.align_by(trainer, inputs, present, rows, by) {
-                Ok(done) => return Ok(done),
-                Err(Missed::Refused(e)) => return Err(e),
-                Err(Missed::Failed(failure)) => self.failed(failure),
+            let found = self.level.align_by(trainer, inputs, present, rows, by);
+            if let Some(done) = self.made(found) {
+                return done;
             }
         }
         self.level.align(trainer, loss, inputs, present, rows)
@@ -399,10 +414,9 @@ impl Engine {
                 let found = device.eisl_loss(config, batch, logits);
                 found.map_err(Missed::Failed)
             };
-            match self.level.transcribe_by(trainer, config, batch, inputs, by) {
-                Ok(done) => return Ok(done),
-                Err(Missed::Refused(e)) => return Err(e),
-                Err(Missed::Failed(failure)) => self.failed(failure),
+            let found = self.level.transcribe_by(trainer, config, batch, inputs, by);
+            if let Some(done) = self.made(found) {
+                return done;
             }
         }
         self.level.transcribe(trainer, config, batch, inputs)

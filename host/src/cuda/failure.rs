@@ -53,8 +53,11 @@ pub enum Failure {
     Input,
 }
 
-/// CUDA_ERROR_INVALID_VALUE, CUDA_ERROR_OUT_OF_MEMORY, CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES.
-const PASSING: [u32; 3] = [1, 2, 701];
+/// CUDA_ERROR_OUT_OF_MEMORY.
+pub(super) const OUT_OF_MEMORY: u32 = 2;
+
+/// CUDA_ERROR_INVALID_VALUE, too little memory, CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES.
+const PASSING: [u32; 3] = [1, OUT_OF_MEMORY, 701];
 
 impl Failure {
     /// Whether the next call fails as well, whatever it is: the driver or its context is of no more use. Of the driver's
@@ -73,11 +76,6 @@ impl Failure {
             Failure::Driver { code, .. } | Failure::Launch { code, .. } => !PASSING.contains(&code),
             _ => true,
         }
-    }
-
-    /// Whether it is worth a warning: not where the CPU was the place for this work, or says itself what is wrong.
-    pub(crate) fn is_told(self) -> bool {
-        !matches!(self, Failure::NoKernel(_) | Failure::Input)
     }
 }
 

@@ -17,6 +17,7 @@ use sys::CUdevice_attribute;
 use super::Failure;
 use super::calls::{Calls, Code};
 use super::driver::{Driver, Mark, Numbers, Properties, Room, Task};
+use super::failure::OUT_OF_MEMORY;
 
 /// Bytes of a piece of pinned memory.
 const PIECE: usize = 4 << 20;
@@ -27,8 +28,7 @@ const NON_BLOCKING: u32 = 1;
 /// An event without a time.
 const NO_TIMING: u32 = 2;
 
-/// CUDA_ERROR_OUT_OF_MEMORY, CUDA_ERROR_NO_DEVICE, CUDA_ERROR_INVALID_PTX.
-const OUT_OF_MEMORY: Code = 2;
+/// CUDA_ERROR_NO_DEVICE, CUDA_ERROR_INVALID_PTX.
 const NO_DEVICE: Code = 100;
 const INVALID_PTX: Code = 218;
 
